@@ -1,0 +1,53 @@
+# The environment, the book and the tests. Needs make and Python 3.11 or newer, nothing else.
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+
+stop = { echo '$(1)' >&2; exit 1; }
+
+.PHONY: help book test serve clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make book    build the book into _build/html: every notebook is executed'
+	@echo 'make test    run the linter, the tests, the doctests, every notebook and the checks of the book'
+	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
+	@echo 'make clean   remove everything that make has made'
+
+book: $(VENV)/.package
+	$(BIN)/python book/build.py
+
+test: $(VENV)/.package
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests minilearn notebooks --doctest-modules \
+	    --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+
+serve:
+	@test -f _build/html/index.html || $(MAKE) book
+	@echo 'http://127.0.0.1:$(PORT)'
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+clean:
+	rm -rf _build $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is removed first and made last, so that an install that was interrupted is begun anew.
+$(VENV)/.requirements: requirements.txt constraints.txt
+	@command -v $(PYTHON) > /dev/null || $(call stop,No $(PYTHON) here: install Python 3.11 or newer.)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $(call stop,$(PYTHON) is older than \
+	Python 3.11: name a newer one as in: make PYTHON=python3.12 book)
+	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || $(call stop,$(PYTHON) cannot make environments: \
+	on Debian and Ubuntu install python3-venv.)
+	@test -f $@ || rm -rf $(VENV)
+	@rm -f $@
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+# Without build isolation setuptools comes from the environment, so this step needs no network.
+$(VENV)/.package: $(VENV)/.requirements pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,68 @@
+"""Show the package's docstrings as they are written.
+
+A docstring here is plain text: sentences, then fields such as `Paper:`, `Shapes:` or `Example:`.
+This extension turns the fields into a field list and escapes the text, so that no docstring can
+warn. Formulas (indented, under `Paper:` or before the first field) and examples stand as written.
+"""
+
+import re
+import textwrap
+
+FIELD = re.compile(r"([A-Z]\w+):(?:\s+(.*))?$")
+VERBATIM = {None, "Paper", "Example"}  # fields whose indented lines are a formula or a session
+
+
+def escape(line: str) -> str:
+    """One line of plain text as reStructuredText; what stands between backticks stays code."""
+    parts = re.split(r"``?([^`]+)``?", line)
+    parts[0::2] = [re.sub(r"([\\*_|`])", r"\\\1", text) for text in parts[0::2]]
+    parts[1::2] = [f"\\ ``{code.strip()}``\\ " for code in parts[1::2]]
+    text = re.sub(r"::$", r":\:", "".join(parts))
+    return re.sub(r"^(?=[-+.:=#~^>(\d])", r"\\", text)
+
+
+def literal(block: list[str]) -> list[str]:
+    """Lines shown as they stand; an example is shown as a Python session."""
+    text = textwrap.dedent("\n".join(block)).strip("\n")
+    language = "pycon" if ">>>" in text else "text"
+    head = ["", f".. code-block:: {language}", "   :force:", ""]
+    return [*head, *textwrap.indent(text, "   ").splitlines(), ""] if text else [""]
+
+
+def body(lines: list[str], verbatim: bool) -> list[str]:
+    """Paragraphs, and literal blocks for what is indented (or for a session on the first line)."""
+    out, block = [], []
+    for line in lines:
+        if verbatim and (line.startswith((" ", ">>>")) or (block and not line.strip())):
+            block.append(line)
+        else:
+            out += (literal(block) if block else []) + [escape(line.strip())]
+            block = []
+    return out + literal(block)
+
+
+def render(lines: list[str]) -> list[str]:
+    """The whole docstring: what stands before the first field, then the fields."""
+    sections: list[tuple[str | None, list[str]]] = [(None, [])]
+    for line in lines:
+        if field := FIELD.match(line):
+            sections.append((field[1], [field[2] or ""]))
+        else:
+            sections[-1][1].append(line)
+    out = []
+    for name, content in sections:
+        text = body(content, name in VERBATIM)
+        out += text if name is None else [f":{name}:", *(f"   {line}" for line in text)]
+        out.append("")
+    return out
+
+
+def process(app, what, name, obj, options, lines):
+    """Replace the lines of one docstring in place, as autodoc asks."""
+    lines[:] = render(lines)
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.connect("autodoc-process-docstring", process)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,99 @@
+"""What a method costs: seconds, memory, and the number of samples it passed through networks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from minilearn.data.checks import check_count
+
+
+@dataclass
+class Cost:
+    """A ledger. A forward pass of one sample is 1 unit, its backward pass 2, so that a laptop and a
+    cluster give the same count.
+
+    Shapes: seconds, synchronised with the device; peak_bytes, the device's peak during the work (on
+        a CPU the process's high-water mark); forward and backward count samples by source:
+        forget, retain or other
+    Example:
+        >>> cost = Cost()
+        >>> cost.touch("retain", forward=64, backward=64)
+        >>> cost.touch("forget", forward=10)
+        >>> cost.samples, cost.by_source()
+        (202, {'retain': 192, 'forget': 10})
+    """
+
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    forward: Counter = field(default_factory=Counter)
+    backward: Counter = field(default_factory=Counter)
+
+    def touch(self, source: str, *, forward: int = 0, backward: int = 0):
+        """Book samples passed forward and backward.
+
+        Raises: ValueError if a count is not a whole number from 0
+        """
+        check_count("forward", forward, 0), check_count("backward", backward, 0)
+        self.forward[source] += forward
+        self.backward[source] += backward
+
+    @property
+    def samples(self) -> int:
+        """All sample units: forward + 2 backward."""
+        return self.forward.total() + 2 * self.backward.total()
+
+    def by_source(self) -> dict[str, int]:
+        """Sample units by source."""
+        sources = list(dict.fromkeys([*self.forward, *self.backward]))
+        return {source: self.forward[source] + 2 * self.backward[source] for source in sources}
+
+    @contextmanager
+    def clock(self, device):
+        """Add the block's time and peak memory, waiting for the device at both ends."""
+        cuda = torch.device(device).type == "cuda"
+        if cuda:
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            if cuda:
+                torch.cuda.synchronize(device)
+            self.seconds += time.perf_counter() - begin
+            peak = torch.cuda.max_memory_allocated(device) if cuda else _process_peak()
+            self.peak_bytes = max(self.peak_bytes, peak)
+
+
+def _process_peak() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+
+
+def break_even(method: Cost, retrain: Cost, preparation: int = 0) -> float:
+    """How many separate requests make up for a method's preparation, against retraining each time.
+
+        k* = preparation / (c_retrain - c_method)
+
+    Shapes: all in sample units; infinity if a request costs no less than retraining
+    Raises: ValueError if the preparation is negative
+    Example:
+        >>> cheap, dear = Cost(forward=Counter(retain=10)), Cost(forward=Counter(retain=60))
+        >>> break_even(cheap, dear, preparation=100)
+        2.0
+    """
+    if not preparation >= 0:
+        raise ValueError(f"a preparation costs 0 sample units or more, got {preparation}")
+    saved = retrain.samples - method.samples
+    return preparation / saved if saved > 0 else float("inf")

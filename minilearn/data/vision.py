@@ -1,0 +1,210 @@
+"""torchvision's sets as Examples: every file is checked before use, a download is whole or gone."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from minilearn.data.embedded import Split
+from minilearn.data.examples import Examples
+
+# torchvision knows the sums of the packed files only; these are of the files that are read.
+IDX_FILES = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+
+
+class MissingData(ValueError):
+    """A data set's file is not where it belongs; the message says what to do about it."""
+
+
+def mnist(*, root=None, download: bool = False) -> Split:
+    """MNIST: 60,000 and 10,000 handwritten digits.
+
+    Source: LeCun, Cortes and Burges 1998
+    Shapes: inputs (N, 1, 28, 28) float32 in [0, 1]; targets (N,) int64 in 0..9
+    Raises: MissingData (a ValueError) if a file is not there; ValueError if one is broken, or
+        cannot be read or downloaded
+    """
+    return _load("MNIST", root, download)
+
+
+def fashion_mnist(*, root=None, download: bool = False) -> Split:
+    """Fashion-MNIST: 60,000 and 10,000 pictures of clothes in ten classes.
+
+    Source: Xiao, Rasul and Vollgraf 2017
+    Shapes: inputs (N, 1, 28, 28) float32 in [0, 1]; targets (N,) int64 in 0..9
+    Raises: as mnist
+    """
+    return _load("FashionMNIST", root, download)
+
+
+def cifar10(*, root=None, download: bool = False) -> Split:
+    """CIFAR-10: 50,000 and 10,000 small colour photographs in ten classes.
+
+    Source: Krizhevsky 2009
+    Shapes: inputs (N, 3, 32, 32) float32 in [0, 1]; targets (N,) int64 in 0..9
+    Raises: as mnist
+    """
+    return _load("CIFAR10", root, download)
+
+
+def cifar100(*, root=None, download: bool = False) -> Split:
+    """CIFAR-100: 50,000 and 10,000 small colour photographs in a hundred classes.
+
+    Source: Krizhevsky 2009; the targets are the fine labels
+    Shapes: inputs (N, 3, 32, 32) float32 in [0, 1]; targets (N,) int64 in 0..99
+    Raises: as mnist
+    """
+    return _load("CIFAR100", root, download)
+
+
+def svhn(*, root=None, download: bool = False) -> Split:
+    """SVHN: 73,257 and 26,032 house-number digits cut from street photographs.
+
+    Source: Netzer et al. 2011; class 0 is the digit 0, which the files call 10
+    Shapes: inputs (N, 3, 32, 32) float32 in [0, 1]; targets (N,) int64 in 0..9
+    Raises: as mnist
+    """
+    return _load("SVHN", root, download)
+
+
+def data_root(root=None) -> Path:
+    """The folder of the data sets: `root`, else the variable MINILEARN_DATA, else a cache folder.
+
+    Raises: ValueError if `root` is no path, or is a file, or cannot be looked into
+    Example:
+        >>> data_root("pictures").name
+        'pictures'
+    """
+    try:
+        usual = os.environ.get("MINILEARN_DATA") or "~/.cache/minilearn"
+        folder = Path(usual if root is None else root).expanduser()
+        is_file = folder.exists() and not folder.is_dir()
+    except (TypeError, RuntimeError):
+        raise ValueError(f"root must be the path of a folder, got {type(root).__name__}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read the data folder {folder}: {_reason(error)}") from None
+    if is_file:
+        raise ValueError(
+            f"the data folder {folder} is a file; root or MINILEARN_DATA names a folder"
+        )
+    return folder
+
+
+def _load(kind: str, root, download: bool) -> Split:
+    root, files = data_root(root), _files(kind)
+    try:
+        _verify(kind, root, files)
+    except ValueError:
+        if not download:
+            raise
+        _download(kind, root, files)
+    parts = (_raw(kind, root, train) for train in (True, False))
+    return Split(*(Examples(x.contiguous().float().div_(255), y.long()) for x, y in parts))
+
+
+def _files(kind: str) -> dict[str, str]:
+    """Every file that is read, by its path under the root, and its md5 sum."""
+    if kind in IDX_FILES:
+        return {f"{kind}/raw/{file}": md5 for file, md5 in IDX_FILES[kind].items()}
+    import torchvision  # imported in functions only: it costs seconds
+
+    source = getattr(torchvision.datasets, kind)
+    if kind == "SVHN":
+        return {file: md5 for _, file, md5 in (source.split_list[k] for k in ("train", "test"))}
+    listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+    return {f"{source.base_folder}/{file}": md5 for file, md5 in listed}
+
+
+def _verify(kind: str, root: Path, files: dict[str, str]):
+    """Raise a sentence unless every file is there and whole."""
+    for file, wanted in files.items():
+        try:
+            with (root / file).open("rb") as opened:
+                found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingData(
+                f"{kind} is not there: the file {file} belongs in the folder {root}"
+                + ("" if root.exists() else ", which does not exist")
+                + "; fetch it with download=True, or name the folder that holds it by root or the "
+                "variable MINILEARN_DATA"
+            ) from None
+        except OSError as error:
+            raise ValueError(f"cannot read {root / file}: {_reason(error)}") from None
+        if found.hexdigest() != wanted:
+            raise ValueError(
+                f"the file {root / file} is broken: its md5 sum is {found.hexdigest()} and should "
+                f"be {wanted}; load with download=True to replace it"
+            )
+
+
+def _download(kind: str, root: Path, files: dict[str, str]):
+    """Fetch into a folder beside the set's, and move each file into place once all are whole."""
+    made = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(
+            prefix=".download-", dir=root, ignore_cleanup_errors=True
+        ) as beside:
+            _fetch(kind, beside)
+            _verify(kind, Path(beside), files)
+            for file in files:
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(Path(beside, file), root / file)
+    except Exception as error:  # torchvision, urllib, gzip and tarfile each raise their own
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        raise ValueError(
+            f"{kind} could not be downloaded to {root}: "
+            + ("the disk is full; make room or choose another folder" if full else _reason(error))
+            + "; what was begun has been removed"
+        ) from error
+    finally:
+        if made and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
+
+
+def _fetch(kind: str, folder: str):
+    import torchvision
+
+    source = getattr(torchvision.datasets, kind)
+    for split in ({"split": "train"}, {"split": "test"}) if kind == "SVHN" else ({},):
+        source(folder, download=True, **split)
+
+
+def _raw(kind: str, root: Path, train: bool) -> tuple[Tensor, Tensor]:
+    """Pixels (N, C, H, W) uint8 and labels (N,), from files that were found whole."""
+    import torchvision
+
+    if kind in IDX_FILES:
+        folder, part = root / kind / "raw", "train" if train else "t10k"
+        idx = torchvision.datasets.mnist
+        pixels = idx.read_image_file(str(folder / f"{part}-images-idx3-ubyte"))
+        return pixels.unsqueeze(1), idx.read_label_file(str(folder / f"{part}-labels-idx1-ubyte"))
+    if kind == "SVHN":
+        data = torchvision.datasets.SVHN(root, split="train" if train else "test")
+        return torch.tensor(data.data), torch.tensor(data.labels)
+    data = getattr(torchvision.datasets, kind)(root, train=train)
+    return torch.tensor(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)
+
+
+def _reason(error: Exception) -> str:
+    text = (getattr(error, "strerror", None) or str(error)).strip() or type(error).__name__
+    return " ".join(text.split())[:300].rstrip(".;: ")

@@ -1,0 +1,161 @@
+"""One evaluation pass that gives everything metrics need, and the losses."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minilearn.data.checks import check_dataset
+from minilearn.data.examples import Examples, Unlabelled, batches
+from minilearn.models import device_of, mode
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Everything one pass over a set gives; every metric is computed from it.
+
+    Shapes: outputs (N, C) logits or (N, ...) predictions; targets (N,) or (N, ...); loss (N,), nats
+        (cross-entropy) or the targets' unit (absolute error)
+    """
+
+    outputs: Tensor
+    targets: Tensor
+    loss: Tensor
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether each example is classified right: (N,) bool."""
+        return self._logits().argmax(1) == self.targets
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Log class probabilities: (N, C), nats."""
+        return self._logits().log_softmax(1)
+
+    @property
+    def confidence(self) -> Tensor:
+        """log p_y - log(1 - p_y) of the true class: (N,). For regression minus the error.
+
+        Paper: Carlini et al. 2022, the scaled confidence that attacks use.
+        """
+        if self.targets.is_floating_point():
+            return -self.loss
+        # In logits: z_y - log sum_{k != y} exp z_k, exact where 1 - p_y would round to 0.
+        true = self.outputs.gather(1, self.targets[:, None])
+        others = self.outputs.scatter(1, self.targets[:, None], -torch.inf).logsumexp(1)
+        return true.squeeze(1) - others
+
+    def _logits(self) -> Tensor:
+        if self.targets.is_floating_point():
+            raise ValueError("a regression result has no classes; look at its loss or its outputs")
+        return self.outputs
+
+
+def loss_per_example(outputs: Tensor, targets: Tensor, classes: int = 0) -> Tensor:
+    """Cross-entropy for integer targets, absolute error for floating-point ones, one value each.
+
+    `classes` is the number of classes if known: on a GPU, finding it from a batch would wait.
+
+    Shapes: outputs (B, C) and targets (B,) int64, or both (B, ...) float; returns (B,)
+    Raises: ValueError if the shapes do not fit or a label is out of range
+    """
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"the model must return one tensor, got {type(outputs).__name__}")
+    shapes = f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}"
+    if targets.is_floating_point():
+        if outputs.shape != targets.shape:
+            raise ValueError(
+                f"the model gives {shapes}: for regression they must agree "
+                "(one output is squeezed to (B,)); class labels must be integers"
+            )
+        error = (outputs - targets).abs()
+        return error.flatten(1).mean(1) if error.ndim > 1 else error
+    if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
+        raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
+    if targets.device.type == "cpu" and len(targets):
+        low, high = (int(end) for end in targets.aminmax())
+        classes = max(classes, high + 1)
+        if low < 0:
+            raise ValueError(f"class labels start at 0, got {low}")
+    if outputs.shape[1] < classes:
+        raise ValueError(
+            f"the model gives {shapes} but the labels go up to {classes - 1}: "
+            f"it needs logits (B, C) with C >= {classes}"
+        )
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def evaluate(model: nn.Module, data, *, batch_size: int = 512) -> Evaluation:
+    """One pass in evaluation mode, without gradients, keeping every example's output.
+
+    The model is left as it was, flags included.
+
+    Raises: ValueError if the model and the data do not fit or live on different devices
+    """
+    device, classes = device_of(model), classes_of(model, data)
+    found = []
+    with mode(model, train=False), torch.no_grad():
+        for x, y in map(pair, batches(data, batch_size, device=device)):
+            with in_words(x, y):
+                outputs = model(x)
+                found.append((outputs, y, loss_per_example(outputs, y, classes)))
+        return Evaluation(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def pair(batch) -> tuple[Tensor, Tensor]:
+    """A batch of inputs and targets as it is.
+
+    Raises: ValueError if it is anything else, such as inputs alone
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise ValueError("these are inputs without targets: give Examples or pairs of both")
+    return batch
+
+
+@contextmanager
+def in_words(*batch):
+    """Say in one sentence what was given when torch refuses a batch.
+
+    Raises: ValueError then; our own sentences and a full memory pass as they are
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(
+                "batch normalisation cannot train on a batch of one example: give it two or more"
+            ) from error
+        if isinstance(error, ValueError | torch.OutOfMemoryError):
+            raise
+        given = " and ".join(f"{p.dtype} {tuple(p.shape)}" for p in batch if isinstance(p, Tensor))
+        raise ValueError(f"the model fails on a batch of {given}: {error}") from error
+
+
+def classes_of(model: nn.Module, data) -> int:
+    """The number of classes where the data tell at once, else 0.
+
+    Raises: ValueError if the data have no targets or are on another device than the model
+    """
+    if callable(data):
+        return 0
+    check_dataset(data)
+    if isinstance(data, Tensor | Unlabelled):
+        pair(None)
+    check_device(model, data)
+    return data.classes if isinstance(data, Examples) else 0
+
+
+def check_device(model: nn.Module, data):
+    """Refuse tensors that do not live where the model does.
+
+    Raises: ValueError if so
+    """
+    device = device_of(model)
+    if isinstance(data, Examples | Tensor) and data.device != device:
+        raise ValueError(
+            f"the model is on {device} but the data are on {data.device}; move one with .to(device)"
+        )

@@ -1,0 +1,42 @@
+"""Fine-tuning on what is retained, in the hope that the rest fades."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from minilearn.cost import Cost
+from minilearn.data.examples import Examples
+from minilearn.methods.contract import Unlearned, checked, copy_of
+from minilearn.training import Training, fit
+
+SHORT = Training(epochs=5)
+
+
+def finetune(
+    model: nn.Module,
+    retain: Examples,
+    *,
+    config: Training = SHORT,
+    seed: int = 0,
+    watch=None,
+    checkpoint=None,
+) -> Unlearned:
+    """Go on training the original model on the retained data alone, for a few epochs.
+
+    The first thing that everybody tries, and the baseline that every paper has: it relies on
+    catastrophic forgetting, which hardly sets in while the retained data look like the forgotten.
+
+    Paper: Golatkar et al. 2020, section 5 ("fine-tune"); Tarun et al. 2023, 5 epochs.   Chapter: 1
+    Shapes: retain Examples or a map-style dataset
+    Differs: the learning rate is the original's; in Tarun et al.'s notebooks it is a tenth of it
+    Raises: ValueError if nothing is retained; whatever `fit` raises
+    Example:
+        >>> import torch
+        >>> data = Examples(torch.randn(8, 2), torch.tensor([0, 1] * 4))
+        >>> finetune(nn.Linear(2, 2), data, config=Training(epochs=2))
+        Unlearned(finetune, seed 0, 48 sample units)
+    """
+    checked("retain", retain)
+    model, cost = copy_of(model), Cost()
+    history = fit(model, retain, config, seed=seed, watch=watch, checkpoint=checkpoint, cost=cost)
+    return Unlearned(model, "finetune", config, seed, history, cost)

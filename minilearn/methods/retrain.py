@@ -1,0 +1,46 @@
+"""Retraining without the forgotten examples: the definition of success, and its price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from minilearn.cost import Cost
+from minilearn.data.examples import Examples
+from minilearn.methods.contract import Unlearned, build, checked
+from minilearn.training import Training, fit
+
+RECIPE = Training()
+
+
+def retrain(
+    fresh: Callable[[], nn.Module],
+    retain: Examples,
+    *,
+    config: Training = RECIPE,
+    seed: int = 0,
+    watch=None,
+    checkpoint=None,
+) -> Unlearned:
+    """Train a new model from scratch on the retained data alone, with the original's recipe.
+
+    Every other method is measured by how close it comes to this one. It sees neither the original
+    model nor the forgotten examples, so that nothing of them can be left.
+
+    Paper: Bourtoule et al. 2021, section 2, and every later one: exact unlearning.      Chapter: 1
+    Shapes: retain Examples or a map-style dataset
+    Differs: none known. Give `config` the original's recipe: otherwise distances to the retrained
+        model contain the difference between two recipes
+    Raises: ValueError if nothing is retained, or `fresh` does not make a new model at every call;
+        whatever `fit` raises
+    Example:
+        >>> import torch
+        >>> data = Examples(torch.randn(8, 2), torch.tensor([0, 1] * 4))
+        >>> retrain(lambda: nn.Linear(2, 2), data, config=Training(epochs=1))
+        Unlearned(retrain, seed 0, 24 sample units)
+    """
+    checked("retain", retain)
+    model, cost = build(fresh, seed), Cost()
+    history = fit(model, retain, config, seed=seed, watch=watch, checkpoint=checkpoint, cost=cost)
+    return Unlearned(model, "retrain", config, seed, history, cost)

@@ -1,0 +1,225 @@
+"""Membership inference: does the model give away that the forgotten were in its training set?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minilearn.metrics.utility import check_evaluations
+from minilearn.training import Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """What an attack found. The target is not chance but what it finds in a retrained model.
+
+    Chance is 0.5 for `auc` and `balanced_accuracy`. It is 0.01 for `tpr_at_1fpr` if there are
+    many unseen examples: with m of them it is (floor(m / 100) + 1) / (m + 1).
+
+    Shapes: members (n_f,), nonmembers (n_t,): the scores of the forgotten and of unseen examples,
+        higher = more likely a member
+    """
+
+    members: Tensor
+    nonmembers: Tensor
+    balanced_accuracy: float
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC curve: chance 0.5."""
+        return auc(self.members, self.nonmembers)
+
+    @property
+    def tpr_at_1fpr(self) -> float:
+        """Share of the forgotten found while at most 1 % of the unseen are falsely accused."""
+        return tpr_at_fpr(self.members, self.nonmembers, 0.01)
+
+    def __repr__(self) -> str:
+        unseen = len(self.nonmembers)
+        chance = (_allowed(0.01, unseen) + 1) / (unseen + 1)
+        return (
+            f"Attack({len(self.members)} forgotten against {unseen} unseen: auc {self.auc:.3f} "
+            f"[chance 0.5], tpr at 1 % fpr {self.tpr_at_1fpr:.3f} [chance {chance:.3f}], balanced "
+            f"accuracy {self.balanced_accuracy:.3f} [chance 0.5])"
+        )
+
+
+def auc(members: Tensor, nonmembers: Tensor) -> float:
+    """The probability that a member scores above a non-member, ties counted half.
+
+    Paper: Carlini et al. 2022, section III.          Chapter: 2
+    Shapes: members (n,), nonmembers (m,) scores, higher = more likely a member
+    Target: the retrained model's value.
+    Cannot see: over-forgetting; an untrained network has 0.5 too.
+    Raises: ValueError if a side is empty or not finite
+    Example:
+        >>> auc(torch.tensor([2., 3.]), torch.tensor([1., 2.]))
+        0.875
+    """
+    members, nonmembers = _scores(members), _scores(nonmembers).sort().values
+    below = torch.searchsorted(nonmembers, members)
+    below_or_tied = torch.searchsorted(nonmembers, members, right=True)
+    return ((below + below_or_tied).double() / 2 / len(nonmembers)).mean().item()
+
+
+def tpr_at_fpr(members: Tensor, nonmembers: Tensor, fpr: float = 0.01) -> float:
+    """The share of members found by the lowest threshold that accuses at most `fpr` of the others.
+
+    With fewer than 1 / fpr non-members no false alarm at all is allowed. Who ties with the
+    threshold is not accused.
+
+    Paper: Carlini et al. 2022, section III: report the attack where it is sure.          Chapter: 2
+    Shapes: members (n,), nonmembers (m,) scores, higher = more likely a member
+    Target: the retrained model's value.
+    Cannot see: over-forgetting, and attacks that are a little right about everybody.
+    Raises: ValueError if a side is empty or not finite, or fpr is outside [0, 1)
+    Example:
+        >>> tpr_at_fpr(torch.tensor([5., 1.]), torch.arange(4.), fpr=0.25)
+        0.5
+    """
+    if not 0 <= fpr < 1:
+        raise ValueError(f"fpr is a share in [0, 1), got {fpr}")
+    members, nonmembers = _scores(members), _scores(nonmembers).sort(descending=True).values
+    return (members > nonmembers[_allowed(fpr, len(nonmembers))]).double().mean().item()
+
+
+def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
+    """The simplest attack: call an example a member if the model's loss on it is low.
+
+    `unseen` should look like the forget set: the same writer, the same class. Otherwise the attack
+    measures how hard the two sets are, which the retrained model's value then shows as well. The
+    balanced accuracy is held out: the best threshold on every other example, read on the rest.
+
+    Paper: Yeom et al. 2018, section 3.          Chapter: 2
+    Target: the retrained model's value.
+    Cannot see: over-forgetting; what the answer's other numbers tell.
+    Differs: the paper's threshold is the mean training loss, which is not known here
+    Raises: ValueError if a side is empty or a loss is not finite
+    """
+    check_evaluations(forget, unseen)
+    members, nonmembers = -forget.loss.double(), -unseen.loss.double()
+    right = 0.0
+    for learn, read in ((0, 1), (1, 0)):
+        threshold = _best_threshold(_half(members, learn), _half(nonmembers, learn))
+        right += _share_right(_half(members, read), _half(nonmembers, read), threshold) / 2
+    return Attack(members, nonmembers, right)
+
+
+def _half(scores: Tensor, part: int) -> Tensor:
+    """Every other score, from position `part`; a single score stands on both sides."""
+    return scores[part::2] if len(scores) > 1 else scores
+
+
+def _share_right(members: Tensor, nonmembers: Tensor, threshold: Tensor) -> float:
+    found, spared = members >= threshold, nonmembers < threshold
+    return ((found.double().mean() + spared.double().mean()) / 2).item()
+
+
+def _best_threshold(members: Tensor, nonmembers: Tensor) -> Tensor:
+    """The threshold of the highest balanced accuracy, counted in sorted scores: O(n log n)."""
+    thresholds = torch.cat([members, nonmembers])
+    missed = torch.searchsorted(members.sort().values, thresholds).double() / len(members)
+    spared = torch.searchsorted(nonmembers.sort().values, thresholds).double() / len(nonmembers)
+    best = thresholds[(spared - missed).argmax()]
+    lower = thresholds[thresholds < best]
+    return (best + lower.max()) / 2 if len(lower) else best
+
+
+def attack_features(result: Evaluation, unit: float = 1.0) -> Tensor:
+    """What the stronger attack looks at: (N, 4) for classes, (N, 2) for regression.
+
+    Classes: loss, scaled confidence, entropy, margin between the two largest log probabilities.
+    Regression: absolute error and log(error + 0.001), the error in units of `unit`.
+    """
+    check_evaluations(result)
+    if result.targets.is_floating_point():
+        error = result.loss.double() / unit
+        return torch.stack([error, (error + 1e-3).log()], 1)
+    log_p = result.log_probs.double()
+    top = log_p.topk(min(2, log_p.shape[1]), dim=1).values
+    entropy = torch.special.entr(log_p.exp()).sum(1)
+    features = [result.loss, result.confidence, entropy, top[:, 0] - top[:, -1]]
+    # a network with one class is infinitely confident
+    return torch.stack([f.double() for f in features], 1).nan_to_num(posinf=1e6, neginf=-1e6)
+
+
+def logistic_attack(
+    retain: Evaluation,
+    unseen: Evaluation,
+    forget: Evaluation,
+    *,
+    unseen_forget: Evaluation | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+) -> Attack:
+    """A stronger attack: learn from known members and non-members what membership looks like.
+
+    Logistic regression on `attack_features`, fitted to retained examples against as many unseen
+    ones, then read on the forget set against unseen examples that it has not met. `unseen` should
+    look like the retained examples and `unseen_forget` like the forgotten ones; without it, the
+    forget set is read against `unseen` too.
+
+    In each of `repeats` rounds the unseen examples are halved at random, and each half trains an
+    attacker. An unseen example is scored by the one that has not met it; a forgotten one, by lot,
+    by either. So every example has one score a round, of an attacker that does not know it, and
+    where there is no signal both sides have the same distribution. That makes the mean over rounds
+    fair at low false-positive rates too, where uneven averaging would widen one side's tail.
+
+    Paper: Shokri et al. 2017, section V, in the shadow-free form of unlearning.          Chapter: 2
+    Target: the retrained model's value.
+    Cannot see: over-forgetting; what only shadow models could tell about one single example.
+    Differs: from the attacks of Tarun et al. and Shen et al., which fit and read the same points,
+        mix the forget set into the members, or compare unequal numbers
+    Raises: ValueError if there are fewer than 4 unseen examples, no retained or forgotten ones,
+        or repeats < 1
+    """
+    if repeats < 1:
+        raise ValueError(f"needs at least one round, got repeats {repeats}")
+    for result in (retain, unseen, forget, unseen_forget or unseen):
+        check_evaluations(result)
+    if len(unseen.loss) < 4:
+        raise ValueError(f"needs at least 4 unseen examples to halve, got {len(unseen.loss)}")
+    unit = unseen.loss.double().median().item() or 1.0
+    known, outside, target, apart = (
+        attack_features(result, unit).cpu().numpy()
+        for result in (retain, unseen, forget, unseen_forget or unseen)
+    )
+    generator = np.random.default_rng(seed)
+    members, nonmembers = np.zeros(len(target)), np.zeros(len(apart))
+    for _ in range(repeats):
+        halves, lots, others = (generator.permutation(len(x)) % 2 for x in (outside, target, apart))
+        others = halves if unseen_forget is None else others
+        for h in (0, 1):
+            attacker = _attacker(known, outside[halves != h], generator)
+            members += np.where(lots == h, attacker(target), 0) / repeats
+            nonmembers += np.where(others == h, attacker(apart), 0) / repeats
+    scores = torch.from_numpy(members), torch.from_numpy(nonmembers)
+    return Attack(*scores, _share_right(*scores, torch.zeros(())))
+
+
+def _attacker(members: np.ndarray, nonmembers: np.ndarray, generator: np.random.Generator):
+    """Logistic regression on equally many of each: returns its score function, members positive."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    count = min(len(members), len(nonmembers))
+    x = np.concatenate([generator.permutation(side)[:count] for side in (members, nonmembers)])
+    model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
+    return model.fit(x, np.repeat([1, 0], count)).decision_function
+
+
+def _allowed(fpr: float, nonmembers: int) -> int:
+    return int(fpr * nonmembers + 1e-9)
+
+
+def _scores(values: Tensor) -> Tensor:
+    values = torch.as_tensor(values).double().contiguous()
+    if values.ndim != 1 or len(values) == 0 or not bool(values.isfinite().all()):
+        raise ValueError(
+            f"an attack needs finite scores of both kinds, got shape {tuple(values.shape)}"
+        )
+    return values

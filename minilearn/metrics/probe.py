@@ -1,0 +1,69 @@
+"""A linear probe: what a representation still tells although the model's answers do not say it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from minilearn.data.examples import targets_of
+from minilearn.models import representation
+
+
+def linear_probe(
+    model: nn.Module, fit_on, read_on, *, layer: str | None = None, strength: float = 1.0
+) -> Tensor:
+    """Fit a linear readout of the targets on frozen features and apply it to other examples.
+
+    Classes: multinomial logistic regression; returns whether each example is read right.
+    Regression: ridge; returns each example's squared error over the variance of `read_on`'s
+    targets, so that 1 - mean is R^2. `strength` is that of the L2 penalty on standardised features.
+
+    What counts is the difference to the retrained model: a network that never saw a class can still
+    separate it, and an untrained one often does.
+
+    Chapter: 2
+    Shapes: fit_on, read_on Examples or datasets; returns (N,) float64 of read_on
+    Target: the retrained model's value.
+    Cannot see: what only a non-linear readout would find. Where random features are enough for the
+        task, it cannot see that a network knows nothing.
+    Raises: ValueError if there are fewer examples to fit than features, one class or target alone,
+        targets of two kinds, strength <= 0, features that are not finite, or no such layer
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if not strength > 0:
+        raise ValueError(f"strength is that of a penalty and must be above 0, got {strength}")
+    y, y_unseen = (targets_of(data).cpu() for data in (fit_on, read_on))
+    _check_targets(y, y_unseen)
+    seen, unseen = (representation(model, data, layer).double().cpu() for data in (fit_on, read_on))
+    if not bool(seen.isfinite().all() and unseen.isfinite().all()):
+        raise ValueError("the model's features are NaN or infinite: it has diverged")
+    if len(seen) < seen.shape[1]:
+        raise ValueError(
+            f"{len(seen)} examples cannot fit a probe of {seen.shape[1]} features: anything would "
+            "be separable; use more examples or a narrower layer"
+        )
+    if y.is_floating_point():
+        readout = Ridge(alpha=strength)
+    else:
+        readout = LogisticRegression(C=1 / strength, max_iter=2000)
+    readout = make_pipeline(StandardScaler(), readout).fit(seen.numpy(), y.numpy())
+    answer = torch.from_numpy(readout.predict(unseen.numpy()))
+    if y.is_floating_point():
+        return (answer - y_unseen).double() ** 2 / y_unseen.double().var(unbiased=False)
+    return (answer == y_unseen).double()
+
+
+def _check_targets(y: Tensor, y_unseen: Tensor):
+    regression = y.is_floating_point()
+    if regression != y_unseen.is_floating_point() or y.ndim != 1 or y_unseen.ndim != 1:
+        raise ValueError(
+            "both sets need one target an example and of one kind, got "
+            f"{tuple(y.shape)} {y.dtype} and {tuple(y_unseen.shape)} {y_unseen.dtype}"
+        )
+    if len(y.unique()) < 2:
+        raise ValueError("a probe needs at least two different targets to fit")
+    if regression and len(y_unseen.unique()) < 2:
+        raise ValueError("R^2 needs at least two different targets to read on")

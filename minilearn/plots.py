@@ -1,0 +1,208 @@
+"""The book's figures in one style: colour and mark say the role, the title says the finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from minilearn.metrics import Attack, Report
+
+# Okabe and Ito's colours, which the colour-blind can tell apart; each role has its own mark too.
+ROLES = {
+    "original": ("#000000", "s"),
+    "retrained": ("#009e73", "D"),
+    "untrained": ("#8a8a8a", "X"),
+    "forget": ("#d55e00", "v"),
+    "retain": ("#56b4e9", "o"),
+    "test": ("#cc79a7", "^"),
+}
+METHODS = [("#0072b2", "o"), ("#e69f00", "P"), ("#7b3294", "p"), ("#a6611a", "h"), ("#4d4d4d", "*")]
+WIDTH = 7.2  # inches; every figure is this wide, so that text has one size in the book
+
+
+def role(name: str, names: Sequence[str] = ()) -> dict[str, str]:
+    """Colour and marker of a role; a method's by its place among the methods in `names`.
+
+    Example:
+        >>> role("retrained")
+        {'color': '#009e73', 'marker': 'D'}
+    """
+    methods = [n for n in names if n not in ROLES]
+    place = methods.index(name) if name in methods else 0
+    color, marker = ROLES.get(name) or METHODS[place % len(METHODS)]
+    return {"color": color, "marker": marker}
+
+
+def canvas(
+    height: float = 3.0, columns: int = 1, rows: int = 1, **options
+) -> tuple[Figure, np.ndarray]:
+    """An empty figure in the book's style and its axes (rows, columns); name it last to show it."""
+    with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"}):
+        figure, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(WIDTH, height),
+            squeeze=False,
+            layout="constrained",
+            dpi=140,
+            **options,
+        )
+    plt.close(figure)  # otherwise the notebook would show it twice
+    for ax in axes.flat:
+        sns.despine(ax=ax)
+    return figure, axes
+
+
+def items(
+    images: Tensor,
+    captions: Sequence[str],
+    title: str,
+    *,
+    columns: int = 10,
+    bold: Sequence[int] = (),
+) -> Figure:
+    """A grid of images, each over its caption; captions at the places in `bold` stand out.
+
+    Shapes: images (n, 1 or 3, H, W) in [0, 1]
+    Raises: ValueError if captions and images differ in number, or there are none
+    """
+    if len(images) != len(captions) or not len(images):
+        raise ValueError(
+            f"needs one caption an image, got {len(images)} images and {len(captions)} captions"
+        )
+    rows = -(-len(images) // columns)
+    figure, axes = canvas(0.4 + 0.95 * rows, columns, rows)
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        ax.imshow(image.permute(1, 2, 0).cpu().squeeze(2).numpy(), cmap="gray_r", vmin=0, vmax=1)
+        color = ROLES["forget"][0] if i in bold else "#333333"
+        ax.set_title(
+            captions[i],
+            fontsize=9,
+            color=color,
+            fontweight="bold" if i in bold else "normal",
+            pad=2,
+        )
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def curves(
+    series: Mapping[str, Sequence[float] | Tensor],
+    title: str,
+    *,
+    x: Sequence[float] | None = None,
+    xlabel: str,
+    ylabel: str,
+    band: tuple[float, float] | None = None,
+    band_label: str = "retrained (null band)",
+    ax: Axes | None = None,
+) -> Figure:
+    """Lines over steps or epochs, named by role or method, with the retrained models' band behind.
+
+    Raises: ValueError if a series has another length than `x`
+    """
+    if ax is None:
+        ax = canvas()[1][0, 0]
+    if band is not None:
+        ax.axhspan(*_visible(band), color=ROLES["retrained"][0], alpha=0.25, label=band_label)
+    for name, values in series.items():
+        values = np.asarray(values, dtype=float)
+        places = np.arange(len(values)) if x is None else np.asarray(x)
+        if len(places) != len(values):
+            raise ValueError(
+                f"{name} has {len(values)} values for {len(places)} places on the x axis"
+            )
+        ax.plot(
+            places,
+            values,
+            label=name,
+            markersize=4,
+            markevery=max(1, len(values) // 12),
+            **role(name, [*series]),
+        )
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.legend(fontsize=8, frameon=False)
+    return ax.figure
+
+
+def bars(report: Report, metric: str, splits: Sequence[str], title: str, *, ylabel: str) -> Figure:
+    """One panel a split: every method's mean and 95 % interval over seeds beside the null band."""
+    figure, axes = canvas(2.8, len(splits), sharey=True)
+    for ax, split in zip(axes.flat, splits, strict=True):
+        _panel(ax, report, metric, split)
+        ax.set_title(f"{metric} on {split}" if split else metric, loc="left", fontsize=9)
+    axes[0, 0].set_ylabel(ylabel)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Figure:
+    """The report as a picture: one panel a (metric, split), on its own scale, null band shaded.
+
+    A method that forgot as retraining does lies in the green band in every panel.
+    """
+    figure, axes = canvas(2.9, len(panels))
+    for ax, (metric, split) in zip(axes.flat, panels, strict=True):
+        _panel(ax, report, metric, split)
+        ax.set_title(f"{metric}\n{split}".strip(), fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _panel(ax: Axes, report: Report, metric: str, split: str):
+    rows = [
+        r for r in report.rows if (r.metric, r.split) == (metric, split) and r.method != "untrained"
+    ]
+    names = [r.method for r in rows]
+    if rows and rows[0].band is not None:
+        ax.axhspan(*_visible(rows[0].band), color=ROLES["retrained"][0], alpha=0.25)
+    for place, row in enumerate(rows):
+        error = None if np.isnan(row.half_width) else row.half_width
+        color, marker = role(row.method, names).values()
+        ax.errorbar(place, row.mean, yerr=error, fmt=marker, color=color, capsize=3, markersize=6)
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.grid(axis="x", visible=False)
+
+
+def _visible(band: tuple[float, float]) -> tuple[float, float]:
+    """A band of no height still gets a line."""
+    low, high = band
+    return (low, high) if high - low > 1e-3 else (low - 1e-3, high + 1e-3)
+
+
+def roc(attacks: Mapping[str, Attack], title: str) -> Figure:
+    """ROC curves of an attack on several models: linear on the left, logarithmic on the right.
+
+    The logarithmic panel shows what counts for the single person: how many are found while almost
+    nobody is falsely accused.
+    """
+    from sklearn.metrics import roc_curve
+
+    figure, ((left, right),) = canvas(3.2, 2)
+    for name, attack in attacks.items():
+        labels = np.r_[np.ones(len(attack.members)), np.zeros(len(attack.nonmembers))]
+        fpr, tpr, _ = roc_curve(
+            labels, np.r_[attack.members.cpu().numpy(), attack.nonmembers.cpu().numpy()]
+        )
+        color, _ = role(name, [*attacks]).values()
+        left.plot(fpr, tpr, color=color, label=f"{name}, auc {attack.auc:.2f}")
+        right.plot(fpr, tpr, color=color)
+    floor = 1 / max(len(a.nonmembers) for a in attacks.values())
+    for ax in (left, right):
+        ax.plot([floor, 1], [floor, 1], ":", color="#8a8a8a")
+        ax.set_xlabel("unseen examples falsely accused")
+    right.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
+    left.set_ylabel("forgotten examples found")
+    left.legend(fontsize=8, frameon=False, loc="lower right")
+    figure.suptitle(title, fontsize=11)
+    return figure

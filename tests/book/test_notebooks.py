@@ -1,0 +1,193 @@
+"""The chapters as they are stored: form, budgets, alternative text, prose and links."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted([*(ROOT / "book").glob("*.md"), *ROOT.glob("*.md")])
+INSTALL = re.compile(
+    r"import importlib\.util\n"
+    r'if importlib\.util\.find_spec\("minilearn"\) is None:  # Colab, or a fresh environment\n'
+    r'    %pip install -q "git\+https://github\.com/[\w.-]+/[\w.-]+"'
+)
+DETAILS = re.compile(r"<details.*?</details>", re.S)
+NOT_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\\begin\{.*?\\end\{|<[^>]+>|\]\([^)]*\)|https?://\S+",
+    re.S,
+)
+# A share, a count of what a run measures, or a decimal fraction; "1 % FPR" and "95 % interval" are
+# parts of definitions.
+TYPED = re.compile(
+    r"\b\d[\d,]*(?:\.\d+)?\s*(?:%|per ?cent\b|(?:percentage )?points?\b|seconds?\b|degrees?\b)"
+    r"(?!\s+(?:FPR|false|interval|confidence))|(?<![\w.])\d+\.\d+(?![\w.])"
+)
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def cells(path: Path, kind: str) -> list[tuple[int, dict]]:
+    """The cells of one kind with their number in the notebook, counted from 0."""
+    return [(i, cell) for i, cell in enumerate(read(path)["cells"]) if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def code(path: Path) -> list[tuple[int, str]]:
+    """The code that the page shows: cells tagged `remove-cell` are left out."""
+    return [(i, source(c)) for i, c in cells(path, "code") if "remove-cell" not in tags(c)]
+
+
+def python(text: str) -> ast.Module:
+    """The cell's syntax tree, with lines for the notebook itself (magics) blanked out."""
+    return ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", text))
+
+
+def prose(text: str) -> str:
+    return NOT_PROSE.sub(" ", text)
+
+
+def test_there_are_chapters():
+    assert NOTEBOOKS
+
+
+@each_notebook
+def test_format(path):
+    notebook = read(path)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5)
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids)), "cell ids are not unique"
+    for i, cell in enumerate(notebook["cells"]):
+        assert set(cell["metadata"]) <= {"tags", "mystnb"}, f"cell {i}: {cell['metadata']}"
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    assert path.read_text(encoding="utf-8") == text, "not written as nbformat writes it"
+
+
+@each_notebook
+def test_stored_without_outputs(path):
+    full = [i for i, c in cells(path, "code") if c["outputs"] or c["execution_count"] is not None]
+    assert not full, f"cells with outputs or an execution count: {full}"
+
+
+@each_notebook
+def test_first_cells(path):
+    first = read(path)["cells"][0]
+    assert first["cell_type"] == "markdown" and source(first).startswith("# ")
+    link = rf"\[Open in Colab\]\(https://colab\.research\.google\.com/\S+/{path.name}\)"
+    assert re.search(link, source(first)), "the first cell has no link to open the chapter in Colab"
+    install = cells(path, "code")[0][1]
+    assert "remove-cell" in tags(install) and INSTALL.fullmatch(source(install)), source(install)
+
+
+@each_notebook
+def test_amount_of_code(path):
+    sizes = {i: len(text.splitlines()) for i, text in code(path)}
+    assert 15 <= len(sizes) <= 25, f"{len(sizes)} code cells"
+    assert not [i for i, n in sizes.items() if n > 25], f"cells of more than 25 lines in {sizes}"
+    short = sum(n <= 8 for n in sizes.values())
+    assert 2 * short >= len(sizes), f"only {short} of {len(sizes)} cells have at most 8 lines"
+
+
+@each_notebook
+def test_line_length(path):
+    long = [line for _, text in code(path) for line in text.splitlines() if len(line) > 79]
+    assert not long, "\n".join(long)
+
+
+@each_notebook
+def test_amount_of_prose(path):
+    text = "\n\n".join(source(cell) for _, cell in cells(path, "markdown"))
+    words = len(re.findall(r"\w[\w'-]*", re.sub(r"<[^>]+>", " ", DETAILS.sub(" ", text))))
+    assert 1500 <= words <= 2500, f"{words} words outside folded parts"
+
+
+def draws(text: str) -> bool:
+    """Whether the cell ends in a call of `plots` or `plt`, or in the name of what one returned."""
+
+    def plots(node: ast.AST) -> bool:
+        calls = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
+        return any(call.startswith(("plots.", "plt.")) for call in calls)
+
+    *before, last = python(text).body or [ast.Pass()]
+    made = [n for n in before if isinstance(n, ast.Assign) and plots(n)]
+    names = {n.id for m in made for t in m.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    shown = (
+        isinstance(last, ast.Expr) and isinstance(last.value, ast.Name) and last.value.id in names
+    )
+    return shown or (isinstance(last, ast.Expr) and plots(last))
+
+
+@each_notebook
+def test_figures_have_alternative_text(path):
+    """What the page really shows is checked in test_site.py; this says which cell to mend."""
+    for i, cell in cells(path, "code"):
+        if {"remove-cell", "remove-output"} & set(tags(cell)) or not draws(source(cell)):
+            continue
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        assert alt.strip(), f"cell {i} draws and has no alternative text:\n{source(cell)}"
+
+
+@each_notebook
+def test_no_result_is_typed_into_prose(path):
+    for i, cell in cells(path, "markdown"):
+        found = [m[0] for m in TYPED.finditer(prose(source(cell)))]
+        assert not found or "allow-number" in tags(cell), f"cell {i}: {found}; let a cell print it"
+
+
+@each_notebook
+def test_colab_shows_the_markdown(path):
+    directive = re.compile(r"(?m)^\s*```\s*\{|\{(?:cite|ref|eq|numref|doc|prf)(?::\w+)?\}`")
+    for i, cell in cells(path, "markdown"):
+        found = directive.findall(source(cell))
+        assert not found, f"cell {i}: directives and roles belong in book/*.md: {found}"
+
+
+def texts(path: Path) -> str:
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    return "\n\n".join(source(cell) for _, cell in cells(path, "markdown"))
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page: its headings as GitHub and the book write them, and its labels."""
+    text = texts(path)
+    heads = re.findall(r"(?m)^#+ +(.*?)\s*$", re.sub(r"```.*?```", "", text, flags=re.S))
+    slugs = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+    return (
+        slugs
+        | set(re.findall(r"(?m)^\(([\w-]+)\)=", text))
+        | set(re.findall(r'id="([^"]+)"', text))
+    )
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *PAGES], ids=lambda path: path.name)
+def test_no_dead_link_inside_the_repository(path):
+    text = re.sub(r"```.*?```|`[^`]*`", "", texts(path), flags=re.S)
+    targets = re.findall(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)", text)
+    targets += re.findall(r"(?:href|src)=\"([^\"]+)\"", text)
+    for target in targets:
+        if inside := re.match(r"https://\S+?/blob/main/([^#?]+)", target):
+            assert (ROOT / inside[1]).exists(), f"{target}: no such file"
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), f"{target}: no such file"
+        if anchor and file.suffix in {".md", ".ipynb"}:
+            assert anchor in anchors(file), f"{target}: no such heading"

@@ -1,0 +1,209 @@
+"""The repository as a whole: what is derived, budgets, docstrings, imports, names and versions."""
+
+import ast
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "minilearn").rglob("*.py"))
+NOT_OURS = re.compile(r"\.(?!ci$|git\w+$).*|_build|__pycache__|mathjax|.*\.egg-info")
+TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".cff", ".bib", ".csv", ".svg", ".css", ""}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree() -> list[Path]:
+    """Every text file that is ours."""
+    return sorted(
+        path
+        for path in ROOT.rglob("*")
+        if path.suffix in TEXT
+        and not any(NOT_OURS.fullmatch(part) for part in path.relative_to(ROOT).parts)
+        and path.is_file()
+    )
+
+
+def definitions(path: Path) -> list[ast.AST]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, kinds)]
+
+
+def test_everything_carries_the_address():
+    command = [sys.executable, ROOT / "book" / "derive.py", "--check"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + "run: python book/derive.py"
+
+
+def test_budgets_of_lines():
+    sizes = {path: len(path.read_text("utf-8").splitlines()) for path in MODULES}
+    # a file of methods/ is a method if it defines what it is called
+    methods = {
+        p for p in MODULES if p.parent.name == "methods" and f"\ndef {p.stem}(" in p.read_text()
+    }
+    limits = {path: 150 if path in methods else 300 for path in MODULES}
+    over = [f"{name(p)}: {n} of {limits[p]}" for p, n in sizes.items() if n > limits[p]]
+    assert not over, over
+    assert sum(sizes.values()) <= 4000, f"the package has {sum(sizes.values())} lines"
+
+
+def test_budget_of_functions():
+    over = []
+    for path in MODULES:
+        for node in definitions(path):
+            if isinstance(node, ast.ClassDef):
+                continue
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            signature = node.body[0].lineno - node.lineno
+            lines = node.end_lineno - first.lineno + 1 + signature
+            if lines > 40:
+                over.append(f"{name(path)}:{node.lineno} {node.name}: {lines} lines")
+    assert not over, over
+
+
+def public(body: list[ast.stmt], prefix: str = "") -> list[tuple[str, ast.AST]]:
+    """Public functions and classes, and the public methods of public classes."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            found.append((prefix + node.name, node))
+            if isinstance(node, ast.ClassDef):
+                found += public(node.body, f"{prefix}{node.name}.")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_public_names_have_docstrings(path):
+    module = ast.parse(path.read_text("utf-8"))
+    nodes = [*public(module.body), *([("the module", module)] if module.body else [])]
+    # forward() and torch's own hooks are described by the class
+    bare = [n for n, node in nodes if not ast.get_docstring(node) and not n.endswith(".forward")]
+    assert not bare, f"without a docstring: {bare}"
+
+
+def test_no_path_of_a_machine():
+    places = "home/[a-z]|root/|work/|Users/[a-z]|tmp/[a-z]|opt/[a-z]|mnt/"
+    pattern = re.compile(rf"(?<![\w.~/}})])/(?:{places})")
+    found = [
+        f"{name(path)}:{i}: {line.strip()[:100]}"
+        for path in tree()
+        if path.suffix != ".svg" and path != Path(__file__)
+        for i, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_importing_the_package_is_light():
+    heavy = ("torchvision", "sklearn", "matplotlib", "seaborn", "ipywidgets", "pandas", "scipy")
+    # what torch imports by itself is not ours
+    program = (
+        "import sys, torch; before = set(sys.modules); import minilearn; "
+        f"print(*sorted({{m.split('.')[0] for m in set(sys.modules) - before}} & set({heavy})))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not result.stdout.split(), f"import minilearn imports {result.stdout}"
+
+
+def package_words() -> set[str]:
+    return set(re.findall(r"\w+", "\n".join(path.read_text("utf-8") for path in MODULES)))
+
+
+def exists(dotted: str) -> bool:
+    """Whether `metrics.kl` or `Examples.inputs` is in the package; a field of a class counts."""
+    head, *rest = dotted.split(".")
+    if importlib.util.find_spec(f"minilearn.{head}"):
+        thing = importlib.import_module(f"minilearn.{head}")
+    else:
+        homes = (
+            importlib.import_module(f"minilearn.{m}") for m in ("data", "requests", "training")
+        )
+        thing = next((getattr(home, head) for home in homes if hasattr(home, head)), None)
+    for part in rest:
+        if part in getattr(thing, "__annotations__", {}):
+            return part == rest[-1]
+        thing = getattr(thing, part, None)
+    return thing is not None
+
+
+def test_notation_names_exist():
+    rows = [
+        line.split("|")[3]
+        for line in (ROOT / "book/notation.md").read_text("utf-8").splitlines()
+        if line.startswith("|") and "---" not in line
+    ]
+    names = [n for row in rows for n in re.findall(r"`([^`]+)`", row)]
+    assert len(names) > 15
+    words = package_words()
+    missing = [n for n in names if not (exists(n) if "." in n else n in words)]
+    assert not missing, f"in book/notation.md but not in the package: {missing}"
+
+
+def test_api_page_lists_every_module():
+    listed = set(re.findall(r"automodule:: (\S+)", (ROOT / "book/api.md").read_text("utf-8")))
+    there = {
+        name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in MODULES
+        if public(ast.parse(path.read_text("utf-8")).body)
+    }
+    there = {m for m in there if not any(part.startswith("_") for part in m.split("."))}
+    assert there <= listed, f"not in book/api.md: {sorted(there - listed)}"
+    assert listed <= {
+        name(p).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for p in MODULES
+    }
+
+
+def requirements(file: str) -> list[Requirement]:
+    lines = (line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines())
+    return [Requirement(line) for line in lines if line]
+
+
+def test_constraints_cover_the_requirements():
+    pins = {canonicalize_name(r.name): r.specifier for r in requirements("constraints.txt")}
+    for wanted in requirements("requirements.txt"):
+        pin = pins.get(canonicalize_name(wanted.name))
+        assert pin is not None, f"{wanted.name} is not in constraints.txt"
+        (exact,) = pin
+        assert exact.operator == "==" and wanted.specifier.contains(exact.version), (
+            f"{wanted}: {pin}"
+        )
+
+
+def test_package_leaves_what_is_installed_alone():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    book = {canonicalize_name(r.name) for r in requirements("requirements.txt")}
+    for text in project["dependencies"]:
+        wanted = Requirement(text)
+        assert {s.operator for s in wanted.specifier} == {">="}, f"{text}: lower bounds only"
+        assert canonicalize_name(wanted.name) in book, f"{text} is not in requirements.txt"
+
+
+def test_versions_agree():
+    version = importlib.import_module("minilearn").__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.search(r"(?m)^## (\S+)", (ROOT / "CHANGELOG.md").read_text())[1] == version
+
+
+def test_every_chapter_is_in_the_book():
+    contents = (ROOT / "book/_toc.yml").read_text()
+    intro = (ROOT / "book/intro.md").read_text("utf-8")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        assert f"notebooks/{path.stem}\n" in contents, f"{path.name} is not in book/_toc.yml"
+        assert f"](../notebooks/{path.name})" in intro, f"{path.name} is not in book/intro.md"
+
+
+def test_no_notebook_is_large():
+    big = [name(p) for p in tree() if p.suffix == ".ipynb" and p.stat().st_size > 250_000]
+    assert not big, f"more than 250 kB: {big}"

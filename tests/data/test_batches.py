@@ -1,0 +1,226 @@
+"""Batches, targets and subsets: tensors and datasets are read alike; bad data are one sentence."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+
+from minilearn.data import Examples, Unlabelled, batches, subset, targets_of, without_targets
+
+LABELS = torch.tensor([0, 1, 2, 1])
+NAN = float("nan")
+
+
+class Pairs(Dataset):
+    """A user's own dataset: nothing but length and items, targets as Python numbers."""
+
+    def __init__(self, examples: Examples):
+        self.examples = examples
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, i):
+        return self.examples.inputs[i], self.examples.targets[i].item()
+
+
+def numbered(n: int, regression: bool = False) -> Examples:
+    targets = torch.arange(n) / 7 if regression else torch.arange(n) % 3
+    return Examples(torch.arange(n * 2.0).reshape(n, 2), targets, torch.arange(n) // 2)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(n=st.integers(1, 60), size=st.integers(1, 70), shuffled=st.booleans())
+def test_batches_hold_every_example_once(n, size, shuffled):
+    parts = list(batches(torch.arange(n), size, order=generator() if shuffled else None))
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(n))
+    if not shuffled:
+        assert torch.equal(torch.cat(parts), torch.arange(n))
+    sizes = [len(part) for part in parts]
+    assert all(one == size for one in sizes[:-1]) and 1 <= sizes[-1] <= size + 1
+    # a last batch of one is joined to the one before it
+    assert sizes[-1] > 1 or len(sizes) == 1
+    assert (sizes[-1] == size + 1) == (n > size and n % size == (0 if size == 1 else 1))
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("order", [None, 5])
+def test_a_dataset_gives_the_batches_of_its_tensors(regression, order):
+    data = numbered(11, regression)
+    expected = list(batches(data, 5, order=order and generator(order)))
+    for same in (Pairs(data), TensorDataset(data.inputs, data.targets), Subset(data, range(11))):
+        if isinstance(same, Subset):
+            same = Subset(Pairs(data), range(11))
+        found = list(batches(same, 5, order=order and generator(order)))
+        assert len(found) == len(expected) == 2
+        for (x, y), (x2, y2) in zip(expected, found, strict=True):
+            torch.testing.assert_close(x, x2, rtol=0, atol=0)
+            torch.testing.assert_close(y, y2, rtol=0, atol=0)
+
+
+def test_inputs_alone_come_alike_from_tensor_and_dataset():
+    data = numbered(9)
+    plain = list(batches(without_targets(data), 4, order=generator()))
+    read = list(batches(without_targets(Pairs(data)), 4, order=generator()))
+    assert all(isinstance(x, torch.Tensor) for x in plain + read)
+    assert all(torch.equal(a, b) for a, b in zip(plain, read, strict=True))
+    assert isinstance(without_targets(Pairs(data)), Unlabelled)
+    assert without_targets(data.inputs) is data.inputs
+
+
+def test_order_is_the_generators_alone():
+    data = numbered(20)
+    first, again, other = (
+        torch.cat([y for _, y in batches(data, 6, order=generator(seed))]) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    before = torch.random.get_rng_state()
+    list(batches(Pairs(data), 6, order=generator()))
+    assert torch.equal(before, torch.random.get_rng_state())  # a DataLoader would draw from it
+
+
+def test_one_generator_shuffles_every_epoch_anew():
+    order = generator()
+    first, second = (torch.cat(list(batches(torch.arange(30), 8, order=order))) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it():
+    ((x, y),) = batches(numbered(3), 100)
+    assert len(x) == len(y) == 3
+
+
+def test_one_example_is_one_batch():
+    ((x, y),) = batches(numbered(1), 8)
+    assert x.shape == (1, 2) and y.shape == (1,)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([(torch.zeros(2), 0)])
+
+
+UNREADABLE = [
+    ((torch.zeros(4, 2), LABELS), "tuple of 2 parts: give one part of a split"),
+    (DataLoader(numbered(4)), "give the dataset that it reads, its .dataset"),
+    (Stream(), "items by position, got Stream"),
+    (None, "got NoneType"),
+    (7, "got int"),
+    ("digits", "got str"),
+    ({0: 1}, "got dict"),
+    (torch.tensor(3.0), "no examples to read"),
+    (torch.zeros(0, 2), "no examples to read"),
+    ([], "no examples to read"),
+]
+
+
+@pytest.mark.parametrize(("data", "sentence"), UNREADABLE, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("call", [lambda d: batches(d, 4), targets_of, without_targets])
+def test_what_cannot_be_read_is_one_sentence(call, data, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call(data)
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, "4", None, torch.zeros(2), NAN])
+def test_batch_sizes_that_make_no_sense(size):
+    with pytest.raises(
+        ValueError, match="the batch size must be a whole number of at least 1, got"
+    ):
+        batches(numbered(4), size)
+
+
+@pytest.mark.parametrize("order", [3, "shuffle", True])
+def test_an_order_that_is_no_generator(order):
+    with pytest.raises(ValueError, match="order must be a torch.Generator"):
+        batches(numbered(4), 2, order=order)
+
+
+ITEMS = [
+    ([(torch.zeros(2), 0), (torch.zeros(3), 1)], "all of one shape"),
+    ([(object(), 0)] * 2, "must be a tensor or an array"),
+    ([(torch.zeros(2), None)] * 2, "cannot be stacked into a batch"),
+    ([(torch.zeros(2), "cat")] * 2, "must stack to tensors"),
+    ([(torch.zeros(2), 0, 0)] * 2, r"must be \(input, target\), got a list of 3"),
+    ([{"x": torch.zeros(2)}] * 2, r"must be \(input, target\), got a dict"),
+    ([3, 4, 5], None),
+]
+
+
+@pytest.mark.parametrize(("items", "sentence"), ITEMS)
+def test_items_that_make_no_batch(items, sentence):
+    if sentence is None:  # plain numbers stack to a tensor of inputs
+        assert torch.equal(next(batches(items, 9)), torch.tensor(items))
+        return
+    with pytest.raises(ValueError, match=sentence):
+        list(batches(items, 2))
+
+
+# targets_of, subset
+
+
+def test_targets_are_read_as_the_items_give_them():
+    data = numbered(6)
+    for same in (data, Pairs(data), TensorDataset(data.inputs, data.targets)):
+        assert torch.equal(targets_of(same), data.targets)
+    assert torch.equal(targets_of(Subset(Pairs(data), [4, 1])), data.targets[[4, 1]])
+    assert targets_of(Pairs(numbered(5, regression=True))).dtype == torch.float32
+
+
+def test_targets_attribute_is_used_unless_items_are_transformed():
+    class WithList(Pairs):
+        targets = [5, 6, 7]
+
+    class Transformed(WithList):
+        target_transform = staticmethod(lambda label: label + 1)
+
+    assert targets_of(WithList(numbered(3))).tolist() == [5, 6, 7]
+    assert targets_of(Transformed(numbered(3))).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (torch.zeros(3, 2), "inputs without targets"),
+        (Unlabelled(Pairs(numbered(3))), "inputs without targets"),
+        ([(torch.zeros(2), "cat")], "must be numbers"),
+        ([(torch.zeros(2), -1)], "class labels start at 0, got -1"),
+        ([(torch.zeros(2), NAN)], "targets of 1 example.* NaN"),
+        ([torch.zeros(2)], r"must be \(input, target\), got a Tensor"),
+        ([(torch.zeros(2), [0, 1]), (torch.zeros(2), [0])], "of one shape"),
+    ],
+)
+def test_targets_that_are_none(data, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        targets_of(data)
+
+
+def test_a_targets_attribute_of_another_length():
+    data = Pairs(numbered(3))
+    data.targets = [0, 1]
+    with pytest.raises(ValueError, match="has 3 items but 2 targets"):
+        targets_of(data)
+
+
+def test_subset_is_of_the_same_kind():
+    mask = torch.tensor([True, False, True, False])
+    assert torch.equal(subset(numbered(4), mask).inputs, numbered(4).inputs[[0, 2]])
+    assert list(subset(Pairs(numbered(4)), mask).indices) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (torch.tensor([0, 2]), "boolean tensor"),
+        ([True, False, True, False], "boolean tensor"),
+        (torch.ones(4, 1, dtype=torch.bool), "boolean tensor"),
+        (torch.ones(3, dtype=torch.bool), "length 3 but the set has 4"),
+    ],
+)
+@pytest.mark.parametrize("data", [numbered(4), Pairs(numbered(4))], ids=["examples", "dataset"])
+def test_subset_refuses_what_is_no_mask(data, mask, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        subset(data, mask)

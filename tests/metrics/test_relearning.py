@@ -1,0 +1,141 @@
+"""Relearning curves with a closed form, and what must not depend on the order of calls."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.data.examples import Examples
+from minilearn.metrics import relearn_area, relearn_curve
+from minilearn.training import Training, evaluate
+
+
+class Bowl(nn.Module):
+    """Answers w^2 / 2 to everything: with target 0 the absolute error is a quadratic in w."""
+
+    def __init__(self, start: float):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+
+    def forward(self, x):
+        """The same answer for every input."""
+        return self.w**2 / 2 + 0 * x[:, 0]
+
+
+ORIGIN = Examples(torch.zeros(12, 1, dtype=torch.float64), torch.zeros(12))
+SGD = Training(optimizer="sgd", momentum=0.0, lr=0.1, batch_size=4)
+
+
+def test_a_quadratic_relearns_in_closed_form():
+    """Gradient descent on w^2 / 2: w_t = w_0 (1 - lr)^t."""
+    steps = (0, 1, 2, 5, 22, 29)
+    curve = relearn_curve(Bowl(2.0), ORIGIN, ORIGIN, steps=steps, config=SGD)
+    expected = torch.tensor([2.0 * 0.9 ** (2 * t) for t in steps], dtype=torch.float64)
+    torch.testing.assert_close(curve, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_quadratic_from_two_starts_takes_29_and_22_steps():
+    """From a distance of 1 and of 0.5 down to 0.05."""
+    for start, needed in ((1.0, 29), (0.5, 22)):
+        steps = range(needed + 1)
+        distance = (2 * relearn_curve(Bowl(start), ORIGIN, ORIGIN, steps=steps, config=SGD)).sqrt()
+        assert int((distance <= 0.05).nonzero()[0]) == needed
+
+
+@pytest.fixture
+def three(classification, tiny_net):
+    """Curves of three networks on the same stream, and how they were made."""
+
+    def curve(weights: int, **options):
+        config = Training(lr=0.01, batch_size=8)
+        return relearn_curve(
+            tiny_net(seed=weights),
+            classification,
+            classification,
+            steps=(0, 1, 4),
+            config=config,
+            **options,
+        )
+
+    return curve
+
+
+def test_the_same_seed_gives_the_same_stream_in_any_order_of_calls(three):
+    first = [three(0), three(1), three(2)]
+    torch.rand(7)  # nobody else's random numbers count
+    second = [three(2), three(1), three(0)][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(three(0, seed=1), first[0])
+
+
+def test_a_coarser_grid_of_steps_is_the_same_curve(classification, tiny_net):
+    net = tiny_net()
+    fine = relearn_curve(net, classification, classification, steps=(0, 1, 2, 3, 4))
+    coarse = relearn_curve(net, classification, classification, steps=(0, 2, 4))
+    assert torch.equal(fine[::2], coarse)
+
+
+def test_step_0_is_the_model_as_it_is(classification, tiny_net):
+    net = tiny_net()
+    curve = relearn_curve(net, classification, classification, steps=[0])
+    assert curve.item() == evaluate(net, classification).loss.double().mean().item()
+
+
+def test_any_dataset_gives_the_same_curve(classification, tiny_net):
+    pairs = list(zip(classification.inputs, classification.targets.tolist(), strict=True))
+    net = tiny_net(dropout=0.0)
+    torch.testing.assert_close(
+        relearn_curve(net, pairs, pairs), relearn_curve(net, classification, classification)
+    )
+
+
+def test_the_global_generators_are_left_alone(three):
+    before = torch.get_rng_state()
+    three(0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_area_is_exactly_0_and_1_at_the_anchors(three):
+    retrained, original = three(1), three(1) - torch.tensor([0.3, 0.2, 0.1])
+    assert relearn_area(retrained, retrained, original) == 0
+    assert relearn_area(original, retrained, original) == 1
+
+
+def test_area_closed_forms():
+    retrained, original = torch.tensor([4.0, 2.0, 1.0]), torch.tensor([1.0, 1.0, 1.0])
+    assert relearn_area(torch.tensor([3.0, 2.0, 1.0]), retrained, original) == 0.25
+    assert relearn_area(torch.tensor([6.0, 3.0, 2.0]), retrained, original) == -1  # slower
+    assert relearn_area([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]) == 0.5
+
+
+@pytest.mark.parametrize("steps", [[], [-1, 0], [2, 1], [1, 1], [0, 1.5], ["1"], [None]])
+def test_clear_error_for_steps(classification, tiny_net, steps):
+    with pytest.raises(ValueError, match="whole numbers that ascend"):
+        relearn_curve(tiny_net(), classification, classification, steps=steps)
+
+
+def test_clear_errors_for_curves(classification, tiny_net):
+    with pytest.raises(ValueError, match="smaller learning rate than 1e\\+30"):
+        config = Training(optimizer="sgd", lr=1e30)
+        relearn_curve(tiny_net(), classification, classification, config=config)
+    with pytest.raises(ValueError, match="no examples"):
+        relearn_curve(tiny_net(), [], classification)
+    with pytest.raises(ValueError, match="no examples"):
+        relearn_curve(tiny_net(), classification, [])
+    with pytest.raises(ValueError, match="Module"):
+        relearn_curve(lambda x: x, classification, classification)
+
+
+def test_clear_errors_for_areas():
+    flat, high = torch.ones(3), torch.full((3,), 2.0)
+    with pytest.raises(ValueError, match="same steps"):
+        relearn_area(torch.ones(2), high, flat)
+    with pytest.raises(ValueError, match="same steps"):
+        relearn_area(torch.ones(()), torch.ones(()), torch.ones(()))
+    with pytest.raises(ValueError, match="no head start"):
+        relearn_area(flat, flat, flat)
+    with pytest.raises(ValueError, match="no head start"):
+        relearn_area(flat, flat, high)  # the original is slower: the sign would flip
+    with pytest.raises(ValueError, match="finite"):
+        relearn_area(torch.tensor([1.0, math.nan, 1.0]), high, flat)

@@ -1,0 +1,418 @@
+"""The report: what is compared with what, what is printed, and that nothing is changed by it."""
+
+import hashlib
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+
+from minilearn.cost import Cost
+from minilearn.data.examples import Examples
+from minilearn.methods import Unlearned
+from minilearn.metrics import METRICS, break_even, linear_probe, relearn_curve, report
+from minilearn.metrics.registry import SIDES
+from minilearn.metrics.report import Report, Row, t_half_width
+from minilearn.requests import Request, by_index, by_range
+from minilearn.training import History, Training
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Weights, buffers, gradients, and every part's flags."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict(keep_vars=True).items():
+        digest.update(f"{name} {value.requires_grad} {value.grad}".encode())
+        digest.update(value.detach().numpy().tobytes())
+    digest.update(str([module.training for module in model.modules()]).encode())
+    digest.update(str([len(module._forward_hooks) for module in model.modules()]).encode())
+    return digest.hexdigest()
+
+
+@pytest.fixture
+def request_(classification) -> Request:
+    return by_index(classification, [0, 5, 9, 11, 20])
+
+
+@pytest.fixture
+def models(tiny_net):
+    """Three originals, three retrained, three of a method: untrained weights will do here."""
+    return [[tiny_net(seed=10 * role + seed) for seed in range(3)] for role in range(3)]
+
+
+def made(request, test, models, **options):
+    original, retrained, method = models
+    options.setdefault("methods", {"finetune": method})
+    return report(request, test, original=original, retrained=retrained, **options)
+
+
+@pytest.fixture
+def tests_of(classification):
+    test = Examples(torch.randn(16, 6), torch.arange(16) % 3)
+    return {"test": test, "test_forget": test[:6], "test_retain": test[6:]}
+
+
+def test_every_number_is_the_metric_itself(request_, classification, models, tests_of):
+    found = made(request_, tests_of, models, metrics=list(METRICS))
+    assert {row.metric for row in found.rows} == {
+        name for name, metric in METRICS.items() if metric.task != "regression"
+    }
+    from minilearn.metrics import accuracy, gap
+    from minilearn.training import evaluate
+
+    def results(entries):
+        return [evaluate(m, request_.forget) for m in entries]
+
+    _, retrained, method = map(results, models)
+    row = found.row("accuracy", "forget", "finetune")
+    assert row.values == tuple(accuracy(e) for e in method)
+    assert row.band == (min(map(accuracy, retrained)), max(map(accuracy, retrained)))
+    assert row.examples == 5
+    row = found.row("gap", "forget", "finetune")
+    for value, e in zip(row.values, method, strict=True):
+        assert value == pytest.approx(sum(gap(e, r) for r in retrained) / 3)
+    pairs = [gap(a, b) for a in retrained for b in retrained if a is not b]
+    assert row.band == (min(pairs), max(pairs))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_nothing_is_changed_by_any_metric(request, tiny_net, task):
+    """Flags of every part, hooks, gradients, weights, buffers, data, and the global generator."""
+    data = request.getfixturevalue(task)
+    nets = [tiny_net(3 if task == "classification" else 1, seed=s) for s in range(5)]
+    for net in nets:
+        net.train()
+        net.body[1].eval()
+        net.head.bias.requires_grad_(False)
+        net.head.weight.grad = torch.ones_like(net.head.weight)
+    before, inputs, targets = (
+        [fingerprint(n) for n in nets],
+        data.inputs.clone(),
+        data.targets.clone(),
+    )
+    state = torch.get_rng_state()
+    wanted = by_index(data, [1, 2, 3, 4])
+    known = [name for name, metric in METRICS.items() if metric.task in ("both", task)]
+    for name in known:
+        report(
+            wanted,
+            data,
+            original=nets[:1],
+            retrained=nets[1:3],
+            methods={"m": nets[3:]},
+            metrics=[name],
+        )
+    relearn_curve(nets[0], data, wanted.forget, steps=(0, 2))
+    linear_probe(nets[0], data, data)
+    assert [fingerprint(n) for n in nets] == before
+    assert torch.equal(data.inputs, inputs) and torch.equal(data.targets, targets)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_twice_and_in_another_order_gives_the_same(request, tiny_net, task):
+    data = request.getfixturevalue(task)
+    nets = [tiny_net(3 if task == "classification" else 1, seed=s) for s in range(4)]
+    names = [name for name, metric in METRICS.items() if metric.task in ("both", task)]
+
+    def values(names):
+        found = report(
+            by_index(data, [1, 2, 3]), data, original=nets[:1], retrained=nets[1:3],
+            methods={"m": nets[3:]}, metrics=names,
+        )  # fmt: skip
+        return {(r.metric, r.split, r.method): (r.values, r.band) for r in found.rows}
+
+    assert values(names) == values(names) == values(names[::-1])
+
+
+def test_the_batch_size_changes_nothing(request_, models, tests_of):
+    one, two = (made(request_, tests_of, models, batch_size=b) for b in (3, 512))
+    for a, b in zip(one.rows, two.rows, strict=True):
+        assert a.values == pytest.approx(b.values, abs=1e-5)
+
+
+class Pairs(torch.utils.data.Dataset):
+    """A user's own data: an array and Python numbers."""
+
+    def __init__(self, data: Examples):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        return self.data.inputs[i], self.data.targets[i].item()
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_any_dataset_gives_the_same_report(request, tiny_net, task):
+    data = request.getfixturevalue(task)
+    nets = [tiny_net(3 if task == "classification" else 1, seed=s) for s in range(4)]
+    reports = [
+        report(
+            by_index(d, [1, 2, 3]),
+            d,
+            original=nets[:1],
+            retrained=nets[1:3],
+            methods={"m": nets[3:]},
+        )
+        for d in (data, Pairs(data))
+    ]
+    assert reports[0].title == reports[1].title
+    for a, b in zip(*[r.rows for r in reports], strict=True):
+        assert (a.metric, a.split, a.method) == (b.metric, b.split, b.method)
+        assert a.values == pytest.approx(b.values, abs=1e-5)
+
+
+def test_several_targets_an_example(tiny_net, regression):
+    data = regression.with_targets(torch.stack([regression.targets, 2 * regression.targets], 1))
+    nets = [tiny_net(2, seed=s) for s in range(4)]
+    found = report(
+        by_index(data, [1, 2]),
+        data,
+        original=nets[:1],
+        retrained=nets[1:3],
+        methods={"m": nets[3:]},
+    )
+    w1, apart = (found.row(name, "test", "m").mean for name in ("wasserstein", "paired_difference"))
+    assert 0 < w1 <= apart
+
+
+def test_one_forgotten_number_has_no_spread_but_a_tug_of_war(tiny_net, regression):
+    nets = [tiny_net(1, seed=s) for s in range(4)]
+    found = report(
+        by_index(regression, [3]),
+        regression,
+        original=nets[:1],
+        retrained=nets[1:3],
+        methods={"m": nets[3:]},
+    )
+    assert 0 <= found.row("tow", "", "m").mean <= 1
+
+
+def test_a_retrained_model_under_another_name_is_not_compared_with_itself(
+    request_, classification, models
+):
+    original, retrained, _ = models
+    found = report(
+        request_,
+        classification,
+        original=original,
+        retrained=retrained,
+        methods={"again": retrained},
+    )
+    for metric, split in (("js", "forget"), ("gap", "test")):
+        again, gold = (found.row(metric, split, name) for name in ("again", "retrained"))
+        assert again.values == gold.values
+
+
+def test_attacks_compare_like_with_like(request_, models, tests_of):
+    """With test_forget, the test set as a whole plays no part in either attack."""
+    names = ["loss_attack_auc", "loss_attack_tpr", "attack_auc"]
+    other = {**tests_of, "test": Examples(torch.randn(9, 6), torch.arange(9) % 3)}
+    one, two = (made(request_, t, models, metrics=names) for t in (tests_of, other))
+    assert [r.values for r in one.rows] == [r.values for r in two.rows]
+
+
+def test_untrained_models_stand_last_and_are_one_a_seed(request_, classification, models, tiny_net):
+    found = made(request_, classification, models, fresh=lambda: tiny_net(seed=99))
+    assert list(found.frame())[-1] == "untrained"
+    assert len(found.row("gap", "test", "untrained").values) == 3
+
+
+def row(values, band, good="two-sided", method="m") -> Row:
+    return Row("accuracy", "test", method, tuple(values), band, good)
+
+
+@pytest.mark.parametrize(
+    "value, good, inside",
+    [
+        (0.5, "two-sided", True),
+        (0.39, "two-sided", False),
+        (0.61, "two-sided", False),
+        (0.39, "low", True),
+        (0.61, "low", False),
+        (0.39, "high", False),
+        (0.61, "high", True),
+        (0.4, "two-sided", True),
+        (0.6, "two-sided", True),
+    ],
+)
+def test_inside_the_band(value, good, inside):
+    assert row([value], (0.4, 0.6), good).inside is inside
+
+
+def test_adding_up_does_not_push_a_value_out_of_a_band_without_width():
+    values = (0.1, 0.1, 0.1)
+    assert sum(values) / 3 > 0.1  # by one bit
+    assert row(values, (0.1, 0.1)).inside
+    assert not row([0.1 + 1e-6], (0.1, 0.1)).inside
+    assert row([4000.0 + 1e-7], (4000.0, 4000.0)).inside
+
+
+def test_without_a_band_nothing_is_inside():
+    assert not row([0.5], None).inside
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12), st.floats(0.5, 0.99))
+def test_interval_against_scipy(values, level):
+    mean, error = sum(values) / len(values), stats.sem(values)
+    expected = stats.t.interval(level, len(values) - 1, mean, error)[1] - mean if error else 0
+    assert t_half_width(values, level) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says():
+    values = torch.randn(2000, 5, generator=torch.Generator().manual_seed(0)).tolist()
+    covered = sum(abs(sum(v) / 5) <= t_half_width(v) for v in values) / 2000
+    assert covered == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 2000))
+
+
+@pytest.mark.parametrize(
+    "shown, text",
+    [
+        (row([0.5], (0.4, 0.6)), "0.500 *"),
+        (row([0.7], (0.4, 0.6)), "0.700"),
+        (row([0.5], (0.4, 0.6), method="retrained"), "0.500"),
+        (row([1.0, 2.0, 3.0], None), "2.000 ± 2.484"),
+        (row([0.5, 0.5], None), "0.500 ± 0.000"),
+        (row([12.345], None), "12.35"),
+        (row([123.45], None), "123.5"),
+        (row([12345.6], None), "12,346"),
+        (row([0.00042], None), "0.0004"),
+        (row([4.2e-5], None), "4e-05"),
+        (row([0.0], None), "0.000"),
+        (row([-0.0], None), "0.000"),
+        (row([0.0, 0.0], None), "0.000 ± 0.000"),
+        (row([1e-17, -1e-17], None), "0.000 ± 0.000"),
+        (Row("samples", "", "m", (9672.0,), None), "9,672"),
+        (Row("seconds", "", "m", (1.0, 2.0, 3.0), None), "2.000 ± 2.484"),
+    ],
+)
+def test_how_a_number_is_written(shown, text):
+    assert str(shown) == text
+
+
+def test_the_printed_report(request_, classification, models, tiny_net):
+    text = str(made(request_, classification, models, fresh=lambda: tiny_net(seed=99)))
+    first, *lines = text.splitlines()
+    assert first == "5 chosen examples: 5 of 24 forgotten"
+    assert max(map(len, lines)) <= 110
+    assert "nan" not in text.lower()
+    assert "* in it, or on its good side" in text
+    assert "over seeds: original 3, retrained 3, finetune 3, untrained 3" in text
+    assert "examples: forget 5, retain 19, test 24" in text
+
+
+def test_one_model_of_each_reads_well_too(request_, classification, models):
+    text = str(made(request_, classification, [m[:1] for m in models]))
+    assert "±" not in text and "*" not in text and "nan" not in text.lower()
+    assert "null band: none; it takes two or more retrained models" in text
+    assert "one seed each: no interval" in text
+
+
+def test_html_is_escaped_and_complete(request_, classification, models):
+    odd = Request(classification, request_.mask, "age < 30 & <b>old</b>")
+    page = made(odd, classification, models, methods={"<i>mine</i>": models[2]})._repr_html_()
+    assert "<i>" not in page and "<b>" not in page
+    assert "age &lt; 30 &amp; " in page and "&lt;i&gt;mine" in page
+    assert page.count("<table") == page.count("</table>") == 1
+    assert "nan" not in page.lower()
+
+
+def test_notes_say_what_each_metric_means(request_, classification, models):
+    found = made(request_, classification, models)
+    notes = found.notes()
+    for name in {r.metric for r in found.rows}:
+        assert f"{name}: " in notes
+    assert " ".join(notes.split()).count("Cannot see:") == len({r.metric for r in found.rows})
+    assert "mae:" not in notes and max(map(len, notes.splitlines())) <= 88
+
+
+def test_the_registry_is_whole():
+    for name, metric in METRICS.items():
+        assert metric.name == name and metric.good in SIDES
+        assert metric.task in ("classification", "regression", "both")
+        assert set(metric.blind_to) <= {"untrained"}
+        assert str(metric).startswith(f"{name}: ") and "Cannot see: " in str(metric)
+        assert bool(metric.blind_to) == ("over-forgetting" in str(metric))
+
+
+def test_costs_stand_below(request_, classification, models):
+    def unlearned(model, seconds):
+        cost = Cost(seconds=seconds, forward=Counter(retain=10), backward=Counter(retain=10))
+        return Unlearned(model, "finetune", Training(), 0, History(), cost)
+
+    method = [unlearned(m, s) for m, s in zip(models[2], (1.0, 2.0, 3.0), strict=True)]
+    found = made(request_, classification, [*models[:2], method])
+    assert found.row("samples", "", "finetune").values == (30.0,) * 3
+    assert str(found.row("seconds", "", "finetune")) == "2.000 ± 2.484"
+    assert [r.method for r in found.rows if r.metric == "seconds"] == ["finetune"]
+
+
+def test_break_even_closed_forms():
+    cheap, dear = Cost(forward=Counter(retain=10)), Cost(forward=Counter(retain=60))
+    assert break_even(cheap, dear, 100) == 2
+    assert break_even(cheap, dear) == 0
+    assert break_even(dear, dear, 1) == math.inf
+    assert break_even(dear, cheap, 1) == math.inf
+    trained = Cost(forward=Counter(retain=5), backward=Counter(retain=5))
+    assert break_even(trained, dear, 45) == 1  # a step is 3 units
+
+
+def test_a_missing_row_is_named(request_, classification, models):
+    with pytest.raises(ValueError, match="no accuracy on 'train' for 'finetune', which has"):
+        made(request_, classification, models).row("accuracy", "train", "finetune")
+
+
+def test_clear_errors(request_, classification, regression, models, tiny_net):
+    original, retrained, method = models
+    cases = {
+        "original must be a non-empty list": dict(original=original[0]),
+        "retrained must be a non-empty list": dict(retrained=[]),
+        "finetune must be a non-empty list": dict(methods={"finetune": method[0]}),
+        "methods must be a dictionary": dict(methods=[method]),
+        "are taken": dict(methods={"retrained": method}),
+        "retrained names one model twice": dict(retrained=[retrained[0]] * 2),
+        "unknown metric 'speed'": dict(metrics=["speed"]),
+        'a list of names, as \\["js"\\]': dict(metrics="js"),
+        "none of the metrics mae is for classification": dict(metrics=["mae"]),
+        "got NoneType|must be a torch.nn.Module": dict(original=[None]),
+        "fresh must be a function": dict(fresh=method[0]),
+        'must hold "test"': dict(test={"test_forget": classification}),
+        "may hold .* got 'test', 'forget'": dict(
+            test={"test": classification, "forget": classification}
+        ),
+        "needs a request": dict(request=classification),
+    }
+    for says, change in cases.items():
+        good = dict(
+            request=request_, test=classification, original=original, retrained=retrained,
+            methods={"finetune": method}, fresh=None,
+        )  # fmt: skip
+        given = {**good, **change}
+        with pytest.raises(ValueError, match=says):
+            report(given.pop("request"), given.pop("test"), **given)
+
+
+def test_a_model_that_diverged_is_named(request_, classification, models, tiny_net):
+    broken = tiny_net(seed=7)
+    with torch.no_grad():
+        broken.head.weight.fill_(math.nan)
+    with pytest.raises(ValueError, match="neggrad: the model's outputs on 5 of 5 examples are NaN"):
+        made(request_, classification, models, methods={"neggrad": [broken]})
+
+
+def test_a_band_of_numbers_has_a_report(regression, tiny_net):
+    nets = [tiny_net(1, seed=s) for s in range(4)]
+    found = report(
+        by_range(regression, -9, 0),
+        regression,
+        original=nets[:1],
+        retrained=nets[1:3],
+        methods={"m": nets[3:]},
+    )
+    assert isinstance(found, Report) and found.title.startswith("targets in [-9, 0): ")
+    assert {r.metric for r in found.rows} >= {"mae", "wasserstein", "paired_difference", "tow"}

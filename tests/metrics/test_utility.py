@@ -1,0 +1,122 @@
+"""Accuracy, errors, gaps and the tug of war against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from minilearn.data.examples import Examples
+from minilearn.metrics import accuracy, gap, mae, reference_error, tow
+from minilearn.training import Evaluation, evaluate, loss_per_example
+
+
+def evaluation(outputs, targets) -> Evaluation:
+    outputs, targets = torch.as_tensor(outputs), torch.as_tensor(targets)
+    return Evaluation(outputs, targets, loss_per_example(outputs, targets))
+
+
+def right(*flags: int) -> Evaluation:
+    """Two classes, the true one always 1; a flag says whether the answer is right."""
+    return evaluation([[1.0 - f, float(f)] for f in flags], [1] * len(flags))
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    assert accuracy(right(1, 1, 1, 0)) == 0.75
+
+
+def test_mae_is_the_mean_absolute_error():
+    assert mae(evaluation([1.0, 5.0, 2.0], [2.0, 2.0, 2.0])) == pytest.approx(4 / 3)
+
+
+def test_gap_of_a_model_to_itself_is_zero():
+    assert gap(right(1, 0, 1), right(1, 0, 1)) == 0
+
+
+def test_gap_of_three_and_two_right_of_four():
+    assert gap(right(1, 1, 1, 0), right(0, 1, 0, 1)) == 0.25
+
+
+def test_gap_of_errors_has_the_targets_unit():
+    u, r = evaluation([12.0, 8.0], [10.0, 10.0]), evaluation([11.0, 10.0], [10.0, 10.0])
+    assert gap(u, r) == 1.5
+
+
+def test_gap_refuses_two_sets():
+    with pytest.raises(ValueError, match="different data"):
+        gap(right(1, 0), right(1, 0, 1))
+    with pytest.raises(ValueError, match="different data"):
+        gap(evaluation([1.0], [1.0]), evaluation([1.0], [2.0]))
+
+
+@pytest.mark.parametrize(
+    "gaps, value", [((0.1, 0, 0), 0.9), ((0.1, 0.1, 0.1), 0.729), ((-0.1, 0.1, 0), 0.81)]
+)
+def test_tow_closed_form(gaps, value):
+    assert tow(*gaps) == pytest.approx(value, abs=1e-15)
+
+
+def test_tow_of_a_gap_above_one_is_zero_and_never_negative():
+    assert tow(2.0, 0, 0) == 0
+    assert tow(-3.0, 2.0, 0) == 0
+
+
+@given(st.lists(st.floats(-1, 1), min_size=3, max_size=3))
+def test_tow_lies_between_0_and_1_and_ignores_order_and_sign(gaps):
+    assert 0 <= tow(*gaps) <= 1
+    assert tow(*gaps) == pytest.approx(tow(-gaps[2], gaps[0], -gaps[1]))
+
+
+def test_reference_error_closed_forms():
+    assert reference_error(torch.tensor([10.0, 30.0])) == 10
+    assert reference_error(torch.tensor([7.0])) == 0
+    # two targets of different size: each column has its own mean
+    assert reference_error(torch.tensor([[0.0, 100.0], [2.0, 104.0]])) == 1.5
+    grid = (torch.arange(10_000) + 0.5) / 10_000
+    assert reference_error(grid) == pytest.approx(0.25, abs=1e-6)
+
+
+@given(st.integers(1, 40), st.integers(2, 5), st.integers(1, 45))
+def test_batch_size_changes_nothing(count, classes, size):
+    generator = torch.Generator().manual_seed(count)
+    data = Examples(
+        torch.randn(count, 3, generator=generator),
+        torch.randint(classes, (count,), generator=generator),
+    )
+    model = nn.Linear(3, classes)
+    whole, parts = evaluate(model, data), evaluate(model, data, batch_size=size)
+    # not the mean of batch means: a ragged last batch would count too much
+    assert accuracy(parts) == accuracy(whole)
+    torch.testing.assert_close(parts.loss, whole.loss)
+
+
+@pytest.mark.parametrize("metric", [accuracy, mae, lambda e: gap(e, e)])
+def test_clear_errors(metric):
+    with pytest.raises(ValueError, match="evaluate the model first"):
+        metric(torch.zeros(3))
+    with pytest.raises(ValueError, match="at least one example"):
+        metric(Evaluation(torch.zeros(0, 2), torch.zeros(0).long(), torch.zeros(0)))
+    broken = torch.tensor([[0.0, math.nan], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="1 of 2 examples are NaN or infinite"):
+        metric(Evaluation(broken, torch.tensor([0, 1]), torch.zeros(2)))
+
+
+def test_each_error_belongs_to_its_task():
+    with pytest.raises(ValueError, match="use mae"):
+        accuracy(evaluation([1.0], [1.0]))
+    with pytest.raises(ValueError, match="use accuracy"):
+        mae(right(1))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_tow_refuses_what_is_not_finite(bad):
+    with pytest.raises(ValueError, match="finite"):
+        tow(0.1, bad, 0.1)
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(0), torch.tensor([1.0, math.nan]), 3.0])
+def test_reference_error_refuses(bad):
+    with pytest.raises(ValueError, match="finite targets"):
+        reference_error(bad)

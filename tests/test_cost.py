@@ -1,0 +1,56 @@
+"""The ledger: counts, time and memory."""
+
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from minilearn.cost import Cost, break_even
+
+
+def test_units_are_forward_plus_two_backward():
+    cost = Cost()
+    cost.touch("retain", forward=10, backward=4)
+    cost.touch("forget", forward=3)
+    cost.touch("retain", forward=1)
+    assert cost.by_source() == {"retain": 11 + 8, "forget": 3}
+    assert cost.samples == sum(cost.by_source().values()) == 22
+    assert Cost().samples == 0 and Cost().by_source() == {}
+
+
+def test_ledgers_share_nothing():
+    one, other = Cost(), Cost()
+    one.touch("other", forward=5)
+    assert other.samples == 0
+
+
+def test_the_clock_adds_up_also_after_an_exception():
+    cost = Cost()
+    with cost.clock("cpu"):
+        time.sleep(0.02)
+    with pytest.raises(RuntimeError), cost.clock("cpu"):
+        time.sleep(0.02)
+        raise RuntimeError
+    assert 0.04 <= cost.seconds < 1
+    resource = pytest.importorskip("resource")
+    unit = 1 if sys.platform == "darwin" else 1024
+    high_water = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    assert 0.5 * high_water < cost.peak_bytes <= high_water
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "3", None])
+def test_a_count_is_a_whole_number(count):
+    with pytest.raises(ValueError, match="forward must be a whole number"):
+        Cost().touch("retain", forward=count)
+
+
+def test_break_even_is_where_both_ways_cost_the_same():
+    method, retrain = Cost(forward=Counter(retain=15)), Cost(forward=Counter(retain=60))
+    requests = break_even(method, retrain, preparation=90)
+    assert 90 + requests * method.samples == requests * retrain.samples
+    assert break_even(retrain, method, 90) == float("inf")
+    assert break_even(method, method, 0) == float("inf")
+    assert break_even(method, retrain) == 0
+    with pytest.raises(ValueError, match="0 sample units or more"):
+        break_even(method, retrain, -1)
