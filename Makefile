@@ -5,6 +5,10 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Threads that wait must not spin: beside any other work on the machine, small models train many
+# times slower if they do.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 stop = { echo '$(1)' >&2; exit 1; }
 
 .PHONY: help book test serve clean

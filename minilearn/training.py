@@ -16,10 +16,7 @@ from minilearn.checkpoint import Checkpoint
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_dataset
 from minilearn.data.examples import batches
-from minilearn.evaluation import Evaluation as Evaluation
-from minilearn.evaluation import check_device, classes_of, in_words, pair
-from minilearn.evaluation import evaluate as evaluate
-from minilearn.evaluation import loss_per_example as loss_per_example
+from minilearn.evaluation import check_device, classes_of, in_words, loss_per_example, pair
 from minilearn.models import device_of, mode
 
 

@@ -17,15 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from minilearn.checkpoint import fingerprint, write_whole
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled
-from minilearn.evaluation import Evaluation
-from minilearn.training import (
-    NonFiniteLoss,
-    Training,
-    evaluate,
-    fit,
-    loss_per_example,
-    seeded,
-)
+from minilearn.evaluation import Evaluation, evaluate, loss_per_example
+from minilearn.training import NonFiniteLoss, Training, fit, seeded
 
 SHORT = Training(epochs=3, batch_size=7, lr=1e-2)
 

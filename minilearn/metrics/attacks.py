@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minilearn.evaluation import Evaluation
 from minilearn.metrics.utility import check_evaluations
-from minilearn.training import Evaluation
 
 
 @dataclass(frozen=True, eq=False)

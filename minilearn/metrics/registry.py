@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minilearn.evaluation import Evaluation
 from minilearn.metrics.attacks import logistic_attack, loss_attack
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
 from minilearn.metrics.utility import accuracy, gap, mae, reference_error, tow
-from minilearn.training import Evaluation
 
 Results = dict[str, Evaluation]  # one model's evaluations, by split
 FORGET, TEST = "forget", "test"

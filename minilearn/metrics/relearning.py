@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.data.examples import batches
+from minilearn.evaluation import evaluate, loss_per_example
 from minilearn.methods.contract import copy_of
 from minilearn.models import device_of
-from minilearn.training import Training, evaluate, loss_per_example, seeded
+from minilearn.training import Training, seeded
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
 GENTLE = Training(lr=1e-4)

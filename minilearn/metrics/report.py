@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from minilearn.data.examples import Examples
+from minilearn.evaluation import evaluate
 from minilearn.methods.contract import Unlearned, build
 from minilearn.metrics.registry import ALL, DEFAULT, FORGET, METRICS, TEST, Metric, Results
 from minilearn.metrics.utility import check_evaluations
 from minilearn.models import device_of
 from minilearn.requests import Request
-from minilearn.training import evaluate
 
 ORIGINAL, RETRAINED, UNTRAINED = "original", "retrained", "untrained"
 BAND, COSTS = "null band", ("samples", "seconds")

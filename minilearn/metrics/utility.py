@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from minilearn.training import Evaluation
+from minilearn.evaluation import Evaluation
 
 
 def check_evaluations(*results: Evaluation):

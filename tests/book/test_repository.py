@@ -54,7 +54,19 @@ def test_budgets_of_lines():
     limits = {path: 150 if path in methods else 300 for path in MODULES}
     over = [f"{name(p)}: {n} of {limits[p]}" for p, n in sizes.items() if n > limits[p]]
     assert not over, over
-    assert sum(sizes.values()) <= 4000, f"the package has {sum(sizes.values())} lines"
+    code = sum(code_lines(path) for path in MODULES)
+    assert code <= 4000, f"the package has {code} lines of code"
+
+
+def code_lines(path: Path) -> int:
+    """Lines that are neither blank, nor comments, nor docstrings: what explains is not counted."""
+    text = path.read_text("utf-8")
+    explained = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            explained |= set(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(text.splitlines(), start=1)
+    return sum(i not in explained and not re.fullmatch(r"\s*(#.*)?", line) for i, line in lines)
 
 
 def test_budget_of_functions():

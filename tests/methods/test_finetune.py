@@ -4,8 +4,9 @@ import copy
 
 import torch
 
+from minilearn.evaluation import evaluate
 from minilearn.methods import finetune
-from minilearn.training import Training, evaluate, fit
+from minilearn.training import Training, fit
 
 SHORT = Training(epochs=2, batch_size=6)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from minilearn.evaluation import evaluate
 from minilearn.methods import NegGrad, neggrad, unlearn
 from minilearn.requests import by_index
-from minilearn.training import NonFiniteLoss, evaluate
+from minilearn.training import NonFiniteLoss
 
 ONE = NegGrad(epochs=1, batch_size=100, lr=1e-3)
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from minilearn.data import Examples, digits, rotated_digits
+from minilearn.evaluation import evaluate
 from minilearn.methods import retrain
 from minilearn.metrics import METRICS, auc, linear_probe, relearn_area, relearn_curve, report
 from minilearn.metrics.attacks import attack_features
@@ -21,7 +22,7 @@ from minilearn.metrics.registry import FORGET, Metric
 from minilearn.metrics.report import Row
 from minilearn.models import Network
 from minilearn.requests import Request, mislabel
-from minilearn.training import Training, evaluate
+from minilearn.training import Training
 
 RETRAINED = 5
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from minilearn.data.examples import Examples
+from minilearn.evaluation import evaluate
 from minilearn.metrics import relearn_area, relearn_curve
-from minilearn.training import Training, evaluate
+from minilearn.training import Training
 
 
 class Bowl(nn.Module):

@@ -60,8 +60,8 @@ def test_every_number_is_the_metric_itself(request_, classification, models, tes
     assert {row.metric for row in found.rows} == {
         name for name, metric in METRICS.items() if metric.task != "regression"
     }
+    from minilearn.evaluation import evaluate
     from minilearn.metrics import accuracy, gap
-    from minilearn.training import evaluate
 
     def results(entries):
         return [evaluate(m, request_.forget) for m in entries]

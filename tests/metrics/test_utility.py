@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from minilearn.data.examples import Examples
+from minilearn.evaluation import Evaluation, evaluate, loss_per_example
 from minilearn.metrics import accuracy, gap, mae, reference_error, tow
-from minilearn.training import Evaluation, evaluate, loss_per_example
 
 
 def evaluation(outputs, targets) -> Evaluation:

@@ -13,7 +13,7 @@ LINE = 'DATASET = "digits"'
 @pytest.mark.realdata
 @pytest.mark.timeout(1200)
 def test_chapter_1_on_mnist(realdata_root, monkeypatch):
-    """Its own assertions hold: they stand in the chapter's cells and stop the run where they fail."""
+    """Its own assertions stand in its cells, and stop the run where they fail."""
     monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
     notebook = nbformat.read(CHAPTER, as_version=4)
     changed = [c for c in notebook.cells if c.cell_type == "code" and LINE in c.source]
@@ -22,6 +22,9 @@ def test_chapter_1_on_mnist(realdata_root, monkeypatch):
     client = NotebookClient(notebook, timeout=900, kernel_name="python3")
     client.execute(cwd=CHAPTER.parent)
     printed = "".join(
-        output.get("text", "") for c in notebook.cells if c.cell_type == "code" for output in c.outputs
+        output.get("text", "")
+        for c in notebook.cells
+        if c.cell_type == "code"
+        for output in c.outputs
     )
     assert "forget 100 of 1000" in printed
