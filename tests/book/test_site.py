@@ -56,6 +56,10 @@ UNTYPESET = """all => all
     || math.querySelector("[data-mjx-error], [data-mml-node=mtext][fill=red]"))
   .map(math => math.textContent.slice(0, 80))"""
 
+BEGINS_OUTSIDE = """all => all
+  .filter(thing => thing.checkVisibility() && thing.getBoundingClientRect().left < 0)
+  .map(thing => `${thing.tagName} ${thing.parentElement.parentElement.textContent.slice(0, 60)}`)"""
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -220,15 +224,21 @@ def test_dark_mode_is_readable(browser, site):
     assert not dim, f"text with a contrast below 4.5: {dim}"
 
 
-def test_nothing_is_wider_than_a_phone(browser, site):
-    wide = {}
+def test_a_phone_shows_everything(browser, site):
+    wide, cut = {}, {}
     with opened(browser, site, viewport=PHONE) as page:
         for name in PAGES:
             settle(page, site + name)
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > PHONE["width"]:
                 wide[name] = width
+            # what begins left of the screen cannot be scrolled to
+            if hidden := page.eval_on_selector_all(
+                "article :is(svg, img, table, pre)", BEGINS_OUTSIDE
+            ):
+                cut[name] = hidden
     assert not wide, f"pages that scroll sideways at {PHONE['width']} pixels: {wide}"
+    assert not cut, f"cut at the left: {cut}"
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("notebooks/")])
