@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # where threads that wait for each other spin.
 export OMP_NUM_THREADS ?= 1
 
+# Say one sentence and stop.
+stop = { echo '$(1)' >&2; exit 1; }
+
 .PHONY: help book test serve clean
 .DELETE_ON_ERROR:
 
