@@ -135,7 +135,10 @@ def curves(
 
 
 def bars(report: Report, metric: str, splits: Sequence[str], title: str, *, ylabel: str) -> Figure:
-    """One panel a split: every method's mean and 95 % interval over seeds beside the null band."""
+    """One panel a split: every method's mean and 95 % interval over seeds beside the null band.
+
+    Raises: ValueError if the report has no such metric on a split
+    """
     figure, axes = canvas(2.8, len(splits), sharey=True)
     for ax, split in zip(axes.flat, splits, strict=True):
         _panel(ax, report, metric, split)
@@ -149,6 +152,8 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
     """The report as a picture: one panel a (metric, split), on its own scale, null band shaded.
 
     A method that forgot as retraining does lies in the green band in every panel.
+
+    Raises: ValueError if the report has no such metric on a split
     """
     figure, axes = canvas(2.9, len(panels))
     for ax, (metric, split) in zip(axes.flat, panels, strict=True):
@@ -162,8 +167,10 @@ def _panel(ax: Axes, report: Report, metric: str, split: str):
     rows = [
         r for r in report.rows if (r.metric, r.split) == (metric, split) and r.method != "untrained"
     ]
+    if not rows:
+        raise ValueError(f"the report has no {metric} on {split!r}")
     names = [r.method for r in rows]
-    if rows and rows[0].band is not None:
+    if rows[0].band is not None:
         ax.axhspan(*_visible(rows[0].band), color=ROLES["retrained"][0], alpha=0.25)
     for place, row in enumerate(rows):
         error = None if np.isnan(row.half_width) else row.half_width

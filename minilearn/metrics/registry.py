@@ -23,24 +23,6 @@ SIDES = {
 }
 
 
-# Metric, what it is (unit), and what it cannot see.
-_NOTES = """
-accuracy | share of examples classified right (fraction) | how sure the answers are, which are right
-mae | mean absolute error (the targets' unit) | the sign of the error, and who got which
-gap | accuracy, or mean absolute error, minus the retrained model's | differences that cancel
-tow | tug of war: nearness to retraining in the scores on three splits (0 to 1) | single examples
-tow_mia | tug of war with the loss attack's auc for the score on forget (0 to 1) | single examples
-js | Jensen-Shannon divergence from the retrained model's answers (nats, below 0.694) | other inputs
-kl | divergence KL(retrained || model), mean over examples (nats) | other inputs
-wasserstein | distance between two distributions of predictions (the targets' unit) | who got which
-paired_difference | mean distance of two predictions for one input (their unit) | which one is right
-loss_attack_auc | how well the loss tells forgotten from unseen (chance 0.5) | over-forgetting
-loss_attack_tpr | share found by the loss at 1 % false alarms (chance 0.01) | over-forgetting
-attack_auc | how well a learnt attack tells forgotten from unseen (chance 0.5) | over-forgetting
-"""
-_NOTES = {name: rest for name, *rest in (n.split(" | ") for n in _NOTES.strip().splitlines())}
-
-
 @dataclass(frozen=True)
 class Metric:
     """One metric of the report. Its target is always the value that retrained models have.
@@ -52,6 +34,8 @@ class Metric:
     """
 
     name: str
+    meaning: str  # and its unit, or the value of chance
+    cannot_see: str
     compute: Callable[[Results, Results | None, str], float]
     splits: tuple[str, ...]
     task: str = "both"  # classification, regression, or both
@@ -60,10 +44,9 @@ class Metric:
     blind_to: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        meaning, blind = _NOTES[self.name]
-        blind += ": an untrained network passes" if self.blind_to else ""
+        blind = self.cannot_see + (": an untrained network passes" if self.blind_to else "")
         side = SIDES[self.good]
-        return f"{self.name}: {meaning}. As good as retraining: {side}. Cannot see: {blind}."
+        return f"{self.name}: {self.meaning}. As good as retraining: {side}. Cannot see: {blind}."
 
 
 def _score_gap(model: Results, reference: Results, split: str) -> float:
@@ -119,18 +102,112 @@ def _apart(model: Results, reference: Results, split: str) -> float:
 _CLASSES, _NUMBERS, _SEEN = "classification", "regression", (FORGET, TEST)
 _BLIND = {"blind_to": ("untrained",)}
 _ALL_METRICS = (
-    Metric("accuracy", lambda m, r, s: accuracy(m[s]), ALL, _CLASSES),
-    Metric("mae", lambda m, r, s: mae(m[s]), ALL, _NUMBERS),
-    Metric("gap", lambda m, r, s: gap(m[s], r[s]), ALL, pairwise=True),
-    Metric("tow", _tow, WHOLE, pairwise=True, good="high"),
-    Metric("tow_mia", _tow_mia, WHOLE, pairwise=True, good="high"),
-    Metric("js", _js, _SEEN, _CLASSES, pairwise=True, good="low"),
-    Metric("kl", _kl, _SEEN, _CLASSES, pairwise=True, good="low"),
-    Metric("wasserstein", _w1, _SEEN, _NUMBERS, pairwise=True, good="low"),
-    Metric("paired_difference", _apart, _SEEN, _NUMBERS, pairwise=True, good="low"),
-    Metric("loss_attack_auc", lambda m, r, s: _loss_attack(m).auc, (FORGET,), **_BLIND),
-    Metric("loss_attack_tpr", lambda m, r, s: _loss_attack(m).tpr_at_1fpr, (FORGET,), **_BLIND),
-    Metric("attack_auc", lambda m, r, s: _logistic_attack(m).auc, (FORGET,), **_BLIND),
+    Metric(
+        "accuracy",
+        "share of examples classified right (fraction)",
+        "how sure the answers are, which are right",
+        lambda m, r, s: accuracy(m[s]),
+        ALL,
+        _CLASSES,
+    ),
+    Metric(
+        "mae",
+        "mean absolute error (the targets' unit)",
+        "the sign of the error, and who got which",
+        lambda m, r, s: mae(m[s]),
+        ALL,
+        _NUMBERS,
+    ),
+    Metric(
+        "gap",
+        "accuracy, or mean absolute error, minus the retrained model's",
+        "differences that cancel",
+        lambda m, r, s: gap(m[s], r[s]),
+        ALL,
+        pairwise=True,
+    ),
+    Metric(
+        "tow",
+        "tug of war: nearness to retraining in the scores on three splits (0 to 1)",
+        "single examples",
+        _tow,
+        WHOLE,
+        pairwise=True,
+        good="high",
+    ),
+    Metric(
+        "tow_mia",
+        "tug of war with the loss attack's auc for the score on forget (0 to 1)",
+        "single examples",
+        _tow_mia,
+        WHOLE,
+        pairwise=True,
+        good="high",
+    ),
+    Metric(
+        "js",
+        "Jensen-Shannon divergence from the retrained model's answers (nats, below 0.694)",
+        "other inputs",
+        _js,
+        _SEEN,
+        _CLASSES,
+        pairwise=True,
+        good="low",
+    ),
+    Metric(
+        "kl",
+        "divergence KL(retrained || model), mean over examples (nats)",
+        "other inputs",
+        _kl,
+        _SEEN,
+        _CLASSES,
+        pairwise=True,
+        good="low",
+    ),
+    Metric(
+        "wasserstein",
+        "distance between two distributions of predictions (the targets' unit)",
+        "who got which",
+        _w1,
+        _SEEN,
+        _NUMBERS,
+        pairwise=True,
+        good="low",
+    ),
+    Metric(
+        "paired_difference",
+        "mean distance of two predictions for one input (their unit)",
+        "which one is right",
+        _apart,
+        _SEEN,
+        _NUMBERS,
+        pairwise=True,
+        good="low",
+    ),
+    Metric(
+        "loss_attack_auc",
+        "how well the loss tells forgotten from unseen (chance 0.5)",
+        "over-forgetting",
+        lambda m, r, s: _loss_attack(m).auc,
+        (FORGET,),
+        **_BLIND,
+    ),
+    Metric(
+        "loss_attack_tpr",
+        "share found by the loss at 1 % false alarms (chance 0.01)",
+        "over-forgetting",
+        lambda m, r, s: _loss_attack(m).tpr_at_1fpr,
+        (FORGET,),
+        **_BLIND,
+    ),
+    Metric(
+        "attack_auc",
+        "how well a learnt attack tells forgotten from unseen (chance 0.5)",
+        "over-forgetting",
+        lambda m, r, s: _logistic_attack(m).auc,
+        (FORGET,),
+        **_BLIND,
+    ),
 )
 METRICS = {metric.name: metric for metric in _ALL_METRICS}
 DEFAULT = ("accuracy", "mae", "gap", "tow", "js", "wasserstein", "paired_difference")

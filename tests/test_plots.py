@@ -1,0 +1,102 @@
+"""Figures: what is drawn is what was measured, and silly input gets a sentence."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from minilearn import plots
+from minilearn.metrics import Attack
+from minilearn.metrics.report import Report, Row
+
+
+@pytest.fixture(scope="module")
+def report():
+    values = {"original": (1.0, 0.98), "retrained": (0.9, 0.94), "finetune": (0.99, 0.97)}
+    band = (0.9, 0.94)
+    rows = [Row("accuracy", "forget", m, v, band, examples=9) for m, v in values.items()]
+    return Report((*rows, Row("accuracy", "forget", "untrained", (0.1,), band)), "a request")
+
+
+def test_every_role_and_method_has_its_own_colour_and_mark():
+    styles = [*plots.ROLES.values(), *plots.METHODS]
+    assert len({color for color, _ in styles}) == len(styles)
+    assert len({mark for _, mark in plots.ROLES.values()}) == len(plots.ROLES)
+    assert len({mark for _, mark in plots.METHODS}) == len(plots.METHODS)
+
+
+def test_a_method_keeps_its_colour_whatever_roles_stand_beside_it():
+    alone = plots.role("b", ["a", "b"])
+    assert alone == plots.role("b", ["original", "a", "retrained", "b"])
+    assert alone != plots.role("a", ["a", "b"])
+    assert plots.role("retrained", ["a", "retrained"]) == plots.role("retrained")
+
+
+def test_no_figure_stays_open():
+    plots.canvas(columns=2, rows=2)
+    assert not plt.get_fignums()
+
+
+def test_items_show_their_images_and_captions():
+    images = torch.rand(12, 1, 4, 4)
+    axes = plots.items(images, list("abcdefghijkl"), "title", bold=[1]).axes
+    assert [ax.get_title() for ax in axes[:12]] == list("abcdefghijkl")
+    shown = torch.as_tensor(axes[11].images[0].get_array().data)
+    torch.testing.assert_close(shown, images[11, 0])
+    assert [ax.title.get_fontweight() for ax in axes[:3]] == ["normal", "bold", "normal"]
+
+
+def test_items_in_colour():
+    images = torch.rand(1, 3, 4, 4)
+    shown = plots.items(images, [""], "title").axes[0].images[0].get_array()
+    assert shown.shape == (4, 4, 3)
+
+
+def test_curves_draw_the_series_over_the_band():
+    figure = plots.curves({"forget": [1, 2, 4]}, "t", xlabel="x", ylabel="y", band=(1, 3))
+    (ax,) = figure.axes
+    assert ax.lines[0].get_ydata().tolist() == [1, 2, 4]
+    assert ax.patches[0].get_extents().transformed(ax.transData.inverted()).y0 == pytest.approx(1)
+
+
+def test_picture_shows_means_intervals_and_band(report):
+    (ax,) = plots.picture(report, [("accuracy", "forget")], "t").axes
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["original", "retrained", "finetune"]
+    means = [c.lines[0].get_ydata()[0] for c in ax.containers]
+    assert means == pytest.approx([0.99, 0.92, 0.98])
+    low, high = (report.row("accuracy", "forget", "finetune").half_width * s for s in (-1, 1))
+    (segment,) = ax.containers[2].lines[2][0].get_segments()
+    assert segment[:, 1] == pytest.approx([0.98 + low, 0.98 + high])
+
+
+def test_bars_share_one_axis_over_splits(report):
+    both = Report(report.rows + tuple(Row("accuracy", "test", r.method, r.values, None)
+                                      for r in report.rows), "t")  # fmt: skip
+    axes = plots.bars(both, "accuracy", ["forget", "test"], "t", ylabel="y").axes
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+
+
+def test_roc_passes_through_the_corners_and_prints_the_area():
+    attack = Attack(torch.tensor([2.0, 3.0]), torch.tensor([1.0, 2.0]), 0.5)
+    left, right = plots.roc({"original": attack}, "t").axes
+    x, y = left.lines[0].get_data()
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert "auc 0.88" in left.get_legend().texts[0].get_text()
+    assert right.get_xscale() == right.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("draw", "sentence"),
+    [
+        (lambda r: plots.items(torch.zeros(2, 1, 4, 4), ["a"], "t"), "2 images and 1 captions"),
+        (lambda r: plots.items(torch.zeros(0, 1, 4, 4), [], "t"), "0 images and 0 captions"),
+        (
+            lambda r: plots.curves({"a": [1, 2]}, "t", x=[1], xlabel="", ylabel=""),
+            "a has 2 values for 1 places",
+        ),
+        (lambda r: plots.picture(r, [("js", "forget")], "t"), "no js on 'forget'"),
+        (lambda r: plots.bars(r, "accuracy", ["tset"], "t", ylabel=""), "no accuracy on 'tset'"),
+    ],
+)
+def test_silly_input_gets_a_sentence(draw, sentence, report):
+    with pytest.raises(ValueError, match=sentence):
+        draw(report)
