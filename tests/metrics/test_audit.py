@@ -171,7 +171,7 @@ def nearest_neighbour_auc(results) -> float:
 @pytest.mark.parametrize("fault", PLANTED)
 def test_the_audit_catches_a_planted_fault(classification_world, monkeypatch, fault):
     compute, expected = PLANTED[fault]
-    planted = Metric("planted", compute, (FORGET,), blind_to=("untrained",))
+    planted = Metric("planted", "a fault", "it", compute, (FORGET,), blind_to=("untrained",))
     monkeypatch.setitem(METRICS, "planted", planted)
     found = problems(classification_world, planted)
     assert set(expected) <= set(found)
