@@ -1,4 +1,4 @@
-"""Data: tensors on one device, embedded sets, torchvision's sets, image folders with a table."""
+"""Data as tensors on one device: embedded sets, torchvision's sets, image folders with a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics: each says what its target is (a retrained model's value) and what it cannot see."""
+"""The metrics; each says what its target is (a retrained model's value) and what it cannot see."""
 
 from minilearn.cost import Cost, break_even
 from minilearn.metrics.attacks import Attack, auc, logistic_attack, loss_attack, tpr_at_fpr
