@@ -36,8 +36,8 @@ serve:
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 clean:
-	rm -rf _build $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf _build $(VENV) *.egg-info .pytest_cache .hypothesis
+	find . '(' -name __pycache__ -o -name .ruff_cache ')' -type d -prune -exec rm -rf {} +
 
 # The stamp is removed first and made last, so that an install that was interrupted is begun anew.
 $(VENV)/.requirements: requirements.txt constraints.txt
