@@ -103,14 +103,12 @@ def curves(
     ylabel: str,
     band: tuple[float, float] | None = None,
     band_label: str = "retrained (null band)",
-    ax: Axes | None = None,
 ) -> Figure:
     """Lines over steps or epochs, named by role or method, with the retrained models' band behind.
 
     Raises: ValueError if a series has another length than `x`
     """
-    if ax is None:
-        ax = canvas()[1][0, 0]
+    figure, ((ax,),) = canvas()
     if band is not None:
         ax.axhspan(*_visible(band), color=ROLES["retrained"][0], alpha=0.25, label=band_label)
     for name, values in series.items():
@@ -131,7 +129,7 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, loc="left", fontsize=11)
     ax.legend(fontsize=8, frameon=False)
-    return ax.figure
+    return figure
 
 
 def bars(report: Report, metric: str, splits: Sequence[str], title: str, *, ylabel: str) -> Figure:

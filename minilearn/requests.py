@@ -114,7 +114,7 @@ def by_fraction(
 def by_range(train, low: float, high: float) -> Request:
     """Forget the examples whose regression target lies in the half-open band [low, high).
 
-    Paper: Tarun et al. 2023, section 5: a band of ages or of scores.
+    Paper: Tarun et al. 2023: a band of ages or of scores.
     Raises: ValueError if the targets are class labels, or low >= high
     """
     targets = targets_of(train)

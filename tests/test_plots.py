@@ -69,10 +69,12 @@ def test_picture_shows_means_intervals_and_band(report):
 
 
 def test_bars_share_one_axis_over_splits(report):
-    both = Report(report.rows + tuple(Row("accuracy", "test", r.method, r.values, None)
-                                      for r in report.rows), "t")  # fmt: skip
-    axes = plots.bars(both, "accuracy", ["forget", "test"], "t", ylabel="y").axes
+    far = Row("accuracy", "test", "finetune", (0.1, 0.2), None)
+    axes = plots.bars(
+        Report((*report.rows, far), "t"), "accuracy", ["forget", "test"], "t", ylabel="y"
+    ).axes
     assert axes[0].get_ylim() == axes[1].get_ylim()
+    assert axes[0].get_ylim()[0] < 0.15 and axes[0].get_ylim()[1] > 0.99
 
 
 def test_roc_passes_through_the_corners_and_prints_the_area():

@@ -26,7 +26,7 @@ def finetune(
     The first thing that everybody tries, and the baseline that every paper has: it relies on
     catastrophic forgetting, which hardly sets in while the retained data look like the forgotten.
 
-    Paper: Golatkar et al. 2020, section 5 ("fine-tune"); Tarun et al. 2023, 5 epochs.   Chapter: 1
+    Paper: Golatkar et al. 2020 ("fine-tune"); Tarun et al. 2023, 5 epochs.   Chapter: 1
     Shapes: retain Examples or a map-style dataset
     Differs: the learning rate is the original's; in Tarun et al.'s notebooks it is a tenth of it
     Raises: ValueError if nothing is retained; whatever `fit` raises

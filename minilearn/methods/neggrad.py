@@ -53,8 +53,8 @@ def neggrad(
 
     The loss has no upper bound, so the ascent never converges: its number of epochs stops it.
 
-    Paper: Golatkar et al. 2020, section 5 ("negative gradient"); with retained data the
-        NegGrad+ of Kurmanji et al. 2023, section 4.          Chapter: 1
+    Paper: Golatkar et al. 2020 ("negative gradient"); with retained data the
+        NegGrad+ of Kurmanji et al. 2023.          Chapter: 1
     Shapes: forget, retain Examples or map-style datasets
     Differs: from NegGrad+'s authors: one epoch is one pass over the forget set, each batch beside
         one of retained data, where theirs passes over the retained set

@@ -28,7 +28,7 @@ def retrain(
     Every other method is measured by how close it comes to this one. It sees neither the original
     model nor the forgotten examples, so that nothing of them can be left.
 
-    Paper: Bourtoule et al. 2021, section 2, and every later one: exact unlearning.      Chapter: 1
+    Paper: Bourtoule et al. 2021, and every later one: exact unlearning.      Chapter: 1
     Shapes: retain Examples or a map-style dataset
     Differs: none known. Give `config` the original's recipe: otherwise distances to the retrained
         model contain the difference between two recipes

@@ -50,7 +50,7 @@ class Attack:
 def auc(members: Tensor, nonmembers: Tensor) -> float:
     """The probability that a member scores above a non-member, ties counted half.
 
-    Paper: Carlini et al. 2022, section III.          Chapter: 2
+    Paper: Carlini et al. 2022.          Chapter: 2
     Shapes: members (n,), nonmembers (m,) scores, higher = more likely a member
     Target: the retrained model's value.
     Cannot see: over-forgetting; an untrained network has 0.5 too.
@@ -71,7 +71,7 @@ def tpr_at_fpr(members: Tensor, nonmembers: Tensor, fpr: float = 0.01) -> float:
     With fewer than 1 / fpr non-members no false alarm at all is allowed. Who ties with the
     threshold is not accused.
 
-    Paper: Carlini et al. 2022, section III: report the attack where it is sure.          Chapter: 2
+    Paper: Carlini et al. 2022: report the attack where it is sure.          Chapter: 2
     Shapes: members (n,), nonmembers (m,) scores, higher = more likely a member
     Target: the retrained model's value.
     Cannot see: over-forgetting, and attacks that are a little right about everybody.
@@ -93,7 +93,7 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     measures how hard the two sets are, which the retrained model's value then shows as well. The
     balanced accuracy is held out: the best threshold on every other example, read on the rest.
 
-    Paper: Yeom et al. 2018, section 3.          Chapter: 2
+    Paper: Yeom et al. 2018.          Chapter: 2
     Target: the retrained model's value.
     Cannot see: over-forgetting; what the answer's other numbers tell.
     Differs: the paper's threshold is the mean training loss, which is not known here
@@ -168,7 +168,7 @@ def logistic_attack(
     where there is no signal both sides have the same distribution. That makes the mean over rounds
     fair at low false-positive rates too, where uneven averaging would widen one side's tail.
 
-    Paper: Shokri et al. 2017, section V, in the shadow-free form of unlearning.          Chapter: 2
+    Paper: Shokri et al. 2017, in the shadow-free form of unlearning.          Chapter: 2
     Target: the retrained model's value.
     Cannot see: over-forgetting; what only shadow models could tell about one single example.
     Differs: from the attacks of Tarun et al. and Shen et al., which fit and read the same points,

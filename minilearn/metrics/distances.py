@@ -59,7 +59,7 @@ def wasserstein(u: Tensor, r: Tensor) -> Tensor:
 
         W1 = integral |F_u(t) - F_r(t)| dt;   for equal sizes, mean |u_(i) - r_(i)|, sorted values
 
-    Paper: Tarun et al. 2023, section 5.          Chapter: 2
+    Paper: Tarun et al. 2023.          Chapter: 2
     Shapes: u (N,), r (M,); returns () float64
     Target: what two retrained models have between them.
     Cannot see: who got which prediction: print `paired_difference` beside it.

@@ -99,7 +99,7 @@ def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
     forget gap, and it is ToW-MIA. For regression give |gap| / reference_error(test targets);
     anything above 1 counts as 1.
 
-    Paper: Zhao et al. 2024, section 3.          Chapter: 2
+    Paper: Zhao et al. 2024.          Chapter: 2
     Target: 1 on average; two retrained models score a little less.
     Cannot see: differences between examples or in confidence; equal scores by chance look perfect.
     Differs: the regression form is ours
