@@ -53,6 +53,15 @@ class Cost:
         sources = list(dict.fromkeys([*self.forward, *self.backward]))
         return {source: self.forward[source] + 2 * self.backward[source] for source in sources}
 
+    def __add__(self, other: Cost) -> Cost:
+        """Both together: times and counts add up, of the memory the higher peak counts."""
+        return Cost(
+            self.seconds + other.seconds,
+            max(self.peak_bytes, other.peak_bytes),
+            self.forward + other.forward,
+            self.backward + other.backward,
+        )
+
     @contextmanager
     def clock(self, device):
         """Add the block's time and peak memory, waiting for the device at both ends."""

@@ -1,4 +1,4 @@
-"""One evaluation pass that gives everything metrics need, and the losses."""
+"""One evaluation pass that gives everything metrics need."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.data.checks import check_dataset
 from minilearn.data.examples import Examples, Unlabelled, batches
+from minilearn.losses import Loss, loss_per_example
 from minilearn.models import device_of, mode
 
 
@@ -19,7 +19,7 @@ class Evaluation:
     """Everything one pass over a set gives; every metric is computed from it.
 
     Shapes: outputs (N, C) logits or (N, ...) predictions; targets (N,) or (N, ...); loss (N,), nats
-        (cross-entropy) or the targets' unit (absolute error)
+        (cross-entropy), the targets' unit (absolute error) or what `evaluate` was asked for
     """
 
     outputs: Tensor
@@ -55,44 +55,11 @@ class Evaluation:
         return self.outputs
 
 
-def loss_per_example(outputs: Tensor, targets: Tensor, classes: int = 0) -> Tensor:
-    """Cross-entropy for integer targets, absolute error for floating-point ones, one value each.
-
-    `classes` is the number of classes if known: on a GPU, finding it from a batch would wait.
-
-    Shapes: outputs (B, C) and targets (B,) int64, or both (B, ...) float; returns (B,)
-    Raises: ValueError if the shapes do not fit or a label is out of range
-    """
-    if not isinstance(outputs, Tensor):
-        raise ValueError(f"the model must return one tensor, got {type(outputs).__name__}")
-    shapes = f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}"
-    if targets.is_floating_point():
-        if outputs.shape != targets.shape:
-            raise ValueError(
-                f"the model gives {shapes}: for regression they must agree "
-                "(one output is squeezed to (B,)); class labels must be integers"
-            )
-        error = (outputs - targets).abs()
-        return error.flatten(1).mean(1) if error.ndim > 1 else error
-    if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
-        raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
-    if targets.device.type == "cpu" and len(targets):
-        low, high = (int(end) for end in targets.aminmax())
-        classes = max(classes, high + 1)
-        if low < 0:
-            raise ValueError(f"class labels start at 0, got {low}")
-    if outputs.shape[1] < classes:
-        raise ValueError(
-            f"the model gives {shapes} but the labels go up to {classes - 1}: "
-            f"it needs logits (B, C) with C >= {classes}"
-        )
-    return F.cross_entropy(outputs, targets, reduction="none")
-
-
-def evaluate(model: nn.Module, data, *, batch_size: int = 512) -> Evaluation:
+def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 512) -> Evaluation:
     """One pass in evaluation mode, without gradients, keeping every example's output.
 
-    The model is left as it was, flags included.
+    `loss` is "auto", "absolute", "squared" or a `Quantile`. The model is left as it was, flags
+    included.
 
     Raises: ValueError if the model and the data do not fit or live on different devices
     """
@@ -102,7 +69,7 @@ def evaluate(model: nn.Module, data, *, batch_size: int = 512) -> Evaluation:
         for x, y in map(pair, batches(data, batch_size, device=device)):
             with in_words(x, y):
                 outputs = model(x)
-                found.append((outputs, y, loss_per_example(outputs, y, classes)))
+                found.append((outputs, y, loss_per_example(outputs, y, classes, loss)))
         return Evaluation(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 

@@ -16,7 +16,8 @@ from minilearn.checkpoint import Checkpoint
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_dataset
 from minilearn.data.examples import batches
-from minilearn.evaluation import check_device, classes_of, in_words, loss_per_example, pair
+from minilearn.evaluation import check_device, classes_of, evaluate, in_words, pair
+from minilearn.losses import Loss, check_loss, loss_per_example
 from minilearn.models import device_of, mode
 
 
@@ -38,6 +39,7 @@ class Training:
     momentum: float = 0.9  # of "sgd"
     weight_decay: float = 0.0  # L2 penalty inside the optimiser
     schedule: str = "constant"  # "constant", or "cosine" from lr towards zero, stepped by epoch
+    loss: Loss = "auto"  # by the targets; or "absolute", "squared", Quantile(levels)
 
     def __post_init__(self):
         check_count("epochs", self.epochs, 0)
@@ -49,6 +51,7 @@ class Training:
         for name, choices in (("optimizer", ("adam", "sgd")), ("schedule", ("constant", "cosine"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is one of {choices}, got {getattr(self, name)!r}")
+        check_loss(self.loss)
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """A fresh optimiser over `parameters`."""
@@ -129,7 +132,7 @@ def fit(
     _check_functions(objective=objective, watch=watch)
     stream = _stream(model, data, config)
     history, cost = History(), Cost() if cost is None else cost
-    objective = objective or _supervised(classes_of(model, data), cost, source)
+    objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
     optimizer = config.make_optimizer(_trainable(model))
     with seeded(seed), mode(model, train=True):
         order = torch.Generator().manual_seed(seed)
@@ -147,6 +150,35 @@ def fit(
             kept.save(finished=epoch + 1)
     optimizer.zero_grad()
     return history
+
+
+class Best:
+    """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
+
+    Paper: Tarun et al. 2023 select all their models so.
+    Differs: from the authors' code, which averages batch means (utils.py:49-52)
+    Raises: ValueError if the validation set is empty; `restore` if no epoch was seen
+    Example: best = Best(validation); fit(model, train, watch=best); best.restore(model)
+    """
+
+    def __init__(self, validation, loss: Loss = "auto"):
+        check_dataset(validation)
+        self.validation, self.loss = validation, check_loss(loss)
+        self.epoch, self.lowest, self.weights = 0, math.inf, {}
+
+    def __call__(self, epoch: int, model: nn.Module) -> dict:
+        """The validation loss; its weights are kept if it is the lowest so far."""
+        loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
+        if loss < self.lowest:
+            self.epoch, self.lowest = epoch, loss
+            self.weights = {name: v.clone() for name, v in model.state_dict().items()}
+        return {"validation": loss}
+
+    def restore(self, model: nn.Module):
+        """Give `model` the kept weights."""
+        if not self.weights:
+            raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
+        model.load_state_dict(self.weights)
 
 
 def _one_epoch(model, stream, objective, optimizer, lr: float) -> Tensor:
@@ -168,11 +200,11 @@ def _one_epoch(model, stream, objective, optimizer, lr: float) -> Tensor:
     return torch.stack(losses).float().cpu()
 
 
-def _supervised(classes: int, cost: Cost, source: str) -> Callable:
+def _supervised(classes: int, loss: Loss, cost: Cost, source: str) -> Callable:
     def objective(model, *batch):
         x, y = pair(batch)
         cost.touch(source, forward=len(x), backward=len(x))
-        return loss_per_example(model(x), y, classes).mean()
+        return loss_per_example(model(x), y, classes, loss).mean()
 
     return objective
 

@@ -1,7 +1,13 @@
-"""Data as tensors on one device: embedded sets, torchvision's sets, image folders with a table."""
+"""Data as tensors on one device: embedded sets, torchvision's sets, and the papers' own files.
+
+`BANDS` has the targets that Deep Regression Unlearning forgets, as `by_range(train, *BANDS[name])`
+wants them: ages up to 30 in AgeDB; in STS-B scores below 2, and, in a second run that a file name
+of the authors shows, scores from 4 on.
+"""
 
 from __future__ import annotations
 
+import math
 from difflib import get_close_matches
 
 from minilearn.data import vision
@@ -14,25 +20,56 @@ from minilearn.data.examples import (
     targets_of,
     without_targets,
 )
+from minilearn.data.faces import agedb, imdb_wiki, utkface
+from minilearn.data.loads import daily_loads, electricity, level
+from minilearn.data.sentences import (
+    PAIR_WORDS,
+    Corpus,
+    pair_vectors,
+    sentence_pairs,
+    spell,
+    stsb,
+    stsb_corpus,
+    tokens,
+    word_vectors,
+)
 from minilearn.data.table import image_table
 from minilearn.data.vision import MissingData
 
 __all__ = [
+    "BANDS",
+    "PAIR_WORDS",
+    "Corpus",
     "Examples",
     "MissingData",
     "Split",
     "Unlabelled",
+    "agedb",
     "batches",
+    "daily_loads",
     "digits",
+    "electricity",
     "image_table",
+    "imdb_wiki",
+    "level",
     "load",
+    "pair_vectors",
     "rotated_digits",
+    "sentence_pairs",
+    "spell",
+    "stsb",
+    "stsb_corpus",
     "subset",
     "targets_of",
+    "tokens",
+    "utkface",
     "without_targets",
+    "word_vectors",
 ]
 
-EMBEDDED = {"digits": digits, "rotated_digits": rotated_digits}
+BANDS = {"agedb": (0, 31), "stsb": (0, 2), "stsb_high": (4, math.inf)}  # half-open: [low, high)
+EMBEDDED = {f.__name__: f for f in (digits, rotated_digits, sentence_pairs, daily_loads)}
+OWN_FILES = {f.__name__: f for f in (agedb, imdb_wiki, utkface, stsb, electricity)}
 ON_DISK = {
     f.__name__: f
     for f in (vision.mnist, vision.fashion_mnist, vision.cifar10, vision.cifar100, vision.svhn)
@@ -42,8 +79,10 @@ ON_DISK = {
 def load(name: str, *, root=None, download: bool = False) -> Split:
     """A data set by its name, so that a chapter changes its data in one line.
 
-    `root` and `download` are for the sets that are not embedded: the folder that holds them (else
-    the variable MINILEARN_DATA, else ~/.cache/minilearn), and whether to fetch a missing one.
+    `root` is for the sets that are not embedded: the folder that holds them (else the variable
+    MINILEARN_DATA, else ~/.cache/minilearn). `download` says whether to fetch a missing one of
+    torchvision's sets; the others (faces, stsb, electricity) you put there yourself, and the error
+    says where. Each set has a function of its own name, with its options.
 
     Raises: ValueError if the name is unknown, or the files are missing or broken
     Example:
@@ -55,7 +94,9 @@ def load(name: str, *, root=None, download: bool = False) -> Split:
         return EMBEDDED[name]()
     if isinstance(name, str) and name in ON_DISK:
         return ON_DISK[name](root=root, download=download)
-    names = [*EMBEDDED, *ON_DISK]
+    if isinstance(name, str) and name in OWN_FILES:
+        return OWN_FILES[name](root=root)
+    names = [*EMBEDDED, *OWN_FILES, *ON_DISK]
     close = get_close_matches(str(name).lower().replace("-", "_"), names, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"there is no data set named {name!r}, only {', '.join(names)}{hint}")

@@ -202,12 +202,40 @@ def batches(data, size: int, *, order: torch.Generator | None = None, device=Non
     return _read(data, size, order, device)
 
 
+def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> Iterator:
+    """Read two sets once, shuffled together: pairs of what `batches` would give of each.
+
+    A batch is `size` examples of the union. How many of them come from `forget` is decided by the
+    shuffle and known on the CPU, so that no step has to ask the device; either part may be empty.
+
+    Raises: ValueError as `batches` does
+    Example:
+        >>> both = torch.zeros(3, 2), torch.zeros(6, 2)
+        >>> [(len(f), len(r)) for f, r in mixed(*both, 4, order=torch.Generator().manual_seed(0))]
+        [(2, 2), (1, 4)]
+    """
+    check_dataset(forget), check_dataset(retain)
+    size, n = check_count("the batch size", size, 1), len(forget)
+    parts = _parts(torch.randperm(n + len(retain), generator=order), size)
+    sides = ([part[part < n] for part in parts], [part[part >= n] - n for part in parts])
+    return zip(_chosen(forget, sides[0], device), _chosen(retain, sides[1], device), strict=True)
+
+
 def _read(data, size: int, order: torch.Generator | None, device) -> Iterator:
     n = len(data)
     chosen = torch.arange(n) if order is None else torch.randperm(n, generator=order)
+    yield from _chosen(data, _parts(chosen, size), device)
+
+
+def _parts(chosen: Tensor, size: int) -> list[Tensor]:
     parts = list(chosen.split(size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _chosen(data, parts: list[Tensor], device) -> Iterator:
+    """The examples at each part's positions; of an empty part tensors without rows."""
     if isinstance(data, Tensor):
         yield from (data[part.to(data.device)] for part in parts)
     elif isinstance(data, Examples):
@@ -217,12 +245,17 @@ def _read(data, size: int, order: torch.Generator | None, device) -> Iterator:
         # Without a generator of its own a DataLoader draws from torch's global one.
         loader = DataLoader(
             data,
-            batch_sampler=[part.tolist() for part in parts],
+            batch_sampler=[part.tolist() or [0] for part in parts],
             collate_fn=_collate,
             generator=torch.Generator(),
         )
-        for batch in loader:
-            yield _moved(batch, device)
+        for part, batch in zip(parts, loader, strict=True):
+            batch = _moved(batch, device)
+            yield batch if len(part) else _empty(batch)
+
+
+def _empty(batch):
+    return batch[:0] if isinstance(batch, Tensor) else tuple(part[:0] for part in batch)
 
 
 def _collate(items: list):
@@ -243,6 +276,7 @@ def _moved(batch, device):
     if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
         kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
         raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
+    refuse_non_finite("targets", targets)
     inputs, targets = inputs.to(device), targets.to(device)
     # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
     return inputs, targets.float() if targets.is_floating_point() else targets.long()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from minilearn.data.checks import check_count
 from minilearn.data.examples import Examples
+from minilearn.data.vision import MissingData, data_root
 
 MODES = {1: "L", 3: "RGB"}
 SHOWN = 3
@@ -39,25 +42,104 @@ def image_table(
     Raises: ValueError if the folder, the table or a column is not there, no row is left, or a row
         is bad and on_bad="refuse"
     """
+    rows = table_rows(table, file, target)
+    options = {"target": target, "size": size, "channels": channels, "regression": regression}
+    return read_images(folder, rows, f"rows of {table}", on_bad=on_bad, **options)[0]
+
+
+def read_images(
+    folder,
+    rows: list[tuple],
+    what: str,
+    *,
+    target: str = "age",
+    size: int = 32,
+    channels: int = 3,
+    regression: bool = True,
+    on_bad: str = "refuse",
+) -> tuple[Examples, list[str]]:
+    """What `image_table` does, with rows from anywhere: (place, path, target, ...) as text.
+
+    Shapes: as image_table; the paths of the rows that were read come second
+    Raises: as image_table
+    """
     check_count("size", size, 1)
     if channels not in tuple(MODES):
         raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
+    folder = _folder(folder)
+
+    def draw(row: tuple) -> tuple:
+        value = _target(row[2], target, regression)
+        return _image(folder, row[1], size, MODES[channels]), value, row[1]
+
+    images, targets, paths = zip(*gather(rows, draw, what, on_bad), strict=True)
+    dtype = torch.float32 if regression else torch.int64
+    inputs = torch.stack(images).float().div_(255)
+    return Examples(inputs, torch.tensor(targets, dtype=dtype)), list(paths)
+
+
+def gather(rows: list[tuple], make: Callable, what: str, on_bad: str) -> list:
+    """`make(row)` of every row; a row is bad if that raises a ValueError, which says why.
+
+    A row begins with its place in words, such as "line 5"; `what` names the rows in sentences.
+
+    Raises: ValueError if a row is bad and on_bad="refuse", or no row is left
+    Example:
+        >>> gather([("line 1", "3"), ("line 2", "4")], lambda row: int(row[1]), "rows", "refuse")
+        [3, 4]
+    """
+    check_on_bad(on_bad)
+    good, bad = [], []
+    for row in rows:
+        try:
+            good.append(make(row))
+        except ValueError as problem:
+            bad.append(f"{row[0]}: {problem}")
+    if bad or not good:
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        shown = "; ".join(bad[:SHOWN]) + more
+        leave_out(f"{len(bad)} of {len(rows)} {what} are bad ({shown})", len(good), on_bad)
+    return good
+
+
+def leave_out(found: str, left: int, on_bad: str):
+    """Refuse what was found, or warn that it is left out, at the caller's line.
+
+    Raises: ValueError if on_bad="refuse", or nothing is left
+    """
+    if on_bad == "refuse":
+        raise ValueError(f'{found}; repair them, or leave them out with on_bad="skip"')
+    if not left:
+        raise ValueError(f"{found}: none is left")
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("minilearn."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"left out: {found}", stacklevel=level)
+
+
+def check_on_bad(on_bad: str):
+    """Refuse, by ValueError, what is neither "refuse" nor "skip"."""
     if on_bad not in ("refuse", "skip"):
         raise ValueError(f'on_bad must be "refuse" or "skip", got {on_bad!r}')
-    folder = _folder(folder)
-    good, bad = [], []
-    for line, name, text in _rows(table, file, target):
-        try:
-            value = _target(text, target, regression)
-            good.append((_image(folder, name, size, MODES[channels]), value))
-        except ValueError as problem:
-            bad.append(f"line {line}: {problem}")
-    _report(bad, len(good), table, on_bad)
-    images, targets = zip(*good, strict=True)
-    inputs = torch.stack(images).float().div_(255)
-    return Examples(
-        inputs, torch.tensor(targets, dtype=torch.float32 if regression else torch.int64)
-    )
+
+
+def own_file(kind: str, file: str, how: str, root=None) -> Path:
+    """Where a file of a set that cannot be downloaded is, under the data folder.
+
+    Raises: MissingData, which says where it belongs and `how` to get it, if it is not there
+    """
+    folder = data_root(root)
+    try:
+        there = (folder / file).is_file()
+    except OSError:
+        there = False
+    if not there:
+        raise MissingData(
+            f"{kind} is not there: the file {file} belongs in the folder {folder}"
+            + ("" if folder.exists() else ", which does not exist")
+            + f"; {how}, or name the folder that holds it by root or the variable MINILEARN_DATA"
+        )
+    return folder / file
 
 
 def _folder(folder) -> Path:
@@ -71,25 +153,33 @@ def _folder(folder) -> Path:
     return folder.resolve()
 
 
-def _rows(table, file: str, target: str) -> list[tuple[int, str | None, str | None]]:
-    """(line, path, target) of every row; None stands for a cell that a short row lacks."""
+def table_rows(table, *columns: str) -> list[tuple]:
+    """Every row of a CSV table as ("line 5", cell, ...), one cell for each of `columns`.
+
+    None stands for a cell that a short row lacks.
+
+    Raises: ValueError if the table cannot be read, has no such column or no rows
+    """
     try:
         with Path(table).expanduser().open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
             names = reader.fieldnames or []
-            absent = [name for name in (file, target) if name not in names]
+            absent = [name for name in columns if name not in names]
             if absent:
                 raise ValueError(
                     f"the table {table} has no column {absent[0]!r}; its columns are "
                     f"{', '.join(map(repr, names)) or 'none'}"
                 )
-            return [(reader.line_num, row[file], row[target]) for row in reader]
+            rows = [(f"line {reader.line_num}", *(row[c] for c in columns)) for row in reader]
     except TypeError:
         raise ValueError(f"table must be a path, got {type(table).__name__}") from None
     except OSError as error:
         raise ValueError(f"the table {table} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"the table {table} is no CSV text in UTF-8: {error}") from None
+    if not rows:
+        raise ValueError(f"the table {table} has no rows")
+    return rows
 
 
 def _target(text: str | None, column: str, regression: bool) -> float | int:
@@ -119,19 +209,3 @@ def _image(folder: Path, name: str | None, size: int, mode: str) -> Tensor:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the image {name!r} is broken ({reason})") from None
     return torch.from_numpy(np.array(drawn)).reshape(size, size, -1).permute(2, 0, 1)
-
-
-def _report(bad: list[str], good: int, table, on_bad: str):
-    if not bad and not good:
-        raise ValueError(f"the table {table} has no rows")
-    if not bad:
-        return
-    more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    found = (
-        f"{len(bad)} of {len(bad) + good} rows of {table} are bad ({'; '.join(bad[:SHOWN])}{more})"
-    )
-    if on_bad == "refuse":
-        raise ValueError(f'{found}; repair them, or leave them out with on_bad="skip"')
-    if not good:
-        raise ValueError(f"{found}: no row is left")
-    warnings.warn(f"left out: {found}", stacklevel=3)

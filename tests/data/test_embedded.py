@@ -149,7 +149,7 @@ def test_load_by_name():
         ("mnnist", "no data set named 'mnnist', only digits, .*svhn; did you mean mnist?"),
         ("CIFAR-10", "did you mean cifar10?"),
         ("Digits", "did you mean digits?"),
-        ("", "only digits, rotated_digits, mnist, fashion_mnist, cifar10, cifar100, svhn$"),
+        ("", "only digits, rotated_digits, sentence_pairs, .*, stsb, .*, mnist, .*, svhn$"),
         (None, "no data set named None"),
         (["digits"], "no data set named"),
     ],

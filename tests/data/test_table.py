@@ -126,7 +126,7 @@ def test_no_warning_when_nothing_is_left_out(folder):
 
 
 def test_when_no_row_is_left(folder):
-    with pytest.raises(ValueError, match="1 of 1 rows .* are bad .*: no row is left"):
+    with pytest.raises(ValueError, match="1 of 1 rows .* are bad .*: none is left"):
         image_table(folder, table(folder, "missing.png,3"), on_bad="skip")
     with pytest.raises(ValueError, match="has no rows"):
         image_table(folder, table(folder))

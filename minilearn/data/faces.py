@@ -1,0 +1,154 @@
+"""Faces with ages, the data of Deep Regression Unlearning: AgeDB, IMDB-WIKI, UTKFace.
+
+None of them may be passed on or fetched by a program: the error says what belongs where.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import torch
+
+from minilearn.data.embedded import Split
+from minilearn.data.examples import Examples
+from minilearn.data.table import gather, own_file, read_images, table_rows
+from minilearn.data.vision import MissingData, data_root
+
+PARTS = ("train", "val", "test")
+OLDEST = 120
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def agedb(*, root=None, size: int = 32, held_out: str = "test", on_bad: str = "refuse") -> Split:
+    """AgeDB: portraits of known people from 1 to 101 years old; predict the age.
+
+    Files: AgeDB/agedb.csv, the table with the columns age, path, split of Yang et al. 2021 (their
+    imbalanced-regression benchmark, whose validation and test parts are balanced over the ages),
+    and the pictures beside it, AgeDB/14_MariaCallas_32_f.jpg. `groups` numbers the people, whose
+    names stand in the file names: equal numbers are one person, who may be in both parts.
+    `held_out="val"` gives the validation part in place of the test part.
+
+    Source: Moschoglou et al., AgeDB, CVPR Workshops 2017, on request from its authors
+    Shapes: inputs (N, 3, size, size) float32 in [0, 1]; targets (N,) float32, years; groups (N,)
+        int64
+    Differs: from the paper's pictures, which are also cropped and flipped at random in training
+    Raises: MissingData if the table is not there; ValueError as image_table does, if the column
+        split holds anything but train, val and test, or a part is empty
+    """
+    how = "ask the authors of AgeDB for the pictures and take the table from Yang et al. 2021"
+    table = own_file("AgeDB", "AgeDB/agedb.csv", how, root)
+    parts = _by_split(table, table.parent.parent, size, held_out, on_bad)
+    people = sorted({_person(path) for _, paths in parts for path in paths})
+    number = {person: i for i, person in enumerate(people)}
+    return Split(
+        *(
+            Examples(x.inputs, x.targets, torch.tensor([number[_person(path)] for path in paths]))
+            for x, paths in parts
+        )
+    )
+
+
+def imdb_wiki(
+    *, root=None, size: int = 32, held_out: str = "test", on_bad: str = "refuse"
+) -> Split:
+    """IMDB-WIKI: faces of actors and of people in Wikipedia; predict the age, which is rough.
+
+    Files: IMDB-WIKI/imdb_wiki.csv, the table with the columns age, path, split of Yang et al. 2021
+    (of half a million pictures it keeps those with one clear face), and the unpacked pictures
+    beside it in imdb_crop and wiki_crop. At 32 pixels they take some 2.5 GB of memory.
+
+    Source: Rothe, Timofte and Van Gool, IJCV 2018
+    Shapes: inputs (N, 3, size, size) float32 in [0, 1]; targets (N,) float32, years
+    Differs: as agedb
+    Raises: as agedb
+    """
+    how = "take the cropped faces from its authors and the table from Yang et al. 2021"
+    table = own_file("IMDB-WIKI", "IMDB-WIKI/imdb_wiki.csv", how, root)
+    return Split(*(x for x, _ in _by_split(table, table.parent, size, held_out, on_bad)))
+
+
+def utkface(*, root=None, size: int = 32, on_bad: str = "refuse") -> Split:
+    """UTKFace: faces from 0 to 116 years old; predict the age, the first number of the file name.
+
+    Files: UTKFace/AGE_GENDER_RACE_DATE.jpg or .jpg.chip.jpg, also in folders below; of a name,
+    only the age is read. There is no official split. Ours needs no list and stays as it is when
+    files come or go: a picture is in the test set if the first byte of the SHA-256 sum of its
+    name, up to the first dot, is below 51 (one in five).
+
+    Source: Zhang, Song and Qi, CVPR 2017
+    Shapes: as imdb_wiki, in the order of the paths
+    Raises: MissingData if there are no pictures; ValueError as image_table does (a name without an
+        age up to 120 is bad, too), or if a part is empty
+    """
+    folder = data_root(root) / "UTKFace"
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise MissingData(
+            f"UTKFace is not there: its pictures, such as 25_0_2_20170116174525125.jpg.chip.jpg, "
+            f"belong in the folder {folder}; take them from its authors, or name the folder that "
+            "holds UTKFace by root or the variable MINILEARN_DATA"
+        )
+    rows = [(str(p.relative_to(folder)), p) for p in found]
+    rows = gather(rows, _aged, f"pictures in {folder}", on_bad)
+    return Split(
+        *(
+            read_images(folder, part, f"pictures in {folder}", size=size, on_bad=on_bad)[0]
+            for part in _halves(rows, folder)
+        )
+    )
+
+
+def _by_split(table: Path, folder: Path, size: int, held_out: str, on_bad: str):
+    """(Examples, their paths) of the training and of the held-out part."""
+    if held_out not in PARTS[1:]:
+        raise ValueError(f'held_out must be "test" or "val", got {held_out!r}')
+    rows = table_rows(table, "path", "age", "split")
+    rows = gather(rows, _in_a_part, f"rows of {table}", on_bad)
+    return [
+        read_images(
+            folder,
+            _there([row for row in rows if row[3] == part], f"{part!r} in {table}"),
+            f"{part} rows of {table}",
+            size=size,
+            on_bad=on_bad,
+        )
+        for part in ("train", held_out)
+    ]
+
+
+def _in_a_part(row: tuple) -> tuple:
+    if row[3] not in PARTS:
+        raise ValueError(f"split is {row[3]!r}, not train, val or test")
+    return row
+
+
+def _there(rows: list, part: str) -> list:
+    if not rows:
+        raise ValueError(f"there is no picture for the part {part}: it needs one at least")
+    return rows
+
+
+def _person(path: str) -> str:
+    """The name in NUMBER_NAME_AGE_GENDER.jpg; a file named in another way is a person of its own"""
+    fields = Path(path).stem.split("_")
+    return fields[1].strip() if len(fields) == 4 else path
+
+
+def _aged(row: tuple) -> tuple:
+    age = re.match(r"(\d{1,3})_", row[1].name)
+    if not age or int(age[1]) > OLDEST:
+        raise ValueError(f"the name does not begin with an age from 0 to {OLDEST} and a _")
+    return (*row[:1], row[0], age[1])
+
+
+def _halves(rows: list[tuple], folder: Path) -> list[list]:
+    test = [hashlib.sha256(_name(row).encode()).digest()[0] < 51 for row in rows]
+    train = [row for row, held in zip(rows, test, strict=True) if not held]
+    held = [row for row, held in zip(rows, test, strict=True) if held]
+    return [_there(train, f"'train' of {folder}"), _there(held, f"'test' of {folder}")]
+
+
+def _name(row: tuple) -> str:
+    return Path(row[1]).name.split(".")[0]

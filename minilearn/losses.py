@@ -1,0 +1,202 @@
+"""The losses, one value per example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """The quantile (pinball) loss of a forecast at several levels, averaged over levels and hours.
+
+        rho_q(y, f) = max(q (y - f), (q - 1) (y - f))
+
+    It is smallest, on average, where a share q of all targets lies below f.
+
+    Paper: Koenker and Bassett 1978; the forecaster of Tarun et al. 2023 is trained by it.
+    Differs: from the usual forecasting libraries, which add the levels up; here they are averaged
+    Raises: ValueError if the levels do not ascend inside (0, 1)
+    Example:
+        >>> loss_per_example(torch.zeros(2, 1), torch.tensor([1., -1.]), loss=Quantile((0.9,)))
+        tensor([0.9000, 0.1000])
+    """
+
+    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+
+    def __post_init__(self):
+        levels = self.levels
+        fine = isinstance(levels, tuple) and all(isinstance(q, float) and 0 < q < 1 for q in levels)
+        if not fine or not levels or list(levels) != sorted(set(levels)):
+            raise ValueError(
+                f"levels must be a tuple of numbers that ascend inside (0, 1), got {levels!r}"
+            )
+
+
+LOSSES = ("auto", "absolute", "squared")
+Loss = str | Quantile
+
+
+def check_loss(loss: Loss) -> Loss:
+    """`loss` itself, if it is one: a name in `LOSSES` or a `Quantile`; else ValueError."""
+    if not isinstance(loss, Quantile) and not (isinstance(loss, str) and loss in LOSSES):
+        names = ", ".join(map(repr, LOSSES))
+        raise ValueError(f"loss is one of {names} or Quantile(levels), got {loss!r}")
+    return loss
+
+
+def loss_per_example(
+    outputs: Tensor, targets: Tensor, classes: int = 0, loss: Loss = "auto"
+) -> Tensor:
+    """One loss per example; by default cross-entropy for labels, absolute error for numbers.
+
+    `classes` is the number of classes if known: on a GPU, finding it from a batch would wait.
+    Where an example has several targets, its loss is the mean over them.
+
+    Shapes: outputs (B, C) and targets (B,) int64; or both (B, ...) float; or, for `Quantile` with Q
+        levels, outputs (B, ..., Q) and targets (B, ...) float; returns (B,), in nats, the targets'
+        unit, or for "squared" its square
+    Raises: ValueError if the shapes do not fit, a label is out of range, or the loss is not one
+    """
+    check_loss(loss)
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"the model must return one tensor, got {type(outputs).__name__}")
+    if not isinstance(targets, Tensor):
+        raise ValueError(f"targets must be a tensor, got {type(targets).__name__}")
+    if targets.is_floating_point():
+        each = _errors(outputs, targets, loss)
+        return each.flatten(1).mean(1) if each.ndim > 1 else each
+    if loss != "auto":
+        raise ValueError(f"{loss!r} is for floating-point targets, but these are class labels")
+    return _cross_entropy(outputs, targets, classes)
+
+
+def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
+    """Where a layer looks: its squared activation averaged over `axis`, a unit vector per example.
+
+        A(a) = v / ||v||,   v = mean over `axis` of a^2, flattened
+
+    With axis=1 the channels of a map (B, C, H, W) are averaged and positions are left; of a
+    sequence (B, T, D) it averages time and leaves the features, axis=-1 the other way round. With
+    axis=None nothing is averaged, which is the way for activations (B, D).
+
+    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 3
+    Shapes: activation (B, ...), three axes or more unless axis is None; returns (B, P)
+    Differs: from Tarun et al.'s code, which takes axis 1 of (B, D) too (unlearn.py:48-62): one
+        number is left, its norm is 1, and the term vanishes with its gradient; here that is refused
+    Raises: ValueError if nothing would be left to compare, or there is no such axis
+    Example:
+        >>> attention_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]])).norm(dim=1)
+        tensor([1.])
+    """
+    if not isinstance(activation, Tensor):
+        raise ValueError(f"an activation must be a tensor, got {type(activation).__name__}")
+    if _positions(activation, axis) < 2:
+        raise ValueError(
+            f"an activation of shape {tuple(activation.shape)} averaged over axis {axis} leaves "
+            "nothing to compare per example: take axis=None, or another layer"
+        )
+    squares = activation.square()
+    return F.normalize((squares if axis is None else squares.mean(axis)).flatten(1), dim=1)
+
+
+def attention_transfer(student: Tensor, teacher: Tensor, axis: int | None = 1) -> Tensor:
+    """How differently two networks look at an example: the mean squared gap of two attention maps.
+
+    It is bounded: unit vectors of P numbers from 0 on are at most 2 / P apart.
+
+    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 3
+    Shapes: student, teacher (B, ...) activations of one layer; returns (B,)
+    Differs: none known from Tarun et al.'s code, which then averages over examples
+    Raises: ValueError if the shapes differ, or as `attention_map`
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"the two networks' activations must have one shape, got {tuple(student.shape)} and "
+            f"{tuple(teacher.shape)}"
+        )
+    return (attention_map(student, axis) - attention_map(teacher, axis)).square().mean(1)
+
+
+def attention_gap(
+    student: dict, teacher: dict, layers, n: int, axis: int | None = 1, skip: bool = False
+) -> Tensor | float:
+    """`attention_transfer` added up over layers, from what `models.activations` recorded.
+
+    Of a layer that gives a tuple, as a recurrent one does, the first tensor counts. The teacher has
+    seen n examples, the student perhaps more, these n first. With `skip` a layer without a map
+    (that did not run, has no row per example, one number in it, or no third axis) is passed over.
+
+    Shapes: returns (n,), or 0.0 if no layer has a map
+    Raises: ValueError if a layer has no map and is not to be passed over; as `attention_transfer`
+    """
+    total = 0.0
+    for layer in layers:
+        a, b = (_first(taps.get(layer)) for taps in (student, teacher))
+        both = isinstance(a, Tensor) and isinstance(b, Tensor)
+        if not (both and b.shape[:1] == (n,) and a[:n].shape == b.shape):
+            if skip:
+                continue
+            raise ValueError(f"layer {layer!r} did not run, or gives no row per example")
+        if not skip or (b.ndim > 2 and _positions(b, axis) > 1):
+            total = total + attention_transfer(a[:n], b, axis)
+    return total
+
+
+def _first(tap):
+    return tap[0] if isinstance(tap, tuple) else tap
+
+
+def _positions(activation: Tensor, axis: int | None) -> int:
+    """How many numbers an example's map has; none without such an axis, or of whole numbers."""
+    shape = activation.shape
+    if not activation.is_floating_point():
+        return 0
+    if axis is None:
+        return shape[1:].numel()
+    there = isinstance(axis, int) and abs(axis) in range(1, len(shape)) and shape[axis]
+    return shape[1:].numel() // shape[axis] if there else 0
+
+
+def _errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """What is averaged, one number or more per example."""
+    if isinstance(loss, Quantile):
+        if outputs.shape != (*targets.shape, len(loss.levels)):
+            raise ValueError(
+                f"the model gives {_shapes(outputs, targets)}: for {len(loss.levels)} quantile "
+                "levels the output needs one axis more, the last, of that size"
+            )
+        levels = torch.tensor(loss.levels, dtype=outputs.dtype, device=outputs.device)
+        below = targets[..., None] - outputs
+        return torch.maximum(levels * below, (levels - 1) * below)
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"the model gives {_shapes(outputs, targets)}: for regression they must agree "
+            "(one output is squeezed to (B,)); class labels must be integers"
+        )
+    error = outputs - targets
+    return error.square() if loss == "squared" else error.abs()
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int) -> Tensor:
+    shapes = _shapes(outputs, targets)
+    if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
+        raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
+    if targets.device.type == "cpu" and len(targets):
+        low, high = (int(end) for end in targets.aminmax())
+        classes = max(classes, high + 1)
+        if low < 0:
+            raise ValueError(f"class labels start at 0, got {low}")
+    if outputs.shape[1] < classes:
+        raise ValueError(
+            f"the model gives {shapes} but the labels go up to {classes - 1}: "
+            f"it needs logits (B, C) with C >= {classes}"
+        )
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def _shapes(outputs: Tensor, targets: Tensor) -> str:
+    return f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}"

@@ -1,0 +1,32 @@
+"""The networks of the three papers, and how to look inside any network."""
+
+from minilearn.models.images import (
+    Network,
+    allcnn,
+    cnn,
+    mobilenet_v3,
+    resnet18,
+    resnet20,
+    small_cnn,
+)
+from minilearn.models.inside import activations, chain, device_of, layer_names, mode, representation
+from minilearn.models.sequences import quantile_net, siamese_lstm, tft
+
+__all__ = [
+    "Network",
+    "activations",
+    "allcnn",
+    "chain",
+    "cnn",
+    "device_of",
+    "layer_names",
+    "mobilenet_v3",
+    "mode",
+    "quantile_net",
+    "representation",
+    "resnet18",
+    "resnet20",
+    "siamese_lstm",
+    "small_cnn",
+    "tft",
+]

@@ -1,0 +1,155 @@
+"""How to look inside any network: its layers by name, what they give out, its mode and device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from minilearn.data.examples import batches
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """The names that `activations` accepts for this model.
+
+    Example:
+        >>> layer_names(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+        ['0', '1']
+    """
+    return [name for name, _ in model.named_modules() if name]
+
+
+def chain(model: nn.Module) -> list[str]:
+    """The layers that a network is a chain of, by name, in their order.
+
+    They are the modules directly inside it; of a Sequential, and of a part called `features`, its
+    own are taken instead.
+
+    Example:
+        >>> chain(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 1))))
+        ['0', '1.0', '1.1']
+    """
+
+    device_of(model)
+
+    def inside(part: nn.Module, path: str) -> list[str]:
+        return [f"{path}{name}" for name, _ in part.named_children()]
+
+    names = []
+    for name, part in model.named_children():
+        opened = isinstance(part, nn.Sequential) or name == "features"
+        names += inside(part, f"{name}.") if opened else [name]
+    return names
+
+
+@contextmanager
+def activations(
+    model: nn.Module, layers: Sequence[str], side: str = "output"
+) -> Iterator[dict[str, Tensor]]:
+    """Record what named layers give out (or, with side="input", are given) while the model runs.
+
+    Gradients flow through what is recorded, and a later operation in place, such as
+    ReLU(inplace=True), does not change it. The dictionary is filled anew at every forward pass;
+    the hooks are gone when the block ends.
+
+    Raises: ValueError if a layer does not exist or `side` is neither of the two
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> with activations(net, ["0"]) as taps:
+        ...     _ = net(torch.zeros(5, 2))
+        >>> taps["0"].shape
+        torch.Size([5, 3])
+    """
+    device_of(model)
+    modules, taps = dict(model.named_modules()), {}
+    if side not in ("output", "input") or isinstance(layers, str):
+        raise ValueError(
+            f"give a list of layers and side 'output' or 'input', got {layers!r}, {side!r}"
+        )
+    for layer in layers:
+        if layer not in modules or not layer:
+            known = layer_names(model)
+            more = ", ..." if len(known) > 12 else ""
+            raise ValueError(
+                f"the model has no layer named {layer!r}; it has {', '.join(known[:12])}{more}"
+            )
+
+    def keep(layer: str, value):
+        taps[layer] = value
+        return value.clone() if isinstance(value, Tensor) else value  # the network goes on with it
+
+    def tap(layer: str):
+        if side == "output":
+            return modules[layer].register_forward_hook(lambda _, __, output: keep(layer, output))
+        return modules[layer].register_forward_pre_hook(
+            lambda _, inputs: (keep(layer, inputs[0]), *inputs[1:]) if inputs else None
+        )
+
+    hooks = [tap(layer) for layer in dict.fromkeys(layers)]
+    try:
+        yield taps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def representation(
+    model: nn.Module, data, layer: str | None = None, batch_size: int = 512
+) -> Tensor:
+    """The features of every input, in evaluation mode and without gradients.
+
+    By default what the model's last linear layer is given; with `layer`, what that layer gives out.
+
+    Shapes: data (N, ...) tensor, Examples or a dataset; returns (N, D)
+    Raises: ValueError if there is no linear layer and no `layer`; the layer does not exist, does
+        not run or gives no tensor (B, ...)
+    """
+    side = "input" if layer is None else "output"
+    if layer is None:
+        linear = [
+            name for name, part in model.named_modules() if isinstance(part, nn.Linear) and name
+        ]
+        if not linear:
+            raise ValueError(
+                "the model has no linear layer inside: say which layer's output to take"
+            )
+        layer = linear[-1]
+    found = []
+    with activations(model, [layer], side) as taps, mode(model, train=False), torch.no_grad():
+        for batch in batches(data, batch_size, device=device_of(model)):
+            x = batch if isinstance(batch, Tensor) else batch[0]
+            model(x)
+            features = taps.pop(layer, None)
+            if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
+                raise ValueError(
+                    f"the {side} of layer {layer!r} is no tensor with one row per input"
+                )
+            found.append(features.flatten(1))
+    return torch.cat(found)
+
+
+@contextmanager
+def mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
+    """Put a model in training or evaluation mode, and every part back as it was afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(train)
+    try:
+        yield model
+    finally:
+        for module, flag in before:
+            module.training = flag
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first parameter.
+
+    Raises: ValueError if it is no torch module or has no parameters
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a model must be a torch.nn.Module, got {type(model).__name__}")
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise ValueError("the model has no parameters, so there is nothing to train or to forget")
+    return parameter.device

@@ -1,0 +1,137 @@
+"""Networks for images against published counts, brute force and a published model."""
+
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from minilearn import models
+from minilearn.models import activations, images, mode
+
+
+def count(model) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "model, parameters",
+    [
+        (lambda: models.cnn(), 449_098),
+        (lambda: models.allcnn(), 1_618_273),
+        (lambda: models.resnet20(), 269_722),  # the paper's 0.27 M
+        (lambda: models.resnet18(), 11_173_962),
+        (lambda: models.mobilenet_v3(1000), 5_483_032),  # as torchvision's pages say
+        (lambda: models.mobilenet_v3(), 5_483_032 - 999 * 1281),
+    ],
+)
+def test_published_parameter_counts(model, parameters):
+    assert count(model()) == parameters
+
+
+def test_resnet18_with_a_representation_differs_from_the_large_form_by_its_first_convolution():
+    small = count(models.resnet18(representation=256))
+    assert small == 11_173_962 - (512 * 10 + 10) + (512 * 256 + 256) + (256 * 10 + 10)
+    assert small + 64 * 3 * (7 * 7 - 3 * 3) == 11_310_410  # the 224-pixel form's first layer
+
+
+@pytest.mark.parametrize(
+    "model, shape, output",
+    [
+        (lambda: models.cnn(3, 8, 2), (2, 2, 8, 8), (2, 3)),
+        (lambda: models.allcnn(width=0.05, channels=1), (2, 1, 12, 12), (2,)),
+        (lambda: models.allcnn(4, 0.05), (2, 3, 9, 9), (2, 4)),
+        (lambda: models.allcnn(1, 0.05, squeeze=False), (2, 3, 9, 9), (2, 1)),
+        (lambda: models.resnet20(7, 1), (2, 1, 9, 9), (2, 7)),
+        (lambda: models.resnet18(5, 1, representation=6), (2, 1, 8, 8), (2, 5)),
+        (lambda: models.resnet18(1), (2, 3, 8, 8), (2,)),
+        (lambda: models.resnet18(1, squeeze=False), (2, 3, 8, 8), (2, 1)),
+        (lambda: models.mobilenet_v3(), (2, 3, 32, 32), (2,)),
+        (lambda: models.mobilenet_v3(channels=1), (2, 1, 9, 9), (2,)),
+        (lambda: models.mobilenet_v3(4), (2, 3, 32, 32), (2, 4)),
+        (lambda: models.mobilenet_v3(squeeze=False), (2, 3, 32, 32), (2, 1)),
+    ],
+)
+def test_shapes_and_the_two_parts(model, shape, output):
+    net, x = model().eval(), torch.randn(shape)
+    assert net(x).shape == output
+    torch.testing.assert_close(net.head(net.features(x)).reshape(output), net(x))
+    assert net.features(x).ndim == 2
+
+
+def test_shortcut_of_option_a_against_brute_force():
+    block = images._Residual(4, 8, 2, projection=False).eval()
+    x = torch.randn(2, 4, 7, 7)
+    expected = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+    for b in range(2):
+        for channel in range(8):
+            for i in range(4):
+                for j in range(4):
+                    if 2 <= channel < 6:  # two channels of zeros before and two after
+                        expected[b, channel, i, j] += x[b, channel - 2, 2 * i, 2 * j]
+    torch.testing.assert_close(block(x), F.relu(expected))
+    same = images._Residual(4, 4, 1, projection=False).eval()
+    plain = same.bn2(same.conv2(F.relu(same.bn1(same.conv1(x)))))
+    torch.testing.assert_close(same(x), F.relu(plain + x))
+
+
+def test_mobilenet_is_torchvisions_with_its_seventeen_blocks_by_name():
+    from torchvision.models import mobilenet_v3_large
+
+    theirs, net = mobilenet_v3_large(num_classes=3).eval(), models.mobilenet_v3(3).eval()
+    values = theirs.state_dict().values()
+    net.load_state_dict(dict(zip(net.state_dict(), values, strict=True)))
+    x = torch.randn(2, 3, 40, 40)
+    blocks = [f"features.{i}" for i in range(17)]
+    with activations(net, blocks) as taps, activations(theirs, blocks) as expected:
+        torch.testing.assert_close(net(x), theirs(x))
+    for block in blocks:
+        torch.testing.assert_close(taps[block], expected[block])
+
+
+@pytest.mark.realdata
+def test_resnet20_is_the_published_one(realdata_root):
+    weights = realdata_root / "pretrained" / "resnet20-12fca82f.th"
+    batch = realdata_root / "cifar-10-batches-py" / "test_batch"
+    if not weights.exists() or not batch.exists():
+        pytest.skip(f"no pretrained ResNet-20 or no CIFAR-10 in {realdata_root}")
+    theirs = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    net = models.resnet20()
+    # their file is older than batch normalisation's step counter
+    ours = {k: v for k, v in net.state_dict().items() if "num_batches_tracked" not in k}
+    assert [v.shape for v in ours.values()] == [v.shape for v in theirs.values()]
+    net.load_state_dict(dict(zip(ours, theirs.values(), strict=True)), strict=False)
+    with open(batch, "rb") as file:
+        raw = pickle.load(file, encoding="bytes")
+    images = torch.from_numpy(raw[b"data"][:1000]).view(-1, 3, 32, 32) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    images = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    with mode(net, train=False), torch.no_grad():
+        right = net(images).argmax(1) == torch.tensor(raw[b"labels"][:1000])
+    # published: 91.73 % of 10,000; 1,000 of them have a standard error of 0.9 %
+    assert right.float().mean().item() == pytest.approx(0.9173, abs=0.018)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: models.cnn(size=3),
+        lambda: models.cnn(size=8.0),
+        lambda: models.cnn(classes=0),
+        lambda: models.cnn(channels=0),
+        lambda: models.allcnn(0),
+        lambda: models.allcnn(width=0.001),
+        lambda: models.allcnn(width=float("nan")),
+        lambda: models.resnet18(classes=0),
+        lambda: models.resnet18(representation=0),
+        lambda: models.resnet20(channels=-1),
+        lambda: models.mobilenet_v3(0),
+        lambda: models.mobilenet_v3(1.0),
+        lambda: models.mobilenet_v3(channels=0),
+        lambda: models.mobilenet_v3(channels="3"),
+    ],
+)
+def test_networks_refuse_silly_sizes(call):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
