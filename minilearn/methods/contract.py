@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from minilearn.cost import Cost
 from minilearn.data.checks import check_dataset
+from minilearn.data.examples import Examples, Unlabelled
 from minilearn.models import device_of
 from minilearn.training import History, seeded
 
@@ -74,6 +75,24 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
     return model
 
 
+def same_architecture(model: nn.Module, other: nn.Module):
+    """Refuse a model that is to be compared layer by layer with another, but is built otherwise.
+
+    Raises: ValueError that names the first difference
+    """
+    device_of(other)
+    mine, theirs = (
+        {name: tuple(value.shape) for name, value in m.state_dict().items()} for m in (model, other)
+    )
+    for name in [*mine, *theirs]:
+        if mine.get(name) != theirs.get(name):
+            raise ValueError(
+                f"the new model has another architecture than the given one: {name} has shape "
+                f"{theirs.get(name, 'none')} instead of {mine.get(name, 'none')}; fresh() must "
+                "make the same network"
+            )
+
+
 def checked(name: str, data):
     """`data` itself, if it is a set with something in it.
 
@@ -88,6 +107,21 @@ def checked(name: str, data):
     return data
 
 
+def checked_inputs(name: str, data):
+    """`data` itself, if it is a set of inputs alone: what a method is given that sees no labels.
+
+    Raises: ValueError if it is empty, no set, or comes with targets
+    """
+    checked(name, data)
+    labelled = not isinstance(data, Tensor | Unlabelled) and isinstance(data[0], Examples | tuple)
+    if labelled:
+        raise ValueError(
+            f"the {name} set comes with targets, which this method does not see: give the inputs "
+            "alone, as without_targets(data)"
+        )
+    return data
+
+
 def checked_config(config, kind: type):
     """`config` itself, if it is of the method's own kind.
 
@@ -96,3 +130,14 @@ def checked_config(config, kind: type):
     if not isinstance(config, kind):
         raise ValueError(f"config must be a {kind.__name__}, got {type(config).__name__}")
     return config
+
+
+# Deep regression unlearning: epochs of the student, of the blindspot model, and the loss.
+RECIPES = {"agedb": (1, 2, "absolute"), "stsb": (5, 10, "squared")}
+
+
+def published(dataset: str) -> tuple[int, int, str]:
+    """What the authors' notebooks used for a data set; ValueError if there is none for it."""
+    if dataset not in RECIPES:
+        raise ValueError(f"recipes are published for {', '.join(RECIPES)}, not for {dataset!r}")
+    return RECIPES[dataset]

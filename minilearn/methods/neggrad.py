@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import classes_of, loss_per_example
+from minilearn.evaluation import classes_of
+from minilearn.losses import loss_per_example
 from minilearn.methods.contract import Unlearned, checked, checked_config, copy_of
 from minilearn.models import device_of
 from minilearn.training import Training, fit

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.checkpoint import fingerprint
-from minilearn.data import Examples
+from minilearn.data import Examples, without_targets
 from minilearn.methods import METHODS, Unlearned, access, unlearn
 from minilearn.methods.contract import build, checked, copy_of
 from minilearn.requests import by_class, by_index
@@ -20,7 +20,7 @@ ACCESS = {
     "finetune": ("model", "retain"),
     "neggrad": ("model", "forget", "retain"),
     "blindspot": ("model", "forget inputs", "retain", "fresh"),
-    "amnesiac": ("model", "forget inputs", "retain"),
+    "amnesiac": ("model", "forget", "retain"),
     "l2ul": ("model", "forget"),
     "laf": ("model", "forget inputs", "retain inputs"),
 }
@@ -84,6 +84,14 @@ def run(method, fresh, original, case):
 
     call.config = config
     return call
+
+
+@pytest.fixture
+def parts(method, original, fresh, case):
+    """What the method is given, by the names of its arguments."""
+    given = {"model": original, "fresh": fresh, "forget": case.forget, "retain": case.retain}
+    sees = [part.split() for part in access(method)]
+    return {name: without_targets(given[name]) if rest else given[name] for name, *rest in sees}
 
 
 def bits(result: Unlearned) -> str:
@@ -237,24 +245,28 @@ def test_what_is_no_model_is_refused(method, run, model):
 
 
 @pytest.mark.parametrize("empty", [None, [], torch.zeros(0, 6)], ids=["None", "list", "tensor"])
-def test_an_empty_set_is_refused(method, run, original, fresh, case, empty):
-    parts = {"model": original, "fresh": fresh, "forget": case.forget, "retain": case.retain}
-    for name in {"forget", "retain"} & {part.split()[0] for part in access(method)}:
-        parameter = inspect.signature(method).parameters[name]
-        if empty is None and parameter.default is None:
+def test_an_empty_set_is_refused(method, run, parts, empty):
+    for name in {"forget", "retain"} & set(parts):
+        if empty is None and inspect.signature(method).parameters[name].default is None:
             continue  # it can do without
-        given = {part.split()[0]: parts[part.split()[0]] for part in access(method)}
         with pytest.raises(ValueError, match=f"the {name} set is empty"):
-            method(**given | {name: empty}, config=run.config)
+            method(**parts | {name: empty}, config=run.config)
 
 
-def test_what_is_no_set_is_refused(method, run, original, fresh, case):
-    parts = {"model": original, "fresh": fresh, "forget": case.forget, "retain": case.retain}
-    names = [part.split()[0] for part in access(method)]
-    for name in {"forget", "retain"} & set(names):
+def test_what_is_no_set_is_refused(method, run, parts, case):
+    for name in {"forget", "retain"} & set(parts):
         for wrong in (case, 3, "data", (case.train.inputs, case.train.targets)):
             with pytest.raises(ValueError, match=f"the {name} set"):
-                method(**{n: parts[n] for n in names} | {name: wrong}, config=run.config)
+                method(**parts | {name: wrong}, config=run.config)
+
+
+def test_labels_are_refused_where_they_may_not_be_seen(method, run, parts, case):
+    for name in [part.split()[0] for part in access(method) if part.endswith("inputs")]:
+        labelled = getattr(case, name)
+        pairs = list(zip(labelled.inputs, labelled.targets, strict=True))
+        for given in (labelled, pairs):
+            with pytest.raises(ValueError, match=f"the {name} set comes with targets"):
+                method(**parts | {name: given}, config=run.config)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 3}, 3, "fast", object()])
