@@ -1,20 +1,25 @@
 """The metrics; each says what its target is (a retrained model's value) and what it cannot see."""
 
 from minilearn.cost import Cost, break_even
+from minilearn.metrics.anamnesis import Anamnesis, anamnesis_index
 from minilearn.metrics.attacks import Attack, auc, logistic_attack, loss_attack, tpr_at_fpr
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
 from minilearn.metrics.probe import linear_probe
 from minilearn.metrics.registry import METRICS
-from minilearn.metrics.relearning import relearn_area, relearn_curve
+from minilearn.metrics.relearning import relearn_area, relearn_curve, relearn_time
 from minilearn.metrics.report import Report, report
-from minilearn.metrics.utility import accuracy, gap, mae, reference_error, tow
+from minilearn.metrics.svc_attack import SVCAttack, svc_attack, svc_attack_published
+from minilearn.metrics.utility import accuracy, gap, mae, mean_loss, mse, reference_error, tow
 
 __all__ = [
     "METRICS",
+    "Anamnesis",
     "Attack",
     "Cost",
     "Report",
+    "SVCAttack",
     "accuracy",
+    "anamnesis_index",
     "auc",
     "break_even",
     "gap",
@@ -24,11 +29,16 @@ __all__ = [
     "logistic_attack",
     "loss_attack",
     "mae",
+    "mean_loss",
+    "mse",
     "paired_difference",
     "reference_error",
     "relearn_area",
     "relearn_curve",
+    "relearn_time",
     "report",
+    "svc_attack",
+    "svc_attack_published",
     "tow",
     "tpr_at_fpr",
     "wasserstein",

@@ -87,10 +87,10 @@ def paired_difference(u: Tensor, r: Tensor) -> Tensor:
     """|u_i - r_i| of every example: how far two models' predictions for the same input lie apart.
 
     Its mean is at least the Wasserstein distance. With several targets an example's value is the
-    mean over them.
+    mean over them, and over the levels of a quantile forecast.
 
     Chapter: 2
-    Shapes: u, r (N,) or (N, K); returns (N,), the predictions' unit
+    Shapes: u, r (N,) or (N, ...); returns (N,), the predictions' unit
     Target: what two retrained models have between them.
     Cannot see: which of the two is right.
     Raises: ValueError if the shapes differ, or a prediction is not finite

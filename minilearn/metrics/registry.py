@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minilearn.evaluation import Evaluation
+from minilearn.evaluation import Evaluation, evaluate
+from minilearn.losses import Loss
 from minilearn.metrics.attacks import logistic_attack, loss_attack
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
-from minilearn.metrics.utility import accuracy, gap, mae, reference_error, tow
+from minilearn.metrics.svc_attack import svc_attack
+from minilearn.metrics.utility import (
+    accuracy,
+    check_evaluations,
+    constant_answer,
+    gap,
+    mae,
+    mean_loss,
+    mse,
+    tow,
+)
 
-Results = dict[str, Evaluation]  # one model's evaluations, by split
-FORGET, TEST = "forget", "test"
+Results = dict[str, Evaluation]  # one model's evaluations, by split; see `results_of`
+FORGET, TEST, CONSTANT = "forget", "test", "constant answer"
 ALL = (FORGET, "retain", TEST, "test_forget", "test_retain")
 WHOLE = ("",)  # a metric of all splits at once
+
+TASKS = ("classification", "regression", "quantiles")  # regression: one output a target
 
 # Where a value that cannot be told from retraining lies, relative to the null band.
 SIDES = {
@@ -38,7 +51,7 @@ class Metric:
     cannot_see: str
     compute: Callable[[Results, Results | None, str], float]
     splits: tuple[str, ...]
-    task: str = "both"  # classification, regression, or both
+    tasks: tuple[str, ...] = TASKS
     pairwise: bool = False
     good: str = "two-sided"
     blind_to: tuple[str, ...] = ()
@@ -49,17 +62,44 @@ class Metric:
         return f"{self.name}: {self.meaning}. As good as retraining: {side}. Cannot see: {blind}."
 
 
+def results_of(model, splits: dict, loss: Loss = "auto", batch_size: int = 512) -> Results:
+    """One model's evaluations on all splits.
+
+    For regression also, under `CONSTANT`, what always answering the mean target would give on the
+    test set: the scale of gaps, in the unit of the same loss.
+
+    Raises: ValueError if the model's outputs are not finite; whatever `evaluate` raises
+    """
+    options = {"loss": loss, "batch_size": batch_size}
+    results = {split: evaluate(model, data, **options) for split, data in splits.items()}
+    check_evaluations(*results.values())
+    if task_of(results) != "classification":
+        results[CONSTANT] = constant_answer(results[TEST].targets, loss)
+    return results
+
+
+def task_of(results: Results) -> str:
+    """Which of `TASKS` the evaluations are of."""
+    test = results[TEST]
+    if not test.targets.is_floating_point():
+        return "classification"
+    return "regression" if test.outputs.shape == test.targets.shape else "quantiles"
+
+
 def _score_gap(model: Results, reference: Results, split: str) -> float:
-    """The gap as a fraction: of the accuracy, or of the error of a constant answer on the test set.
+    """The gap as a fraction: of the accuracy, or of the loss of a constant answer on the test set.
 
     One scale for all splits: the targets of a forgotten band, or of one example, hardly differ.
     """
-    difference, targets = gap(model[split], reference[split]), model[TEST].targets
-    return (
-        difference / (reference_error(targets) or 1.0)
-        if targets.is_floating_point()
-        else difference
-    )
+    difference = gap(model[split], reference[split])
+    if task_of(model) == "classification":
+        return difference
+    if CONSTANT not in model:
+        raise ValueError(
+            "a gap of losses needs its scale, the loss of a constant answer: take the evaluations "
+            "from results_of(model, splits, loss)"
+        )
+    return difference / (mean_loss(model[CONSTANT]) or 1.0)
 
 
 def _tow(model: Results, reference: Results, _: str) -> float:
@@ -81,10 +121,10 @@ def _loss_attack(model: Results):
     return loss_attack(model[FORGET], model.get("test_forget", model[TEST]))
 
 
-def _logistic_attack(model: Results):
+def _learnt_attack(attack: Callable, model: Results):
     unseen = model.get("test_retain", model[TEST])
     alike = model.get("test_forget")
-    return logistic_attack(model["retain"], unseen, model[FORGET], unseen_forget=alike)
+    return attack(model["retain"], unseen, model[FORGET], unseen_forget=alike)
 
 
 def _kl(model: Results, reference: Results, split: str) -> float:
@@ -99,7 +139,8 @@ def _apart(model: Results, reference: Results, split: str) -> float:
     return paired_difference(model[split].outputs, reference[split].outputs).double().mean().item()
 
 
-_CLASSES, _NUMBERS, _SEEN = "classification", "regression", (FORGET, TEST)
+_CLASSES, _ONE, _QUANTILES = ((task,) for task in TASKS)
+_NUMBERS, _SEEN = _ONE + _QUANTILES, (FORGET, TEST)
 _BLIND = {"blind_to": ("untrained",)}
 _ALL_METRICS = (
     Metric(
@@ -116,11 +157,27 @@ _ALL_METRICS = (
         "the sign of the error, and who got which",
         lambda m, r, s: mae(m[s]),
         ALL,
-        _NUMBERS,
+        _ONE,
+    ),
+    Metric(
+        "mse",
+        "mean squared error (the square of the targets' unit)",
+        "the sign of the error, and who got which",
+        lambda m, r, s: mse(m[s]),
+        ALL,
+        _ONE,
+    ),
+    Metric(
+        "quantile_loss",
+        "mean quantile loss (the targets' unit)",
+        "who got which",
+        lambda m, r, s: mean_loss(m[s]),
+        ALL,
+        _QUANTILES,
     ),
     Metric(
         "gap",
-        "accuracy, or mean absolute error, minus the retrained model's",
+        "accuracy, or mean loss of the evaluation, minus the retrained model's",
         "differences that cancel",
         lambda m, r, s: gap(m[s], r[s]),
         ALL,
@@ -204,11 +261,33 @@ _ALL_METRICS = (
         "attack_auc",
         "how well a learnt attack tells forgotten from unseen (chance 0.5)",
         "over-forgetting",
-        lambda m, r, s: _logistic_attack(m).auc,
+        lambda m, r, s: _learnt_attack(logistic_attack, m).auc,
         (FORGET,),
+        **_BLIND,
+    ),
+    Metric(
+        "svc_attack_auc",
+        "how well an attack by a support vector machine tells them apart (chance 0.5)",
+        "over-forgetting",
+        lambda m, r, s: _learnt_attack(svc_attack, m).auc,
+        (FORGET,),
+        _NUMBERS,
         **_BLIND,
     ),
 )
 METRICS = {metric.name: metric for metric in _ALL_METRICS}
-DEFAULT = ("accuracy", "mae", "gap", "tow", "js", "wasserstein", "paired_difference")
-DEFAULT += ("loss_attack_auc", "attack_auc")
+DEFAULT = ("accuracy", "mae", "quantile_loss", "gap", "tow", "js", "wasserstein")
+DEFAULT += ("paired_difference", "loss_attack_auc", "attack_auc")
+
+
+def by_name(names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names, each once.
+
+    Raises: ValueError if there is no metric of a name
+    """
+    if isinstance(names, str):
+        raise ValueError(f'metrics must be a list of names, as ["{names}"]')
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
+    return [METRICS[name] for name in dict.fromkeys(names)]

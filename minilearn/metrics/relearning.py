@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 
 import torch
 from torch import Tensor, nn
 
+from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import batches
-from minilearn.evaluation import evaluate, loss_per_example
-from minilearn.methods.contract import copy_of
+from minilearn.evaluation import classes_of, evaluate, in_words, pair
+from minilearn.losses import loss_per_example
+from minilearn.methods.contract import checked_config, copy_of
 from minilearn.models import device_of
 from minilearn.training import Training, seeded
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
-GENTLE = Training(lr=1e-4)
+GENTLE, ORDINARY = Training(lr=1e-4), Training()
 
 
 def relearn_curve(
@@ -31,10 +34,11 @@ def relearn_curve(
 
     Every model that is given the same seed sees the same batches. Say which data: relearning on
     the forget set alone tests memory, on the retained set alone entanglement, on both the usual
-    mixture. Of `config`, the epochs and the schedule are not used.
+    mixture. Of `config`, the epochs and the schedule are not used; its loss is what is trained and
+    measured.
 
     Paper: Golatkar et al. 2020 (relearn time), Tarun et al. 2023 (anamnesis index).      Chapter: 2
-    Shapes: returns (len(steps),) float64, nats or the targets' unit
+    Shapes: returns (len(steps),) float64, nats or the loss's unit
     Target: the retrained model's curve.
     Cannot see: what this optimiser cannot reach in so many steps. Depends on rate, batch, mixture.
     Differs: from Tarun et al.'s code, which trains the models that it measures (metrics.py:83-142)
@@ -44,27 +48,72 @@ def relearn_curve(
     whole = all(isinstance(s, int) and s >= 0 for s in steps)
     if not steps or not whole or steps != sorted(set(steps)):
         raise ValueError(f"steps must be whole numbers that ascend from 0 or above, got {steps}")
-    model, curve = copy_of(model), []
-    optimizer, done = config.make_optimizer(model.parameters()), 0
+    return torch.tensor(_relearn(model, data, probe, steps, config, seed), dtype=torch.float64)
+
+
+def relearn_time(
+    model: nn.Module,
+    data,
+    probe,
+    target: float,
+    *,
+    cap: int = 1000,
+    every: int = 1,
+    config: Training = ORDINARY,
+    seed: int = 0,
+    published: bool = False,
+) -> int | None:
+    """Steps of training a copy on `data` until its mean loss on `probe` is at most `target`.
+
+    0 if it is so before any step; None if it is not so after `cap` steps: then the time is
+    censored, and all that is known is "more than cap". `every=k` looks only every k steps, which
+    is faster and rounds up. `published=True` counts as the released code does.
+
+    Paper: Golatkar et al. 2020 (relearn time), Tarun et al. 2023 (anamnesis index).      Chapter: 3
+    Target: the retrained model's time.
+    Cannot see: what this optimiser cannot reach in so many steps. Depends on rate, batch, mixture.
+    Differs: from Tarun et al.'s code (metrics.py:83-106), which trains the model itself, steps
+        before it looks, so that 1 is its least count, and gives the count at its cap of 10 epochs
+        as if the target were met. `published=True` does the same, but on a copy
+    Raises: ValueError if target is no finite number, cap or every is below 1, a set is empty or has
+        no targets, or the loss diverges
+    """
+    target = check_number("target", target)
+    if not math.isfinite(target):
+        raise ValueError(f"target must be a finite loss, got {target:g}")
+    cap, every = check_count("cap", cap, 1), check_count("every", every, 1)
+    stops = [*range(every if published else 0, cap, every), cap]
+    losses = _relearn(model, data, probe, stops, config, seed, target)
+    reached = losses[-1] <= target or published
+    return stops[len(losses) - 1] if reached else None
+
+
+def _relearn(
+    model: nn.Module, data, probe, stops, config: Training, seed: int, target: float = -math.inf
+) -> list[float]:
+    """The mean loss on `probe` at each stop, up to the first that is at most `target`."""
+    model, config = copy_of(model), checked_config(config, Training)
+    classes, losses, done = classes_of(model, data), [], 0
+    optimizer = config.make_optimizer(model.parameters())
     with seeded(seed):
         model.train()
         stream = _endless(data, config.batch_size, seed, device_of(model))
-        for stop in steps:
-            for _ in range(stop - done):
-                x, y = next(stream)
+        for stop in stops:
+            for x, y in map(pair, islice(stream, stop - done)):
                 optimizer.zero_grad(set_to_none=True)
-                loss_per_example(model(x), y).mean().backward()
+                with in_words(x, y):
+                    loss_per_example(model(x), y, classes, config.loss).mean().backward()
                 optimizer.step()
+            losses.append(evaluate(model, probe, loss=config.loss).loss.double().mean().item())
+            if not math.isfinite(losses[-1]):
+                raise ValueError(
+                    f"the loss is NaN or infinite after {stop} relearning steps; the usual cure is "
+                    f"a smaller learning rate than {config.lr:g}"
+                )
+            if losses[-1] <= target:
+                break
             done = stop
-            curve.append(evaluate(model, probe).loss.double().mean())
-    curve = torch.stack(curve).cpu()
-    if not bool(curve.isfinite().all()):
-        first = steps[int((~curve.isfinite()).nonzero()[0])]
-        raise ValueError(
-            f"the loss is NaN or infinite after {first} relearning steps; the usual cure is a "
-            f"smaller learning rate than {config.lr:g}"
-        )
-    return curve
+    return losses
 
 
 def _endless(data, size: int, seed: int, device) -> Iterator:

@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from torch import nn
 
 from minilearn.data.examples import Examples
-from minilearn.evaluation import evaluate
+from minilearn.losses import Loss
 from minilearn.methods.contract import Unlearned, build
-from minilearn.metrics.registry import ALL, DEFAULT, FORGET, METRICS, TEST, Metric, Results
-from minilearn.metrics.utility import check_evaluations
+from minilearn.metrics.registry import (
+    ALL,
+    DEFAULT,
+    FORGET,
+    METRICS,
+    TEST,
+    Metric,
+    Results,
+    by_name,
+    results_of,
+    task_of,
+)
 from minilearn.models import device_of
 from minilearn.requests import Request
 
@@ -185,6 +195,7 @@ def report(
     methods: dict[str, Sequence],
     fresh: Callable[[], nn.Module] | None = None,
     metrics: Sequence[str] = DEFAULT,
+    loss: Loss = "auto",
     batch_size: int = 512,
 ) -> Report:
     """Measure methods beside the original, retrained models and an untrained network.
@@ -194,14 +205,15 @@ def report(
     another. With `fresh`, an untrained network shows what over-forgetting would look like. `test`
     may be a dictionary with "test", and "test_forget" and "test_retain" where the request's own
     kind of unseen examples can be told from the others; attacks then compare like with like.
-    `METRICS` has all metrics; those of the other task (mae for classes) are left out.
+    `METRICS` has all metrics; those of another task (mae for classes) are left out. `loss` is what
+    `evaluate` is asked for; gaps, tugs of war and attacks are of that loss.
 
     Chapter: 1, 2
     Raises: ValueError if there is no original, no retrained model or no method, a list is empty or
         names a model twice, a metric or a test set is unknown, or a model's outputs are not finite
     """
     splits, columns = _splits(request, test), _columns(original, retrained, methods)
-    chosen = [METRICS[name] for name in _known(metrics)]
+    chosen = by_name(metrics)
     if fresh is not None:
         untrained = [build(fresh, seed) for seed in range(len(retrained))]
         columns[UNTRAINED] = [m.to(device_of(_model(original[0]))) for m in untrained]
@@ -210,19 +222,15 @@ def report(
     def measured(name: str, entry) -> Results:
         model = _model(entry)
         if id(model) not in cache:
-            cache[id(model)] = {
-                s: evaluate(model, d, batch_size=batch_size) for s, d in splits.items()
-            }
             try:
-                check_evaluations(*cache[id(model)].values())
+                cache[id(model)] = results_of(model, splits, loss, batch_size)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return cache[id(model)]
 
     results = {name: [measured(name, e) for e in entries] for name, entries in columns.items()}
-    regression = results[ORIGINAL][0][TEST].targets.is_floating_point()
-    task = "regression" if regression else "classification"
-    chosen = [metric for metric in chosen if metric.task in ("both", task)]
+    task = task_of(results[ORIGINAL][0])
+    chosen = [metric for metric in chosen if task in metric.tasks]
     if not chosen:
         raise ValueError(f"none of the metrics {', '.join(metrics)} is for {task}")
     pairs = [(m, split) for m in chosen for split in m.splits if not split or split in splits]
@@ -256,15 +264,6 @@ def _columns(original, retrained, methods) -> dict[str, Sequence]:
         if len({id(_model(entry)) for entry in models}) < len(models):
             raise ValueError(f"{name} names one model twice; every seed is a model of its own")
     return columns
-
-
-def _known(metrics: Sequence[str]) -> list[str]:
-    if isinstance(metrics, str):
-        raise ValueError(f'metrics must be a list of names, as ["{metrics}"]')
-    for name in metrics:
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
-    return list(dict.fromkeys(metrics))
 
 
 def _model(entry) -> nn.Module:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minilearn.evaluation import Evaluation
+from minilearn.losses import Loss, Quantile, loss_per_example
 
 
 def check_evaluations(*results: Evaluation):
@@ -48,46 +49,98 @@ def accuracy(result: Evaluation) -> float:
 def mae(result: Evaluation) -> float:
     """Mean absolute error of a regression model, in the targets' unit: sum over examples / number.
 
+    It is computed from outputs and targets, whatever loss the evaluation was asked for.
+
     Target: the retrained model's error, on every split.
     Cannot see: the sign of the error, and who got which.
-    Raises: ValueError for a classification result, or if the outputs are not finite
+    Raises: ValueError for classes or quantiles, or if the outputs are not finite
     """
+    return _errors("mae", result).abs().mean().item()
+
+
+def mse(result: Evaluation) -> float:
+    """Mean squared error of a regression model, in the square of the targets' unit.
+
+    Target: the retrained model's error, on every split.
+    Cannot see: the sign of the error, and who got which; a few large errors decide it.
+    Raises: ValueError for classes or quantiles, or if the outputs are not finite
+    """
+    return _errors("mse", result).square().mean().item()
+
+
+def _errors(name: str, result: Evaluation) -> Tensor:
     check_evaluations(result)
     if not result.targets.is_floating_point():
-        raise ValueError("mae is for regression targets; for classes use accuracy")
+        raise ValueError(f"{name} is for regression targets; for classes use accuracy")
+    if result.outputs.shape != result.targets.shape:
+        raise ValueError(
+            f"{name} needs one output a target, got outputs of shape {tuple(result.outputs.shape)} "
+            f"for targets of shape {tuple(result.targets.shape)}; for quantiles use mean_loss"
+        )
+    return result.outputs.double() - result.targets.double()
+
+
+def mean_loss(result: Evaluation) -> float:
+    """Mean of the loss that the evaluation was asked for: sum over examples / number.
+
+    Cross-entropy in nats; for regression the absolute error unless `evaluate` was given another.
+
+    Target: the retrained model's loss, on every split.
+    Cannot see: who got which.
+    Raises: ValueError if the outputs are not finite
+    """
+    check_evaluations(result)
     return result.loss.double().mean().item()
 
 
 def gap(unlearned: Evaluation, retrained: Evaluation) -> float:
-    """Accuracy (for regression, mean absolute error) of the unlearned minus the retrained model.
+    """Accuracy (for regression, the evaluations' mean loss) of the unlearned minus the retrained.
 
         Delta_A = acc_A(theta_u) - acc_A(theta_r)
 
+    Both models must have been evaluated with the same loss; the gap has its unit.
+
     Target: 0. A forget accuracy above the retrained one: something is left; below it: more was
-        destroyed than forgotten. For errors it is the other way round.
+        destroyed than forgotten. For losses it is the other way round.
     Cannot see: differences between examples that cancel.
     Raises: ValueError if the two were evaluated on different data
     """
     check_evaluations(unlearned, retrained)
     if not torch.equal(unlearned.targets.cpu(), retrained.targets.cpu()):
         raise ValueError("the two models were evaluated on different data: the targets differ")
-    score = mae if unlearned.targets.is_floating_point() else accuracy
+    score = mean_loss if unlearned.targets.is_floating_point() else accuracy
     return score(unlearned) - score(retrained)
 
 
-def reference_error(targets: Tensor) -> float:
-    """Mean absolute error of always answering the mean target: a scale for gaps.
+def reference_error(targets: Tensor, loss: Loss = "auto") -> float:
+    """The loss of `constant_answer`, always the mean target: a scale for gaps.
 
-    Shapes: targets (N,) or (N, K) float; returns a number in the targets' unit
-    Raises: ValueError if there are no targets, or they are not finite numbers
+    A gap must be divided by the reference error of its own loss: that of "squared" is the targets'
+    variance.
+
+    Shapes: targets (N,) or (N, ...) float; returns a number in the loss's unit
+    Raises: ValueError if there are no targets, they are not finite numbers, or the loss is none
     Example:
-        >>> reference_error(torch.tensor([10.0, 30.0]))
-        10.0
+        >>> targets = torch.tensor([10.0, 30.0])
+        >>> reference_error(targets), reference_error(targets, "squared")
+        (10.0, 100.0)
+    """
+    return mean_loss(constant_answer(targets, loss))
+
+
+def constant_answer(targets: Tensor, loss: Loss = "auto") -> Evaluation:
+    """What a model that always answers the mean target would give, for a `Quantile` at every level.
+
+    Shapes: targets (N,) or (N, ...) float
+    Raises: ValueError if there are no targets, they are not finite numbers, or the loss is none
     """
     targets = torch.as_tensor(targets).double()
     if targets.ndim == 0 or len(targets) == 0 or not bool(targets.isfinite().all()):
         raise ValueError(f"needs finite targets, at least one, got shape {tuple(targets.shape)}")
-    return (targets - targets.mean(0)).abs().mean().item()
+    answer = targets.mean(0).expand_as(targets)
+    if isinstance(loss, Quantile):
+        answer = answer[..., None].expand(*targets.shape, len(loss.levels))
+    return Evaluation(answer, targets, loss_per_example(answer, targets, loss=loss))
 
 
 def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
@@ -96,8 +149,8 @@ def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
         ToW = (1 - |Delta_f|) (1 - |Delta_r|) (1 - |Delta_t|)
 
     The gaps are fractions, not percent. Give the gap of a membership attack's value instead of the
-    forget gap, and it is ToW-MIA. For regression give |gap| / reference_error(test targets);
-    anything above 1 counts as 1.
+    forget gap, and it is ToW-MIA. For regression give |gap| / reference_error(test targets, loss),
+    of the loss that the gap is of; anything above 1 counts as 1.
 
     Paper: Zhao et al. 2024.          Chapter: 2
     Target: 1 on average; two retrained models score a little less.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from minilearn.evaluation import Evaluation, loss_per_example
+from minilearn.evaluation import Evaluation
+from minilearn.losses import loss_per_example
 from minilearn.metrics import Attack, attacks, auc, logistic_attack, loss_attack, tpr_at_fpr
 from minilearn.metrics.attacks import attack_features
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 from torch.nn.functional import kl_div
 
-from minilearn.metrics import js, kl, paired_difference, wasserstein
+from minilearn.evaluation import Evaluation
+from minilearn.metrics import METRICS, js, kl, paired_difference, wasserstein
 
 LN2 = math.log(2)
 
@@ -221,6 +222,18 @@ def test_clear_errors_for_wasserstein(u):
         wasserstein(u, numbers(1, 2))
     with pytest.raises(ValueError, match="flat samples of finite numbers"):
         wasserstein(numbers(1, 2), u)
+
+
+def test_a_quantile_forecast_is_compared_column_by_column():
+    """(N, K, Q) outputs: hours and levels are columns, of which the mean is taken."""
+    u, r = (torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    apart = paired_difference(u, r)
+    torch.testing.assert_close(apart, (u - r).abs().mean((1, 2)))
+    results = [{"test": Evaluation(x, torch.zeros(7, 3), torch.zeros(7))} for x in (u, r)]
+    columns = [(u[:, k, q], r[:, k, q]) for k in range(3) for q in range(2)]
+    expected = np.mean([wasserstein_distance(a.numpy(), b.numpy()) for a, b in columns])
+    found = METRICS["wasserstein"].compute(*results, "test")
+    assert found == pytest.approx(expected) and found <= apart.mean().item()
 
 
 def test_clear_errors_for_paired_difference():

@@ -1,4 +1,4 @@
-"""Relearning curves with a closed form, and what must not depend on the order of calls."""
+"""Relearning with a closed form, and what must not depend on the order of calls."""
 
 import math
 
@@ -8,7 +8,8 @@ from torch import nn
 
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
-from minilearn.metrics import relearn_area, relearn_curve
+from minilearn.losses import Quantile
+from minilearn.metrics import relearn_area, relearn_curve, relearn_time
 from minilearn.training import Training
 
 
@@ -42,6 +43,52 @@ def test_the_quadratic_from_two_starts_takes_29_and_22_steps():
         steps = range(needed + 1)
         distance = (2 * relearn_curve(Bowl(start), ORIGIN, ORIGIN, steps=steps, config=SGD)).sqrt()
         assert int((distance <= 0.05).nonzero()[0]) == needed
+
+
+def bowl_time(start: float, target: float, **options) -> int | None:
+    return relearn_time(Bowl(start), ORIGIN, ORIGIN, target, config=SGD, **options)
+
+
+def test_times_of_the_quadratic():
+    """Distance d_t = d_0 0.9^t, loss d_t^2 / 2: from 1 and from 0.5 down to 0.05."""
+    target = 0.05**2 / 2
+    assert (bowl_time(1.0, target), bowl_time(0.5, target)) == (29, 22)
+    assert bowl_time(1.0, 1 / 2) == 0  # there before any step
+    assert bowl_time(1.0, target, cap=29) == 29
+    assert bowl_time(1.0, target, cap=28) is None  # censored
+    assert bowl_time(1.0, -1.0, cap=3) is None  # no loss is that low
+
+
+@pytest.mark.parametrize("every, found", [(1, 29), (2, 30), (29, 29), (10, 30), (1000, 40)])
+def test_looking_less_often_rounds_up(every, found):
+    assert bowl_time(1.0, 0.05**2 / 2, cap=40, every=every) == found
+
+
+def test_times_as_published():
+    """A step before the first look, and a missed target taken for met."""
+    assert bowl_time(1.0, 0.05**2 / 2, published=True) == 29
+    assert bowl_time(1.0, 1 / 2, published=True) == 1
+    assert bowl_time(1.0, -1.0, cap=3, published=True) == 3
+    assert bowl_time(1.0, 0.05**2 / 2, cap=40, every=50, published=True) == 40
+
+
+def test_the_time_is_where_the_curve_crosses(classification, tiny_net):
+    config = Training(lr=0.01, batch_size=8)
+    given = classification, classification
+    curve = relearn_curve(tiny_net(), *given, steps=range(20), config=config, seed=3)
+    target = float(curve.min())
+    time = relearn_time(tiny_net(), *given, target + 1e-12, config=config, seed=3, cap=19)
+    assert time == int(curve.argmin())
+
+
+@pytest.mark.parametrize("loss", ["auto", "squared", Quantile((0.2, 0.7))])
+def test_the_loss_of_the_settings_is_trained_and_measured(regression, tiny_net, loss):
+    outputs = 2 if isinstance(loss, Quantile) else 1
+    config = Training(lr=0.01, batch_size=8, loss=loss)
+    net = tiny_net(outputs, dropout=0.0)
+    curve = relearn_curve(net, regression, regression, steps=(0, 200), config=config)
+    assert curve[0].item() == evaluate(net, regression, loss=loss).loss.double().mean().item()
+    assert curve[1] < curve[0] / 2
 
 
 @pytest.fixture
@@ -126,6 +173,30 @@ def test_clear_errors_for_curves(classification, tiny_net):
         relearn_curve(tiny_net(), classification, [])
     with pytest.raises(ValueError, match="Module"):
         relearn_curve(lambda x: x, classification, classification)
+
+
+@pytest.mark.parametrize(
+    "says, change",
+    [
+        ("target must be a finite loss", {"target": math.nan}),
+        ("target must be a finite loss", {"target": math.inf}),
+        ("target must be a number", {"target": None}),
+        ("cap must be a whole number of at least 1", {"cap": 0}),
+        ("every must be a whole number of at least 1", {"every": 0.5}),
+        ("seed must be a whole number", {"seed": -1}),
+        ("config must be a Training", {"config": 0.1}),
+        ("no examples", {"data": []}),
+        ("no examples", {"probe": []}),
+        ("inputs without targets", {"data": torch.zeros(3, 6)}),
+        ("inputs without targets", {"probe": torch.zeros(3, 6)}),
+        ("Module", {"model": None}),
+        ("smaller learning rate", {"config": Training(optimizer="sgd", lr=1e30)}),
+    ],
+)
+def test_clear_errors_for_times(classification, tiny_net, says, change):
+    given = {"model": tiny_net(), "data": classification, "probe": classification, "target": 0.0}
+    with pytest.raises(ValueError, match=says):
+        relearn_time(**given | change)
 
 
 def test_clear_errors_for_areas():

@@ -13,9 +13,22 @@ from torch import nn
 
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples
+from minilearn.evaluation import evaluate
+from minilearn.losses import Quantile
 from minilearn.methods import Unlearned
-from minilearn.metrics import METRICS, break_even, linear_probe, relearn_curve, report
-from minilearn.metrics.registry import SIDES
+from minilearn.metrics import (
+    METRICS,
+    anamnesis_index,
+    break_even,
+    gap,
+    linear_probe,
+    mean_loss,
+    reference_error,
+    relearn_curve,
+    report,
+    tow,
+)
+from minilearn.metrics.registry import SIDES, TASKS, results_of
 from minilearn.metrics.report import Report, Row, t_half_width
 from minilearn.requests import Request, by_index, by_range
 from minilearn.training import History, Training
@@ -58,10 +71,9 @@ def tests_of(classification):
 def test_every_number_is_the_metric_itself(request_, classification, models, tests_of):
     found = made(request_, tests_of, models, metrics=list(METRICS))
     assert {row.metric for row in found.rows} == {
-        name for name, metric in METRICS.items() if metric.task != "regression"
+        name for name, metric in METRICS.items() if "classification" in metric.tasks
     }
-    from minilearn.evaluation import evaluate
-    from minilearn.metrics import accuracy, gap
+    from minilearn.metrics import accuracy
 
     def results(entries):
         return [evaluate(m, request_.forget) for m in entries]
@@ -95,7 +107,7 @@ def test_nothing_is_changed_by_any_metric(request, tiny_net, task):
     )
     state = torch.get_rng_state()
     wanted = by_index(data, [1, 2, 3, 4])
-    known = [name for name, metric in METRICS.items() if metric.task in ("both", task)]
+    known = [name for name, metric in METRICS.items() if task in metric.tasks]
     for name in known:
         report(
             wanted,
@@ -106,6 +118,8 @@ def test_nothing_is_changed_by_any_metric(request, tiny_net, task):
             metrics=[name],
         )
     relearn_curve(nets[0], data, wanted.forget, steps=(0, 2))
+    for published in (False, True):
+        anamnesis_index(*nets[:3], data, data, cap=2, seeds=1, published=published)
     linear_probe(nets[0], data, data)
     assert [fingerprint(n) for n in nets] == before
     assert torch.equal(data.inputs, inputs) and torch.equal(data.targets, targets)
@@ -116,7 +130,7 @@ def test_nothing_is_changed_by_any_metric(request, tiny_net, task):
 def test_twice_and_in_another_order_gives_the_same(request, tiny_net, task):
     data = request.getfixturevalue(task)
     nets = [tiny_net(3 if task == "classification" else 1, seed=s) for s in range(4)]
-    names = [name for name, metric in METRICS.items() if metric.task in ("both", task)]
+    names = [name for name, metric in METRICS.items() if task in metric.tasks]
 
     def values(names):
         found = report(
@@ -334,7 +348,7 @@ def test_notes_say_what_each_metric_means(request_, classification, models):
 def test_the_registry_is_whole():
     for name, metric in METRICS.items():
         assert metric.name == name and metric.good in SIDES
-        assert metric.task in ("classification", "regression", "both")
+        assert metric.tasks and set(metric.tasks) <= set(TASKS)
         assert set(metric.blind_to) <= {"untrained"}
         assert str(metric).startswith(f"{name}: ") and "Cannot see: " in str(metric)
         assert bool(metric.blind_to) == ("over-forgetting" in str(metric))
@@ -416,3 +430,67 @@ def test_a_band_of_numbers_has_a_report(regression, tiny_net):
     )
     assert isinstance(found, Report) and found.title.startswith("targets in [-9, 0): ")
     assert {r.metric for r in found.rows} >= {"mae", "wasserstein", "paired_difference", "tow"}
+
+
+LOSSES = {"auto": 1, "squared": 1, Quantile((0.2, 0.7)): 2}
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_gaps_and_tugs_of_war_are_of_the_loss_asked_for(regression, tiny_net, loss):
+    """By hand, from evaluations with that loss; the scale is that of the same loss."""
+    nets = [tiny_net(LOSSES[loss], seed=seed) for seed in range(4)]
+    request = by_index(regression, [0, 1, 2, 3])
+    found = report(
+        request, regression, original=nets[:1], retrained=nets[1:2], methods={"m": nets[3:]},
+        loss=loss,
+    )  # fmt: skip
+    sets = {"forget": request.forget, "retain": request.retain, "test": regression}
+    gaps = [
+        gap(evaluate(nets[3], data, loss=loss), evaluate(nets[1], data, loss=loss))
+        for data in sets.values()
+    ]
+    scale = reference_error(regression.targets, loss)
+    assert found.row("gap", "test", "m").mean == pytest.approx(gaps[2])
+    assert found.row("tow", "", "m").mean == pytest.approx(tow(*(g / scale for g in gaps)))
+    names = {row.metric for row in found.rows}
+    assert ("quantile_loss" in names, "mae" in names) == (LOSSES[loss] > 1, LOSSES[loss] == 1)
+    assert {"wasserstein", "paired_difference", "loss_attack_auc", "attack_auc"} <= names
+    if LOSSES[loss] > 1:
+        row = found.row("quantile_loss", "test", "m")
+        assert row.mean == mean_loss(evaluate(nets[3], regression, loss=loss))
+
+
+@pytest.mark.parametrize("factor", [2.0, 90.0])
+@pytest.mark.parametrize("loss", ["absolute", "squared"])
+def test_the_unit_of_the_targets_changes_no_tug_of_war(regression, tiny_net, loss, factor):
+    def tugs(scale: float) -> list:
+        data = regression.with_targets(scale * regression.targets)
+        nets = [tiny_net(1, seed=seed).double() for seed in range(3)]
+        for net in nets:
+            net.scale.fill_(scale)
+        data = Examples(data.inputs.double(), data.targets)
+        found = report(
+            by_index(data, [0, 1, 2, 3]), data, original=nets[:1], retrained=nets[1:2],
+            methods={"m": nets[2:]}, metrics=["tow", "tow_mia"], loss=loss,
+        )  # fmt: skip
+        return [row.mean for row in found.rows]
+
+    assert tugs(factor) == pytest.approx(tugs(1.0))
+
+
+def test_a_gap_of_losses_without_its_scale_is_refused(regression, tiny_net):
+    splits = dict.fromkeys(("forget", "retain", "test"), regression)
+    whole = results_of(tiny_net(1), splits)
+    assert METRICS["tow"].compute(whole, whole, "") == 1
+    bare = {split: whole[split] for split in splits}
+    with pytest.raises(ValueError, match="needs its scale, the loss of a constant answer"):
+        METRICS["tow"].compute(bare, bare, "")
+
+
+def test_a_loss_that_does_not_fit_is_refused(request_, classification, regression, models):
+    with pytest.raises(ValueError, match="is for floating-point targets"):
+        made(request_, classification, models, loss="squared")
+    with pytest.raises(ValueError, match="loss is one of"):
+        made(request_, classification, models, loss="cosine")
+    with pytest.raises(ValueError, match="none of the metrics quantile_loss is for"):
+        made(request_, classification, models, metrics=["quantile_loss"])

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from minilearn.data.examples import Examples
-from minilearn.evaluation import Evaluation, evaluate, loss_per_example
-from minilearn.metrics import accuracy, gap, mae, reference_error, tow
+from minilearn.evaluation import Evaluation, evaluate
+from minilearn.losses import Quantile, loss_per_example
+from minilearn.metrics import accuracy, gap, mae, mean_loss, mse, reference_error, tow
+from minilearn.metrics.utility import constant_answer
 
 
-def evaluation(outputs, targets) -> Evaluation:
+def evaluation(outputs, targets, loss="auto") -> Evaluation:
     outputs, targets = torch.as_tensor(outputs), torch.as_tensor(targets)
-    return Evaluation(outputs, targets, loss_per_example(outputs, targets))
+    return Evaluation(outputs, targets, loss_per_example(outputs, targets, loss=loss))
 
 
 def right(*flags: int) -> Evaluation:
@@ -31,6 +33,29 @@ def test_mae_is_the_mean_absolute_error():
     assert mae(evaluation([1.0, 5.0, 2.0], [2.0, 2.0, 2.0])) == pytest.approx(4 / 3)
 
 
+@pytest.mark.parametrize("loss", ["auto", "absolute", "squared"])
+def test_errors_come_from_the_outputs_whatever_the_loss(loss):
+    one = evaluation([1.0, 5.0, 2.0], [2.0, 2.0, 2.0], loss)
+    assert (mae(one), mse(one)) == (pytest.approx(4 / 3), pytest.approx(10 / 3))
+    several = evaluation([[1.0, 4.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 0.0]], loss)
+    assert (mae(several), mse(several)) == (1.0, 2.5)
+
+
+def test_the_mean_loss_is_that_of_the_evaluation():
+    outputs, targets = [1.0, 5.0], [2.0, 2.0]
+    assert mean_loss(evaluation(outputs, targets)) == 2
+    assert mean_loss(evaluation(outputs, targets, "squared")) == 5
+    assert mean_loss(right(1)) == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+@pytest.mark.parametrize("error", [mae, mse])
+def test_errors_refuse_quantiles(error):
+    forecast = evaluation([[0.0, 1.0]], [0.5], Quantile((0.1, 0.9)))
+    with pytest.raises(ValueError, match=r"\(1, 2\) for targets of shape \(1,\); for quantiles"):
+        error(forecast)
+    assert mean_loss(forecast) == pytest.approx(0.05)  # both levels are half a unit off, inside
+
+
 def test_gap_of_a_model_to_itself_is_zero():
     assert gap(right(1, 0, 1), right(1, 0, 1)) == 0
 
@@ -42,6 +67,12 @@ def test_gap_of_three_and_two_right_of_four():
 def test_gap_of_errors_has_the_targets_unit():
     u, r = evaluation([12.0, 8.0], [10.0, 10.0]), evaluation([11.0, 10.0], [10.0, 10.0])
     assert gap(u, r) == 1.5
+
+
+def test_gap_is_of_the_loss_asked_for():
+    targets = [10.0, 10.0]
+    u, r = (evaluation(out, targets, "squared") for out in ([12.0, 8.0], [11.0, 10.0]))
+    assert gap(u, r) == 3.5
 
 
 def test_gap_refuses_two_sets():
@@ -76,6 +107,23 @@ def test_reference_error_closed_forms():
     assert reference_error(torch.tensor([[0.0, 100.0], [2.0, 104.0]])) == 1.5
     grid = (torch.arange(10_000) + 0.5) / 10_000
     assert reference_error(grid) == pytest.approx(0.25, abs=1e-6)
+    assert reference_error(grid, "squared") == pytest.approx(1 / 12, abs=1e-6)
+    # the median level charges half the error on either side; outer levels that mirror each other
+    # charge as much on average
+    for levels in ((0.5,), (0.1, 0.9)):
+        assert reference_error(grid, Quantile(levels)) == pytest.approx(0.125, abs=1e-6)
+
+
+@given(st.integers(1, 9), st.sampled_from([(), (3,), (2, 3)]), st.sampled_from([1, 2, 4]))
+def test_the_constant_answer_fits_any_shape(count, rest, levels):
+    targets = torch.randn(count, *rest, generator=torch.Generator().manual_seed(count))
+    quantile = Quantile(tuple((i + 1) / 8 for i in range(levels)))
+    for loss in ("auto", "squared", quantile):
+        answer = constant_answer(targets, loss)
+        assert answer.loss.shape == (count,)
+        apart = answer.outputs - answer.outputs[:1]
+        assert bool((apart == 0).all())
+        assert reference_error(targets, loss) == mean_loss(answer)
 
 
 @given(st.integers(1, 40), st.integers(2, 5), st.integers(1, 45))
@@ -92,7 +140,7 @@ def test_batch_size_changes_nothing(count, classes, size):
     torch.testing.assert_close(parts.loss, whole.loss)
 
 
-@pytest.mark.parametrize("metric", [accuracy, mae, lambda e: gap(e, e)])
+@pytest.mark.parametrize("metric", [accuracy, mae, mse, mean_loss, lambda e: gap(e, e)])
 def test_clear_errors(metric):
     with pytest.raises(ValueError, match="evaluate the model first"):
         metric(torch.zeros(3))
@@ -106,8 +154,9 @@ def test_clear_errors(metric):
 def test_each_error_belongs_to_its_task():
     with pytest.raises(ValueError, match="use mae"):
         accuracy(evaluation([1.0], [1.0]))
-    with pytest.raises(ValueError, match="use accuracy"):
-        mae(right(1))
+    for error in (mae, mse):
+        with pytest.raises(ValueError, match="use accuracy"):
+            error(right(1))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -120,3 +169,9 @@ def test_tow_refuses_what_is_not_finite(bad):
 def test_reference_error_refuses(bad):
     with pytest.raises(ValueError, match="finite targets"):
         reference_error(bad)
+
+
+@pytest.mark.parametrize("loss", ["cosine", None, 0.5, ["squared"]])
+def test_reference_error_refuses_what_is_no_loss(loss):
+    with pytest.raises(ValueError, match="loss is one of"):
+        reference_error(torch.arange(3.0), loss)
