@@ -1,0 +1,154 @@
+"""Tables of measured numbers from a result file: the directive `{results} NAME`.
+
+A row is a method with one setting: the mean over seeds and half of the 95 % interval. A figure that
+others publish has a column of its own, and its source stands beneath; it enters no mean.
+"""
+
+from pathlib import Path
+
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+FOLDER = Path(__file__).resolve().parent.parent / "results"
+SECTION = ("dataset", "request", "device")  # with the size: what is never mixed in one table
+NO_FILE = """\
+These numbers have not been measured yet. The command that does it, and writes the file that this
+page shows:
+
+```bash
+python -m minilearn.experiments {name}
+```
+"""
+
+
+def markdown(name: str, folder: Path = FOLDER) -> str:
+    """What the page shows of one experiment."""
+    from minilearn.experiments.results import read_rows
+
+    sections = {}
+    for row in read_rows(folder / f"{name}.csv"):
+        key = (*(row[column] for column in SECTION), size(row))
+        sections.setdefault(key, []).append(row)
+    return "\n".join(map(section, sections.values())) or NO_FILE.format(name=name)
+
+
+def size(row: dict[str, str]) -> str:
+    """The size that a row was run with: its config begins with it."""
+    return row["config"].split(";")[0].removeprefix("size=")
+
+
+def section(rows: list[dict[str, str]]) -> str:
+    """Tables, sources and origin of the rows of one data set, request, device and size."""
+    first = rows[0]
+    columns = list(dict.fromkeys((row["metric"], row["split"]) for row in rows))
+    metrics = [metric for metric, _ in columns]
+    # a metric of several splits has a table of its own; the others share one
+    tables = {}
+    for metric, split in columns:
+        alone = metric if metrics.count(metric) > 1 else ""
+        tables.setdefault(alone, []).append((metric, split))
+    title = f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; size {size(first)}"
+    parts = [title, *(table(rows, chosen) for chosen in tables.values()), *sources(rows)]
+    return "\n\n".join([*parts, origin(rows), settings(rows)]) + "\n"
+
+
+def methods(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+    """The rows of every method, those of another setting under a name of their own."""
+    pairs = {}
+    for row in rows:
+        pairs.setdefault((row["method"], row["config"]), []).append(row)
+    named = {}
+    for (method, _), own in pairs.items():
+        others = sum(key.split(" (")[0] == method for key in named)
+        named[f"{method} (setting {others + 1})" if others else method] = own
+    return named
+
+
+def table(rows: list[dict[str, str]], columns: list[tuple[str, str]]) -> str:
+    """One table: a row a method, a column a metric on a split, and one for its published figure."""
+    from minilearn.metrics.report import Row
+
+    named, several = methods(rows), len({metric for metric, _ in columns}) > 1
+    heads, cells, unit = ["method", "seeds"], {name: [] for name in named}, ""
+    for metric, split in columns:
+        chosen = [row for row in rows if (row["metric"], row["split"]) == (metric, split)]
+        unit = f"({text(chosen[0]['unit'])})"
+        where = f" on `{split}`" if split else ""
+        heads.append(f"`{metric}`{where} {unit}" if several else f"`{split or metric}`")
+        figures = any(row["published"] for row in chosen)
+        heads += [f"{heads[-1]}, published"] if figures else []
+        for name, own in named.items():
+            here = [row for row in own if row in chosen]
+            values = tuple(float(row["value"]) for row in here)
+            cell = str(Row(metric, split, name, values, None)) if values else ""
+            cells[name].append(cell.replace(" ± ", "\u00a0±\u00a0"))
+            if figures:
+                cells[name].append(
+                    text(" ".join(sorted({row["published"] for row in here} - {""})))
+                )
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    for name, own in named.items():
+        lines.append([f"`{name}`", str(len({row["seed"] for row in own})), *cells[name]])
+    title = "" if several else f"`{columns[0][0]}` {unit}\n\n"
+    return title + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def sources(rows: list[dict[str, str]]) -> list[str]:
+    """Who published the figures that are not measured here."""
+    found = dict.fromkeys(row["source"] for row in rows if row["source"])
+    return [f"Published, not measured here: {text(source)}." for source in found]
+
+
+def origin(rows: list[dict[str, str]]) -> str:
+    """Where the numbers come from, in one paragraph."""
+
+    def all_of(column: str) -> str:
+        return ", ".join(dict.fromkeys(text(row[column]) for row in rows if row[column]))
+
+    times = sorted(row["utc"] for row in rows)
+    triton = f", Triton {all_of('triton')}" if all_of("triton") else ""
+    commit = f", commit {all_of('commit')}" if all_of("commit") else ""
+    commands = ", ".join(dict.fromkeys(f"`{row['command']}`" for row in rows))
+    several = len({row["seed"] for row in rows}) > 1
+    return (
+        ("Mean ± half of the 95 % interval over seeds. " if several else "One seed: no interval. ")
+        + f"Measured on {all_of('device')}, with PyTorch {all_of('torch')}{triton}, minilearn "
+        + f"{all_of('minilearn')}{commit}, from {times[0]} to {times[-1]}, by {commands}."
+    )
+
+
+def settings(rows: list[dict[str, str]]) -> str:
+    """Every method's settings, folded."""
+    lines = [f"- `{name}`: {text(own[0]['config'])}" for name, own in methods(rows).items()]
+    return "\n".join(["<details>", "<summary>Settings</summary>", "", *lines, "", "</details>"])
+
+
+def text(words: str) -> str:
+    """Plain text that no character of Markdown changes."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+!|~$" else c for c in words)
+
+
+class Results(Directive):
+    """`{results} NAME`: the tables of book/results/NAME.csv."""
+
+    required_arguments = 1
+
+    def run(self):
+        """The parsed tables; a damaged file stops the build."""
+        from docutils import nodes
+
+        name, node = self.arguments[0], nodes.container()
+        path = FOLDER / f"{name}.csv"
+        self.state.document.settings.env.note_dependency(str(path))
+        try:
+            lines = markdown(name).splitlines()
+        except ValueError as error:
+            raise self.error(str(error)) from None
+        self.state.nested_parse(StringList(lines, source=str(path)), self.content_offset, node)
+        return node.children
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.add_directive("results", Results)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

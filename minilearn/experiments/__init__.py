@@ -1,0 +1,7 @@
+"""Named experiments, whose rows the book's tables and figures are made of.
+
+`python -m minilearn.experiments NAME` runs one: the module of that name, which says in `units` what
+is measured, writes `NAME.csv`. Run again, it goes on where it stopped.
+"""
+
+NAMES = ("rotated_digits", "stsb", "electricity", "speed")

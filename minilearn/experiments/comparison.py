@@ -1,0 +1,136 @@
+"""The comparison that three experiments share: regression methods beside retrained models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Any
+
+from torch import nn
+
+from minilearn.data.examples import Examples
+from minilearn.evaluation import Evaluation, evaluate
+from minilearn.experiments.runner import Run, Unit, value
+from minilearn.methods import METHODS, Unlearned, retrain, unlearn
+from minilearn.metrics.registry import METRICS
+from minilearn.requests import Request
+from minilearn.training import Best, Training
+
+SCORES = {"auto": "mae", "absolute": "mae", "squared": "mse"}  # a Quantile gives quantile_loss
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is forgotten, by which network and recipes, and what others publish about it.
+
+    `unseen` is the same request on the test set. With `validation`, the same on a validation set,
+    every model but the student keeps its best epoch: of all of it for the original, of its retained
+    part for the others.
+    """
+
+    dataset: str
+    request: Request
+    unseen: Request
+    fresh: Callable[[], nn.Module]
+    recipe: Training  # of the original and the retrained models
+    configs: Mapping[str, Any]  # of the methods, by name
+    units: tuple[str, str]  # of the score and of a prediction
+    settings: str  # what makes the data and the network
+    validation: Request | None = None
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (method, split)
+    source: str = ""
+
+
+def compare(run: Run, case: Case) -> Iterator[Unit]:
+    """The original, retrained models, all methods of `case.configs`, and the blindspot model alone.
+
+    A retrained model is compared with the next seed's, which shows how far two of them are apart;
+    every other model with the retrained one of its own seed.
+
+    Raises: whatever a method raises, when the unit is measured
+    """
+    models, blindspot = _models(run, case), case.configs["blindspot"]
+    recipes = {"original": case.recipe, "retrained": case.recipe, **case.configs}
+    recipes["blindspot_model"] = replace(blindspot.teacher, loss=case.recipe.loss)
+    for seed in run.seeds:
+        for name in models:
+            config = f"size={run.size}; {case.settings}; original={case.recipe}"
+            config += f"; {name}={recipes[name]}" if recipes[name] is not case.recipe else ""
+            measure = partial(_measure, case, models, name, seed)
+            yield Unit(case.dataset, case.request.name, name, seed, config, measure)
+
+
+def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
+    """Functions from a seed to a model; what several methods need is made once."""
+
+    def from_scratch(name: str, seed: int, data: Examples, config: Training, shift: int = 0):
+        # the weights of the best epoch are not in a checkpoint: then it is all trained again
+        path = None if case.validation else run.file(case.dataset, name, seed)
+        best = _best(case, whole=name == "original")
+        options = {"seed": seed + shift, "watch": best, "checkpoint": path}
+        return _kept(retrain(case.fresh, data, config=config, **options), best)
+
+    @cache
+    def original(seed: int) -> Unlearned:
+        return from_scratch("original", seed, case.request.train, case.recipe)
+
+    @cache
+    def retrained(seed: int) -> Unlearned:  # from other new weights than the original
+        return from_scratch("retrained", seed, case.request.retain, case.recipe, 100)
+
+    @cache
+    def teacher(seed: int) -> Unlearned:
+        recipe = replace(case.configs["blindspot"].teacher, loss=case.recipe.loss)
+        return from_scratch("blindspot_model", seed, case.request.retain, recipe, 10_000)
+
+    def student(seed: int) -> Unlearned:
+        options = {"fresh": case.fresh, "config": case.configs["blindspot"], "seed": seed}
+        start, taught = original(seed).model, teacher(seed)
+        method = METHODS["blindspot"]
+        result = unlearn(method, start, case.request, teacher=taught.model, **options)
+        return replace(result, cost=result.cost + taught.cost)
+
+    def other(name: str, seed: int) -> Unlearned:
+        best = _best(case)
+        options = {"config": case.configs[name], "seed": seed, "watch": best}
+        return _kept(unlearn(METHODS[name], original(seed).model, case.request, **options), best)
+
+    others = {name: partial(other, name) for name in case.configs if name != "blindspot"}
+    models = {"original": original, "retrained": retrained, **others}
+    return models | {"blindspot_model": teacher, "blindspot": student}
+
+
+def _best(case: Case, whole: bool = False) -> Best | None:
+    if case.validation is None:
+        return None
+    data = case.validation.train if whole else case.validation.retain
+    return Best(data, loss=case.recipe.loss)
+
+
+def _kept(result: Unlearned, best: Best | None) -> Unlearned:
+    if best is not None:
+        best.restore(result.model)
+    return result
+
+
+def _measure(case: Case, models: dict, name: str, seed: int) -> list[dict]:
+    result, loss = models[name](seed), case.recipe.loss
+    sets = {"forget": case.request.forget, "retain": case.request.retain}
+    sets |= {"test_forget": case.unseen.forget, "test_retain": case.unseen.retain}
+    found = {split: evaluate(result.model, data, loss=loss) for split, data in sets.items()}
+    reference = models["retrained"](seed + (name == "retrained"))
+    theirs = {"forget": evaluate(reference.model, case.request.forget, loss=loss)}
+    rows = [_score(case, name, split, evaluation) for split, evaluation in found.items()]
+    for metric in ("wasserstein", "paired_difference"):
+        number = METRICS[metric].compute(found, theirs, "forget")
+        rows.append(value(metric, "forget", number, case.units[1]))
+    rows.append(value("samples", "", result.cost.samples, "sample units"))
+    return [*rows, value("seconds", "", result.cost.seconds, "s")]
+
+
+def _score(case: Case, name: str, split: str, evaluation: Evaluation) -> dict:
+    loss = case.recipe.loss
+    metric = SCORES[loss] if isinstance(loss, str) else "quantile_loss"
+    number, published = evaluation.loss.double().mean(), case.published.get((name, split), "")
+    return value(metric, split, number, case.units[0], published, case.source)

@@ -1,0 +1,114 @@
+"""How much faster one Blindspot epoch on rotated digits is than by the released procedure.
+
+Both are timed in one run, in turns, after one turn that does not count; the ratio is of medians.
+Same network, images, batches of 256, number of steps and kind of loss. `blindspot` is a student's
+epoch and the evaluation of the test set after it, `reading` the training data read once,
+`evaluation` the test set evaluated once. See `released` for what stands on the other side.
+
+Included there: PIL images and their transforms, masks, the teacher's answer on the whole batch,
+one wait a step. Not included, though released: reading files and decoding JPEG, loaders for other
+evaluations, weights saved every epoch. Its loader runs with and without worker processes, and the
+faster of the two counts. The teacher is not trained: its weights cost the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from tqdm import tqdm
+
+from minilearn import data
+from minilearn.data.examples import mixed
+from minilearn.evaluation import evaluate
+from minilearn.experiments import released
+from minilearn.experiments.rotated_digits import BAND
+from minilearn.experiments.runner import Run, Unit, value
+from minilearn.methods.blindspot import Blindspot, blindspot
+from minilearn.methods.contract import build
+from minilearn.models import allcnn
+from minilearn.requests import Request, by_range
+
+SEEDS = 3
+# pixels, copies of every digit, width of AllCNN
+SIZES = {"toy": (16, 2, 0.125), "small": (24, 4, 0.25), "paper": (32, 10, 1.0)}
+REPEATS = 5
+CONFIG = Blindspot(batch_size=released.BATCH, beta=released.BETA, lr=released.LR)
+WORKERS = min(64, os.cpu_count() or 1)  # 64 as released, but never more than there are processors
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """The epoch as a whole, and two of its parts."""
+    pixels, copies, width = SIZES[run.size]
+    train, test = (part.to(run.device) for part in data.rotated_digits(pixels, copies))
+    request = by_range(train, *BAND)
+    config = f"size={run.size}; {run.device.type}; rotated_digits({pixels}, {copies}); "
+    config += f"allcnn, width {width}; {CONFIG}; medians of {REPEATS}; "
+    config += f"released loader with 0 or {WORKERS} workers"
+    for seed in run.seeds:
+        sides = _sides(run, request, test, seed)
+        for name, (ours, theirs) in sides.items():
+            measure = partial(_measure, name, ours, theirs, run.device)
+            yield Unit("rotated_digits", request.name, name, seed, config, measure)
+
+
+def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Callable, Callable]]:
+    """(ours, theirs) by name; theirs takes the number of workers."""
+    device = run.device
+
+    def fresh():
+        return allcnn(width=SIZES[run.size][2], channels=1).to(device)
+
+    student, teacher = build(fresh, seed), build(fresh, seed + 1)
+    pictures = released.Pictures(request.train, request.mask, training=True)
+    unseen = released.Pictures(test, torch.zeros(len(test)), training=False)
+    forget, retain = request.forget.inputs, request.retain
+    order = torch.Generator().manual_seed(seed)
+
+    def ours():
+        options = {"fresh": fresh, "teacher": teacher, "config": CONFIG, "seed": seed}
+        evaluate(blindspot(student, forget, retain, **options).model, test)
+
+    def theirs(workers: int):
+        pupil, train = copy.deepcopy(student), released.loader(pictures, workers, shuffle=True)
+        released.blindspot_epoch(pupil, teacher, train, device)
+        validate(workers, pupil)
+
+    def validate(workers: int, network=student):
+        released.validate(network, released.loader(unseen, workers, shuffle=False), device)
+
+    def read(workers: int):
+        released.read(released.loader(pictures, workers, shuffle=True), device)
+
+    return {
+        "blindspot": (ours, theirs),
+        "reading": (lambda: list(mixed(forget, retain, released.BATCH, order=order)), read),
+        "evaluation": (lambda: evaluate(student, test), validate),
+    }
+
+
+def _measure(name: str, ours: Callable, theirs: Callable, device: torch.device) -> list[dict]:
+    runs = [ours, *(partial(theirs, workers) for workers in dict.fromkeys((0, WORKERS)))]
+    times = [[_seconds(run, device) for run in runs] for _ in range(REPEATS + 1)]
+    here, *there = (statistics.median(column) for column in zip(*times[1:], strict=True))
+    slow = min(there)
+    tqdm.write(f"{name}: released {slow:.4f} s, here {here:.4f} s, ratio {slow / here:.2f}")
+    rows = [value("ratio", "", slow / here, "x"), value("seconds", "", here, "s")]
+    return [*rows, value("released_seconds", "", slow, "s")]
+
+
+def _seconds(run: Callable, device: torch.device) -> float:
+    def wait():
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    wait()
+    begin = time.perf_counter()
+    run()
+    wait()
+    return time.perf_counter() - begin

@@ -1,0 +1,178 @@
+"""The page of results: what a planted file is shown as, and what the stored files hold."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from minilearn.experiments import NAMES
+from minilearn.experiments.results import COLUMNS, append_unit, read_rows
+from minilearn.methods import METHODS
+from minilearn.metrics.report import t_half_width
+
+ROOT = Path(__file__).parents[2]
+STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
+OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
+
+_spec = importlib.util.spec_from_file_location("results_page", ROOT / "book/_ext/results.py")
+page = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(page)
+
+
+def row(method="original", seed=0, value=1.0, **given) -> dict[str, str]:
+    made = dict.fromkeys(COLUMNS, "")
+    made |= {"experiment": "stsb", "dataset": "a_set", "request": "a band [0, 2)"}
+    made |= {"split": "test_forget", "metric": "mse", "unit": "points", "config": "size=toy; lr=1"}
+    made |= {"device": "A Processor(R), 1 thread", "torch": "2.8.0+cpu", "minilearn": "0.1.0"}
+    made |= {"commit": "abc1234", "utc": f"2026-01-0{seed + 1}T00:00:00Z", "command": "python -m x"}
+    return made | {"method": method, "seed": str(seed), "value": str(value)} | given
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A function that plants rows in a file and returns what the page shows of it."""
+
+    def plant(*rows: dict) -> str:
+        units = {}
+        for one in rows:
+            units.setdefault((one["method"], one["seed"], one["config"], one["dataset"]), [])
+            units[one["method"], one["seed"], one["config"], one["dataset"]].append(one)
+        for unit in units.values():
+            append_unit(tmp_path / "stsb.csv", unit)
+        return page.markdown("stsb", tmp_path)
+
+    return plant
+
+
+def cells(shown: str) -> list[list[str]]:
+    """The cells of every table's lines, without the rules."""
+    lines = [line for line in shown.splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_without_a_file_it_says_how_to_make_one(tmp_path):
+    shown = page.markdown("speed", tmp_path)
+    assert "not been measured yet" in shown and "python -m minilearn.experiments speed" in shown
+
+
+def test_a_cell_is_the_mean_and_half_of_its_interval(planted):
+    values = [1.0, 2.0, 6.0]
+    shown = planted(*(row(seed=i, value=v) for i, v in enumerate(values)))
+    ((_, line),) = [cells(shown)]
+    assert line[:2] == ["`original`", "3"]
+    mean, half = (float(number) for number in line[2].split("\u00a0±\u00a0"))
+    assert mean == pytest.approx(3.0)
+    assert half == pytest.approx(t_half_width(values), abs=0.01)
+    assert "95 % interval over seeds" in shown
+
+
+def test_one_seed_has_no_interval(planted):
+    shown = planted(row(value=1.5))
+    assert cells(shown)[1] == ["`original`", "1", "1.500"] and "One seed: no interval" in shown
+
+
+def test_methods_are_rows_and_splits_are_columns(planted):
+    shown = planted(
+        *(
+            row(m, split=s, value=v)
+            for m in ("original", "finetune")
+            for s, v in (("forget", 1), ("test_retain", 2))
+        ),
+    )
+    head, *lines = cells(shown)
+    assert head == ["method", "seeds", "`forget`", "`test_retain`"] and "`mse` (points)" in shown
+    assert lines == [["`original`", "1", "1.000", "2.000"], ["`finetune`", "1", "1.000", "2.000"]]
+
+
+def test_metrics_of_one_split_share_a_table(planted):
+    shown = planted(
+        row(split="forget"),
+        row(),
+        row(split="forget", metric="wasserstein"),
+        row(split="", metric="seconds", unit="s", value=2),
+    )
+    heads = [line for line in cells(shown) if line[0] == "method"]
+    assert heads == [
+        ["method", "seeds", "`forget`", "`test_forget`"],
+        ["method", "seeds", "`wasserstein` on `forget` (points)", "`seconds` (s)"],
+    ]
+
+
+def test_a_published_figure_enters_no_mean(planted):
+    figure = {"published": "100", "source": "a notebook, one run"}
+    rows = [row(seed=s, value=s, split=t) for s in (1, 2) for t in ("forget", "retain")]
+    bare = planted(*(one | {"config": "size=toy; other"} for one in rows))
+    assert "published" not in bare.lower()
+    rows = [one | figure if one["split"] == "retain" else one for one in rows]
+    rows.append(row("finetune", split="retain", value=7))
+    shown = planted(*(one | {"dataset": "another"} for one in rows))
+    tail = cells(shown[shown.index("another") :])
+    assert tail[0] == ["method", "seeds", "`forget`", "`retain`", "`retain`, published"]
+    assert tail[1][3].startswith("1.5") and tail[1][4] == "100"
+    assert tail[2] == ["`finetune`", "1", "", "7.000", ""]
+    assert shown.count("Published, not measured here: a notebook, one run.") == 1
+
+
+def test_what_differs_is_not_mixed(planted):
+    planted(row(seed=0, value=1), row(seed=1, value=3, device="Another"))
+    planted(row(seed=0, value=5, config="size=small; lr=1"))
+    shown = planted(row(seed=0, value=7, config="size=toy; lr=2"))
+    lines = [line for line in cells(shown) if line[0] != "method"]
+    assert lines == [
+        ["`original`", "1", "1.000"],
+        ["`original (setting 2)`", "1", "7.000"],
+        ["`original`", "1", "3.000"],
+        ["`original`", "1", "5.000"],
+    ]
+    assert "lr=2" in shown and shown.count("<summary>Settings</summary>") == 3
+
+
+def test_the_origin_stands_beneath(planted):
+    shown = planted(row(seed=1), row(seed=0, triton="3.4.0", command="python -m y"))
+    for part in (
+        "A Processor\\(R\\), 1 thread",
+        "PyTorch 2.8.0\\+cpu",
+        "Triton 3.4.0",
+        "minilearn 0.1.0",
+        "commit abc1234",
+        "from 2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z",
+        "`python -m x`, `python -m y`",
+    ):
+        assert part in shown
+    assert "commit" not in page.origin([row(commit="")])
+
+
+def test_no_text_of_a_file_is_markup(planted):
+    shown = planted(row(unit="a|b", request="<b>*x*</b> $1$ [y](z)", config="size=toy; {a} `b`"))
+    assert "\\<b\\>\\*x\\*\\</b\\> \\$1\\$ \\[y\\]\\(z\\)" in shown
+    assert "a\\|b" in shown and "\\{a\\} \\`b\\`" in shown
+    assert len({len(line) for line in cells(shown)}) == 1
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    (tmp_path / "stsb.csv").write_text("half a li")
+    with pytest.raises(ValueError, match="is no whole result file"):
+        page.markdown("stsb", tmp_path)
+
+
+def test_the_page_shows_every_experiment():
+    text = (ROOT / "book/results.md").read_text("utf-8")
+    assert re.findall(r"```\{results\} (\w+)", text) == list(NAMES)
+
+
+def test_stored_files_are_of_known_experiments():
+    assert {path.stem for path in STORED} <= set(NAMES)
+
+
+def test_every_stored_number_says_where_it_comes_from():
+    # reading refuses an unknown metric or split, and a figure without its source
+    for path, one in ((file, row) for file in STORED for row in read_rows(file)):
+        assert one["experiment"] == path.stem
+        assert one["method"] in METHODS or one["method"] in OTHERS
+        empty = [c for c in COLUMNS if not one[c]]
+        allowed = {"split", "triton", "commit", "published", "source"}
+        assert set(empty) <= allowed, f"without {empty}: {one}"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["utc"])
+        assert one["command"].startswith(f"python -m minilearn.experiments {path.stem} ")
+        assert one["config"].startswith("size=") and not re.search(r"(^|[\s=])/\w", one["config"])

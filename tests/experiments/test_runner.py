@@ -1,0 +1,157 @@
+"""Running units: what is there is skipped, and a run that is killed goes on where it was."""
+
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from minilearn.experiments.results import COLUMNS, read_rows
+from minilearn.experiments.runner import Run, Unit, run_units, value
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "rotated_digits.csv"
+
+
+def without_time(rows: list[dict]) -> list[dict]:
+    return [{name: text for name, text in row.items() if name != "utc"} for row in rows]
+
+
+def test_every_row_is_whole(path, make_units, origin):
+    assert run_units("rotated_digits", make_units(), path, origin) == 9
+    rows = read_rows(path)
+    assert len(rows) == 18 and all(tuple(row) == COLUMNS for row in rows)
+    first, second = rows[:2]
+    assert first["value"] == "0.25" and first["published"] == "7" and first["source"] == "a paper"
+    assert second["value"] == "0" and second["published"] == "" and second["source"] == ""
+    assert all(row[name] == text for row in rows for name, text in origin.items())
+
+
+def test_what_is_there_is_not_measured_again(path, make_units, origin):
+    seen = []
+    run_units("rotated_digits", make_units(seeds=1), path, origin)
+    units = make_units(lambda *which: seen.append(which), seeds=2)
+    assert run_units("rotated_digits", units, path, origin) == 3
+    assert seen == [("original", 1), ("retrained", 1), ("finetune", 1)]
+    assert run_units("rotated_digits", units, path, origin) == 0 and len(seen) == 3
+
+
+def test_another_config_is_another_unit(path, make_units, origin):
+    run_units("rotated_digits", make_units(seeds=1), path, origin)
+    others = [
+        Unit("a set", "a band", u.method, 0, "size=small", u.measure) for u in make_units(seeds=1)
+    ]
+    assert run_units("rotated_digits", others, path, origin) == 3
+
+
+def test_a_unit_that_fails_leaves_nothing_of_itself(path, make_units, origin):
+    def work(method, seed):
+        if (method, seed) == ("retrained", 1):
+            raise ValueError("the loss became inf")
+
+    with pytest.raises(ValueError, match="the loss became inf"):
+        run_units("rotated_digits", make_units(work), path, origin)
+    assert {(row["method"], row["seed"]) for row in read_rows(path)} == {
+        ("original", "0"),
+        ("retrained", "0"),
+        ("finetune", "0"),
+        ("original", "1"),
+    }
+
+
+def test_a_number_that_is_none_is_refused(path, origin):
+    unit = Unit(
+        "a set",
+        "a band",
+        "finetune",
+        0,
+        "",
+        lambda: [value("mae", "", torch.tensor(torch.nan), "")],
+    )
+    with pytest.raises(ValueError, match="mae of finetune has value 'nan'"):
+        run_units("rotated_digits", [unit], path, origin)
+    assert not path.exists()
+
+
+def test_values_are_text_without_loss():
+    assert float(value("mae", "", torch.tensor(0.1).double() / 3, "")["value"]) == float(
+        torch.tensor(0.1).double() / 3
+    )
+    assert value("samples", "", 12, "")["value"] == "12"
+    assert value("mae", "", 1.0, "", 0.0, "a paper")["published"] == "0.0"
+    assert value("mae", "", 1.0, "", "", "a paper")["source"] == ""
+
+
+def test_a_cache_names_a_file_for_every_model(tmp_path):
+    assert Run().file("a set", "original", 0) is None
+    run = Run(cache=tmp_path)
+    files = {run.file("a set", m, s) for m in ("original", "retrained") for s in (0, 1)}
+    assert len(files | {Run(cache=tmp_path, size="small").file("a set", "original", 0)}) == 5
+    assert {file.parent for file in files} == {tmp_path}
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from minilearn.experiments.runner import Unit, run_units, value
+
+def measure(method, seed):
+    time.sleep(0.02)
+    return [value("mae", s, seed + len(method) / 7, "degrees") for s in ("forget", "retain")]
+
+units = [
+    Unit("a set", "a band", m, s, "size=toy", lambda m=m, s=s: measure(m, s))
+    for s in range(30) for m in ("original", "retrained")
+]
+origin = dict.fromkeys(("device", "torch", "triton", "minilearn", "commit", "command"), "x")
+print("ready", flush=True)
+run_units("rotated_digits", units, Path(sys.argv[1]), origin)
+"""
+
+
+def started(path) -> subprocess.Popen:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], **pipes)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_run_that_is_killed_goes_on(tmp_path):
+    interrupted, whole = tmp_path / "interrupted.csv", tmp_path / "whole.csv"
+    moments, counts = random.Random(0), [0]
+    for _ in range(3):
+        process = started(interrupted)
+        deadline = time.monotonic() + moments.uniform(0.05, 0.4)
+        while time.monotonic() < deadline:
+            counts.append(len(read_rows(interrupted)))  # whole at every moment
+        process.kill()
+        process.communicate()
+        assert process.returncode
+        counts.append(len(read_rows(interrupted)))
+    assert counts == sorted(counts) and all(n % 2 == 0 for n in counts)  # never half a unit
+    for path in (interrupted, whole):
+        process = started(path)
+        process.communicate()
+        assert process.returncode == 0
+    assert without_time(read_rows(interrupted)) == without_time(read_rows(whole))
+    assert len(read_rows(whole)) == 120
+
+
+def test_one_that_is_killed_while_it_holds_the_lock_blocks_nobody(path, make_row):
+    from minilearn.experiments.results import append_unit
+
+    program = (
+        "import sys, time; from pathlib import Path; from minilearn.experiments import results\n"
+        "with results._locked(Path(sys.argv[1]).parent):\n"
+        "    print('locked', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "locked\n"
+    process.kill()
+    process.communicate()
+    assert append_unit(path, [make_row()])
