@@ -128,7 +128,7 @@ def attention_gap(
 
     Of a layer that gives a tuple, as a recurrent one does, the first tensor counts. The teacher has
     seen n examples, the student perhaps more, these n first. With `skip` a layer without a map
-    (that did not run, has no row per example, one number in it, or no third axis) is passed over.
+    (that did not run, has no row per example, or a single number in it) is passed over.
 
     Shapes: returns (n,), or 0.0 if no layer has a map
     Raises: ValueError if a layer has no map and is not to be passed over; as `attention_transfer`
@@ -141,7 +141,7 @@ def attention_gap(
             if skip:
                 continue
             raise ValueError(f"layer {layer!r} did not run, or gives no row per example")
-        if not skip or (b.ndim > 2 and _positions(b, axis) > 1):
+        if not skip or _positions(b, axis) > 1:
             total = total + attention_transfer(a[:n], b, axis)
     return total
 

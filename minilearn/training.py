@@ -155,6 +155,8 @@ def fit(
 class Best:
     """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
 
+    It sees the epochs of this call only: not for a run that resumes from a checkpoint.
+
     Paper: Tarun et al. 2023 select all their models so.
     Differs: from the authors' code, which averages batch means (utils.py:49-52)
     Raises: ValueError if the validation set is empty; `restore` if no epoch was seen

@@ -25,6 +25,18 @@ def test_ledgers_share_nothing():
     assert other.samples == 0
 
 
+def test_two_ledgers_add_up_and_stay_as_they_were():
+    one = Cost(1.5, 200, Counter(retain=10, forget=1), Counter(retain=4))
+    other = Cost(0.25, 300, Counter(retain=3, other=5), Counter(other=2))
+    both = one + other
+    assert (both.seconds, both.peak_bytes) == (1.75, 300)  # one after the other, not side by side
+    assert both.by_source() == {"retain": 13 + 8, "forget": 1, "other": 5 + 4}
+    assert both.samples == one.samples + other.samples == (other + one).samples
+    assert other + one == both and one + Cost() == one
+    both.touch("retain", forward=100)
+    assert one.forward["retain"] == 10 and other.forward["retain"] == 3
+
+
 def test_the_clock_adds_up_also_after_an_exception():
     cost = Cost()
     with cost.clock("cpu"):

@@ -18,7 +18,8 @@ from minilearn.checkpoint import fingerprint, write_whole
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled
 from minilearn.evaluation import Evaluation, evaluate, loss_per_example
-from minilearn.training import NonFiniteLoss, Training, fit, seeded
+from minilearn.losses import Quantile
+from minilearn.training import Best, NonFiniteLoss, Training, fit, seeded
 
 SHORT = Training(epochs=3, batch_size=7, lr=1e-2)
 
@@ -190,6 +191,166 @@ def test_inputs_alone_with_an_objective_of_ones_own(tiny_net, classification):
     for data in (classification.inputs, Unlabelled(Pairs(classification))):
         fit(tiny_net(), data, Training(epochs=1, batch_size=10), objective=objective)
     assert seen == [10, 10, 4, 10, 10, 4]
+
+
+# ---- the loss that is asked for
+
+
+@pytest.mark.parametrize("loss", ["absolute", "squared"])
+def test_the_loss_of_the_settings_is_what_is_minimised(tiny_net, regression, loss):
+    value = F.l1_loss if loss == "absolute" else F.mse_loss
+    ours, plain = tiny_net(1), tiny_net(1)
+    history = fit(ours, regression, Training(3, 7, 1e-2, loss=loss), seed=2)
+    by_objective = fit(plain, regression, SHORT, seed=2, objective=lambda m, x, y: value(m(x), y))
+    assert same(weights(ours), weights(plain))
+    torch.testing.assert_close(history.loss, by_objective.loss)
+    auto = tiny_net(1)
+    fit(auto, regression, SHORT, seed=2)
+    assert same(weights(auto), weights(ours)) == (loss == "absolute")
+
+
+class Constant(nn.Module):
+    """The same answer for every input."""
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.answer = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x):
+        """The answer, once for every row."""
+        return self.answer.expand(len(x), *self.answer.shape)
+
+
+def test_a_constant_becomes_the_mean_the_median_or_the_quantiles():
+    y = torch.randn(400, generator=torch.Generator().manual_seed(1)).div(2).exp()  # skewed
+    data = Examples(torch.zeros(400, 1), y)
+    levels = (0.1, 0.5, 0.85)
+    goals = {
+        "squared": y.mean(),
+        "absolute": y.median(),
+        "auto": y.median(),
+        Quantile(levels): y.quantile(torch.tensor(levels)),
+    }
+    assert abs(goals["squared"] - goals["absolute"]) > 0.1
+    for loss, goal in goals.items():
+        net = Constant(*goal.shape)
+        config = Training(400, 400, 0.05, schedule="cosine", loss=loss)
+        fit(net, data, config, progress=False)
+        torch.testing.assert_close(net.answer.detach(), goal, rtol=0, atol=0.03)
+    below = (y[:, None] <= net.answer).double().mean(0)
+    torch.testing.assert_close(below, torch.tensor(levels).double(), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("loss", ["auto", "absolute", "squared", Quantile((0.25, 0.75))])
+def test_evaluate_gives_the_loss_that_is_asked_for(loss):
+    x = torch.tensor([[1.0], [-2.0], [0.5]])
+    net = nn.Sequential(nn.Linear(1, 2 if isinstance(loss, Quantile) else 1), nn.Flatten(0))
+    if isinstance(loss, Quantile):
+        net = net[0]
+    with torch.no_grad():
+        net.apply(lambda m: isinstance(m, nn.Linear) and (m.weight.fill_(3), m.bias.fill_(1)))
+    y = torch.tensor([2.0, -1.0, 2.5])  # the answers are 4, -5, 2.5
+    found = evaluate(net, Examples(x, y), loss=loss, batch_size=2)
+    expected = {
+        "auto": [2.0, 4.0, 0.0],
+        "absolute": [2.0, 4.0, 0.0],
+        "squared": [4.0, 16.0, 0.0],
+    }.get(loss, [2 * (0.75 + 0.25) / 2, 4 * (0.25 + 0.75) / 2, 0.0])
+    assert found.loss.tolist() == expected
+
+
+@pytest.mark.parametrize("loss", ["absolute", "squared", Quantile()])
+def test_a_loss_of_numbers_is_refused_for_labels(tiny_net, classification, loss):
+    net = tiny_net()
+    with pytest.raises(ValueError, match="is for floating-point targets, but these are class la"):
+        fit(net, classification, Training(1, loss=loss))
+    with pytest.raises(ValueError, match="is for floating-point targets, but these are class la"):
+        evaluate(net, classification, loss=loss)
+    assert same(weights(net), weights(tiny_net()))
+
+
+def test_a_checkpoint_of_another_loss_is_refused(tiny_net, regression, tmp_path):
+    fit(tiny_net(1), regression, SHORT, checkpoint=tmp_path / "run")
+    other = Training(3, 7, 1e-2, loss="squared")
+    with pytest.raises(ValueError, match="other settings"):
+        fit(tiny_net(1), regression, other, checkpoint=tmp_path / "run")
+
+
+# ---- the best epoch
+
+
+def test_best_keeps_the_weights_of_the_lowest_validation_loss(tiny_net, regression):
+    """Against every epoch's weights, kept by hand."""
+    train, validation = regression[:14], regression[14:]
+    best, every, losses = Best(validation), [], []
+
+    def watch(epoch, model):
+        every.append(weights(model))
+        losses.append(F.l1_loss(model(validation.inputs), validation.targets).item())
+        return best(epoch, model)
+
+    net = tiny_net(1)
+    history = fit(net, train, Training(25, 7, 5e-2), watch=watch)
+    lowest = min(range(25), key=losses.__getitem__)
+    assert 0 < lowest < 24  # neither first nor last
+    assert [e["validation"] for e in history.epochs] == pytest.approx(losses)
+    assert (best.epoch, best.lowest) == (lowest + 1, pytest.approx(losses[lowest]))
+    assert not same(weights(net), every[lowest])
+    best.restore(net)
+    assert same(weights(net), every[lowest])  # batch normalisation's buffers as well
+    fit(net, train, SHORT)  # what is kept does not move with the model
+    best.restore(net)
+    assert same(weights(net), every[lowest])
+
+
+def answering(*answers):
+    """A constant network, and a call that gives it each answer in turn and shows it to `best`."""
+    net = Constant()
+
+    def show(best):
+        for epoch, answer in enumerate(answers, start=1):
+            with torch.no_grad():
+                net.answer.fill_(answer)
+            yield best(epoch, net)
+
+    return net, show
+
+
+def test_best_is_the_first_of_equals_and_a_mean_over_examples():
+    y = torch.zeros(600)
+    y[512:] = 22.0  # more than a batch of evaluate, and the rest is another kind
+    answers = 5.0, 2.0, 2.0, 8.0
+    for loss, power in (("auto", 1), ("squared", 2)):
+        net, show = answering(*answers)
+        best = Best(Examples(torch.zeros(600, 1), y), loss)
+        means = [(512 * a**power + 88 * (22 - a) ** power) / 600 for a in answers]
+        assert [seen["validation"] for seen in show(best)] == pytest.approx(means)
+        best.restore(net)
+        lowest = min(means)
+        assert (best.epoch, best.lowest) == (means.index(lowest) + 1, pytest.approx(lowest))
+        assert net.answer.item() == answers[means.index(lowest)]
+
+
+def test_best_takes_datasets_and_disturbs_nothing(tiny_net, regression):
+    runs = []
+    for validation in (None, regression[14:], Pairs(regression[14:])):
+        net = tiny_net(1)
+        watch = Best(validation) if validation is not None else None
+        runs.append((fit(net, regression[:14], SHORT, watch=watch), weights(net), watch))
+    assert same(runs[0][1], runs[1][1]) and same(runs[0][1], runs[2][1])
+    assert runs[1][0].epochs == runs[2][0].epochs and runs[1][2].lowest == runs[2][2].lowest
+
+
+def test_best_refuses(tiny_net, regression):
+    for empty, sentence in ((None, "got NoneType"), ([], "no examples to read"), (3, "got int")):
+        with pytest.raises(ValueError, match=sentence):
+            Best(empty)
+    with pytest.raises(ValueError, match="loss is one of"):
+        Best(regression, loss="mse")
+    with pytest.raises(ValueError, match="no epoch has been seen: give this as watch="):
+        Best(regression).restore(tiny_net(1))
+    with pytest.raises(ValueError, match="inputs without targets"):
+        fit(tiny_net(1), regression, SHORT, watch=Best(regression.inputs))
 
 
 # ---- what stops a run
@@ -685,6 +846,10 @@ def test_batch_normalisation_cannot_train_on_one_example(tiny_net, classificatio
         {"optimizer": "adamw"},
         {"optimizer": None},
         {"schedule": "linear"},
+        {"loss": "mse"},
+        {"loss": None},
+        {"loss": Quantile},
+        {"loss": 0.5},
     ],
 )
 def test_training_refuses(change):

@@ -195,11 +195,7 @@ def batches(data, size: int, *, order: torch.Generator | None = None, device=Non
     """
     size = check_count("the batch size", size, 1)
     check_dataset(data)
-    if order is not None and not (
-        isinstance(order, torch.Generator) and order.device.type == "cpu"
-    ):
-        raise ValueError("order must be a torch.Generator on the CPU, or None to read as stored")
-    return _read(data, size, order, device)
+    return _read(data, size, None if order is None else _checked_order(order), device)
 
 
 def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> Iterator:
@@ -216,9 +212,16 @@ def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> 
     """
     check_dataset(forget), check_dataset(retain)
     size, n = check_count("the batch size", size, 1), len(forget)
-    parts = _parts(torch.randperm(n + len(retain), generator=order), size)
+    chosen = torch.randperm(n + len(retain), generator=_checked_order(order))
+    parts = _parts(chosen, size)
     sides = ([part[part < n] for part in parts], [part[part >= n] - n for part in parts])
     return zip(_chosen(forget, sides[0], device), _chosen(retain, sides[1], device), strict=True)
+
+
+def _checked_order(order) -> torch.Generator:
+    if not isinstance(order, torch.Generator) or order.device.type != "cpu":
+        raise ValueError("order must be a torch.Generator on the CPU")
+    return order
 
 
 def _read(data, size: int, order: torch.Generator | None, device) -> Iterator:

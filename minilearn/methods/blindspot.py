@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_count
 from minilearn.data.examples import Examples, batches, mixed
 from minilearn.evaluation import check_device, pair
 from minilearn.losses import Loss, attention_gap, loss_per_example
@@ -90,13 +89,14 @@ def blindspot(
     Shapes: forget (N_f, ...) inputs alone; retain Examples or a dataset with floating-point targets
     Differs: the teacher runs on the forgotten rows only, which is the same; from the authors' code:
         the attention of activations (B, D) is refused or left out, there it is identically 0
-        (unlearn.py:48-62); for quantiles the copy is the absolute error level by level
+        (unlearn.py:48-62); for quantiles the copy is the absolute error level by level; the
+        teacher's loss is `config.loss`, its weights the last: for the best give `teacher`
     Raises: ValueError if a set is empty, forget comes with labels, retain has class labels,
         `fresh` makes another architecture, a layer does not exist or has nothing to compare;
         whatever `fit` raises
     """
-    checked_config(config, Blindspot), checked_inputs("forget", forget), checked("retain", retain)
-    check_count("seed", seed, 0), check_device(model, forget)
+    checked_config(config, Blindspot), check_device(model, forget)
+    checked_inputs("forget", forget), checked("retain", retain)
     if not pair(next(batches(retain, 1)))[1].is_floating_point():
         raise ValueError("blindspot copies numbers, but these targets are class labels")
     layers = _layers(model, config)

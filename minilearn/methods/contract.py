@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_dataset
+from minilearn.data.checks import check_dataset, refuse_non_finite
 from minilearn.data.examples import Examples, Unlabelled
 from minilearn.models import device_of
 from minilearn.training import History, seeded
@@ -113,8 +113,9 @@ def checked_inputs(name: str, data):
     Raises: ValueError if it is empty, no set, or comes with targets
     """
     checked(name, data)
-    labelled = not isinstance(data, Tensor | Unlabelled) and isinstance(data[0], Examples | tuple)
-    if labelled:
+    if isinstance(data, Tensor):
+        refuse_non_finite(f"inputs of the {name} set", data)
+    elif not isinstance(data, Unlabelled) and isinstance(data[0], Examples | tuple | list):
         raise ValueError(
             f"the {name} set comes with targets, which this method does not see: give the inputs "
             "alone, as without_targets(data)"

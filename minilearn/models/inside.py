@@ -78,6 +78,8 @@ def activations(
 
     def keep(layer: str, value):
         taps[layer] = value
+        if isinstance(value, tuple):  # as recurrent layers give
+            return tuple(v.clone() if isinstance(v, Tensor) else v for v in value)
         return value.clone() if isinstance(value, Tensor) else value  # the network goes on with it
 
     def tap(layer: str):

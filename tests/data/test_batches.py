@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from minilearn.data import Examples, Unlabelled, batches, subset, targets_of, without_targets
+from minilearn.data.examples import mixed
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN = float("nan")
@@ -159,6 +160,78 @@ def test_items_that_make_no_batch(items, sentence):
         list(batches(items, 2))
 
 
+# mixed
+
+
+@given(n=st.integers(1, 25), m=st.integers(1, 25), size=st.integers(1, 30), seed=st.integers(0, 9))
+def test_mixed_batches_hold_every_example_of_both_sets_once(n, m, size, seed):
+    forget, retain = torch.arange(n), 1000 + torch.arange(m)
+    found = list(mixed(forget, retain, size, order=generator(seed)))
+    for side, whole in enumerate((forget, retain)):
+        assert torch.equal(torch.cat([pair[side] for pair in found]).sort().values, whole)
+    sizes = [len(f) + len(r) for f, r in found]
+    assert all(one == size for one in sizes[:-1]) and 1 <= sizes[-1] <= size + 1
+    assert sizes[-1] > 1  # the union has two or more: a last batch of one is joined
+    # the batches are those of the union, so that the shuffle alone decides who meets whom
+    union = batches(torch.cat([forget, retain]), size, order=generator(seed))
+    for part, (f, r) in zip(union, found, strict=True):
+        assert torch.equal(part[part < 1000], f) and torch.equal(part[part >= 1000], r)
+
+
+def test_a_mixed_batch_has_its_share_of_either_set():
+    """The number of forgotten examples in a batch is hypergeometric: its mean and variance."""
+    n, m, size, order = 60, 140, 20, generator(3)
+    epochs = [list(mixed(torch.zeros(n), torch.zeros(m), size, order=order)) for _ in range(200)]
+    counts = torch.tensor([float(len(f)) for epoch in epochs for f, _ in epoch])
+    assert counts.mean().item() == pytest.approx(size * n / (n + m))
+    variance = size * (n / 200) * (m / 200) * (200 - size) / 199
+    assert counts.var().item() == pytest.approx(variance, rel=0.15)
+    assert any(not torch.equal(a[0][0], b[0][0]) for a, b in zip(epochs, epochs[1:], strict=False))
+
+
+def test_mixed_is_the_same_for_the_same_generator_and_leaves_torchs_alone():
+    sets, state = (torch.arange(9), torch.arange(12)), torch.get_rng_state()
+    runs = [list(mixed(*sets, 4, order=generator(seed))) for seed in (1, 1, 2)]
+    flat = [torch.cat([torch.cat(pair) for pair in run]) for run in runs]
+    assert torch.equal(flat[0], flat[1]) and not torch.equal(flat[0], flat[2])
+    list(mixed(Pairs(numbered(5)), Pairs(numbered(6)), 4, order=generator()))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_mixed_datasets_give_what_their_tensors_give(regression, size):
+    """Also where one of the two has no part in a batch: then it gives no rows, of its kind."""
+    forget, retain = numbered(3, regression), numbered(10, regression)
+    plain = list(mixed(forget, retain, size, order=generator(1)))
+    read = list(mixed(Pairs(forget), Pairs(retain), size, order=generator(1)))
+    alone = list(mixed(forget.inputs, Pairs(retain), size, order=generator(1)))
+    blind = list(mixed(Unlabelled(Pairs(forget)), retain, size, order=generator(1)))
+    assert len(plain) == len(read) == len(alone) == len(blind)
+    for (f, r), (f2, r2), (x, r3), (x2, r4) in zip(plain, read, alone, blind, strict=True):
+        for one in (f2, (x, f[1]), (x2, f[1])):
+            torch.testing.assert_close(one, f, rtol=0, atol=0)
+        for one in (r2, r3, r4):
+            torch.testing.assert_close(one, r, rtol=0, atol=0)
+        assert isinstance(x, torch.Tensor) and isinstance(x2, torch.Tensor)
+        assert f[0].shape[1:] == r[0].shape[1:] == (2,) and len(f[0]) == len(f[1])
+    if size == 1:
+        assert any(len(f[0]) == 0 for f, _ in plain) and any(len(r[0]) == 0 for _, r in plain)
+
+
+@pytest.mark.parametrize(("data", "sentence"), UNREADABLE, ids=lambda v: type(v).__name__)
+def test_what_cannot_be_mixed_is_one_sentence(data, sentence):
+    for sets in ((data, numbered(4)), (numbered(4), data)):
+        with pytest.raises(ValueError, match=sentence):
+            mixed(*sets, 4, order=generator())
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, "4", None])
+def test_mixed_batches_have_a_size(size):
+    with pytest.raises(ValueError, match="the batch size must be a whole number of at least 1"):
+        mixed(numbered(4), numbered(4), size, order=generator())
+
+
 # targets_of, subset
 
 
@@ -224,3 +297,9 @@ def test_subset_is_of_the_same_kind():
 def test_subset_refuses_what_is_no_mask(data, mask, sentence):
     with pytest.raises(ValueError, match=sentence):
         subset(data, mask)
+
+
+@pytest.mark.parametrize("order", [None, 3, "shuffle"])
+def test_mixed_needs_a_generator(order):
+    with pytest.raises(ValueError, match="order must be a torch.Generator"):
+        mixed(torch.zeros(4, 2), torch.zeros(4, 2), 2, order=order)

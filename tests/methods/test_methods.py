@@ -264,7 +264,7 @@ def test_labels_are_refused_where_they_may_not_be_seen(method, run, parts, case)
     for name in [part.split()[0] for part in access(method) if part.endswith("inputs")]:
         labelled = getattr(case, name)
         pairs = list(zip(labelled.inputs, labelled.targets, strict=True))
-        for given in (labelled, pairs):
+        for given in (labelled, pairs, [list(pair) for pair in pairs]):
             with pytest.raises(ValueError, match=f"the {name} set comes with targets"):
                 method(**parts | {name: given}, config=run.config)
 

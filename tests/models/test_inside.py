@@ -142,3 +142,18 @@ def test_chain_is_what_the_input_passes_through_in_order(tiny_net):
             expected = net.get_submodule(name)(expected)
         assert torch.equal(expected, net(x)) and len(found) > 3
     assert chain(nn.Linear(2, 2)) == []
+
+
+def test_what_a_recurrent_layer_gives_is_kept_from_later_changes():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(2, 3, batch_first=True)
+
+        def forward(self, x):
+            return self.lstm(x)[0].mul_(0)
+
+    net = Net()
+    with activations(net, ["lstm"]) as taps:
+        net(torch.ones(2, 4, 2))
+    assert taps["lstm"][0].abs().max() > 0
