@@ -105,6 +105,13 @@ def test_amount_of_code(path):
 
 
 @each_notebook
+def test_live_cells_are_not_built(path):
+    live = [c for _, c in cells(path, "code") if re.search(r"(?m)^live\(", source(c))]
+    bad = [c["id"] for c in live if not {"remove-cell", "skip-execution"} <= set(tags(c))]
+    assert not bad, f"cells with live() that the build would run: {bad}"
+
+
+@each_notebook
 def test_line_length(path):
     long = [line for _, text in code(path) for line in text.splitlines() if len(line) > 79]
     assert not long, "\n".join(long)

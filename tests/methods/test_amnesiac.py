@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, StackDataset
 
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled, without_targets
@@ -21,17 +21,9 @@ SHORT = Amnesiac(epochs=2, batch_size=5, lr=1e-2)
 ALONE = dataclasses.replace(SHORT, gaussian="retain")
 
 
-class Pairs(Dataset):
+def as_dataset(data) -> StackDataset:
     """The same examples behind a map-style dataset."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, i):
-        return self.data.inputs[i], self.data.targets[i]
+    return StackDataset(data.inputs, data.targets)
 
 
 def bits(result) -> str:
@@ -185,9 +177,9 @@ def test_a_dataset_gives_the_bits_that_examples_give(tiny_net, regression):
     for config in (SHORT, ALONE):
         plain = amnesiac(tiny_net(1), forget, retain, config=config, seed=2)
         for given in (
-            (Pairs(forget), Pairs(retain)),
-            (forget, Pairs(retain)),
-            (Pairs(forget), retain),
+            (as_dataset(forget), as_dataset(retain)),
+            (forget, as_dataset(retain)),
+            (as_dataset(forget), retain),
         ):
             read = amnesiac(tiny_net(1), *given, config=config, seed=2)
             assert bits(read) == bits(plain) and read.cost.by_source() == plain.cost.by_source()
@@ -230,7 +222,7 @@ class Poisoned(Dataset):
 def test_with_the_retained_gaussian_no_label_is_read(tiny_net, regression, tmp_path):
     inputs, retain = regression.inputs[:7], regression[7:]
     found = bits(amnesiac(tiny_net(1), inputs, retain, config=ALONE))
-    labelled = regression[:7], Pairs(regression[:7])
+    labelled = regression[:7], as_dataset(regression[:7])
     hidden = (
         Poisoned(inputs),
         Unlabelled(Poisoned(inputs)),
@@ -293,9 +285,14 @@ REFUSED = {
     "class labels": (labels, labels, SHORT, "these targets are class labels: see laf, l2ul"),
     "retained labels": (without_targets, labels, ALONE, "these targets are class labels"),
     "forgotten labels": (labels, same, SHORT, "these targets are class labels"),
-    "a dataset's": (lambda d: Pairs(labels(d)), same, SHORT, "these targets are class labels"),
+    "a dataset's": (lambda d: as_dataset(labels(d)), same, SHORT, "these targets are class labels"),
     "inputs alone": (without_targets, same, SHORT, 'or take Amnesiac.gaussian="retain"'),
-    "a dataset's inputs": (lambda d: Unlabelled(Pairs(d)), same, SHORT, "set came without: give"),
+    "a dataset's inputs": (
+        lambda d: Unlabelled(as_dataset(d)),
+        same,
+        SHORT,
+        "set came without: give",
+    ),
     "nothing to learn from": (same, without_targets, SHORT, "inputs without targets"),
     "two shapes": (
         lambda d: d.with_targets(d.targets[:, None]),

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import StackDataset
 
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled
@@ -25,17 +25,9 @@ SHORT = Blindspot(
 NONE_READ = dataclasses.replace(SHORT, layers=())
 
 
-class Pairs(Dataset):
+def as_dataset(data) -> StackDataset:
     """The same examples behind a map-style dataset."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, i):
-        return self.data.inputs[i], self.data.targets[i]
+    return StackDataset(data.inputs, data.targets)
 
 
 def bits(result) -> str:
@@ -310,9 +302,9 @@ def test_the_student_answers_as_the_teacher_there_and_as_before_elsewhere():
 
 def test_a_dataset_gives_the_bits_that_examples_give(tiny_net, fresh, regression):
     plain = blindspot(tiny_net(1), regression.inputs[:7], regression[7:], fresh=fresh, config=SHORT)
-    forget = Unlabelled(Pairs(regression[:7]))
+    forget = Unlabelled(as_dataset(regression[:7]))
     for inputs in (forget, list(regression.inputs[:7])):
-        read = blindspot(tiny_net(1), inputs, Pairs(regression[7:]), fresh=fresh, config=SHORT)
+        read = blindspot(tiny_net(1), inputs, as_dataset(regression[7:]), fresh=fresh, config=SHORT)
         assert bits(read) == bits(plain) and read.cost.by_source() == plain.cost.by_source()
 
 
@@ -598,7 +590,7 @@ def test_a_seed_is_a_whole_number(refuse, seed):
 
 def test_class_labels_are_refused_of_examples_and_of_datasets(refuse, regression):
     labelled = regression[7:].with_targets(torch.arange(17) % 3)
-    for retain in (labelled, Pairs(labelled)):
+    for retain in (labelled, as_dataset(labelled)):
         refuse("blindspot copies numbers, but these targets are class labels", retain=retain)
 
 
