@@ -78,7 +78,7 @@ def activations(
 
     def keep(layer: str, value):
         taps[layer] = value
-        if isinstance(value, tuple):  # as recurrent layers give
+        if type(value) is tuple:  # as recurrent layers give; a named one stays what it is
             return tuple(v.clone() if isinstance(v, Tensor) else v for v in value)
         return value.clone() if isinstance(value, Tensor) else value  # the network goes on with it
 

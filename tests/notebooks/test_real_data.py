@@ -1,4 +1,4 @@
-"""Chapter 1 tells the same story on another real set, with one line changed."""
+"""Chapters tell the same story on another real set, with one line changed."""
 
 from pathlib import Path
 
@@ -6,25 +6,35 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-CHAPTER = Path(__file__).parents[2] / "notebooks/01_can_a_model_forget.ipynb"
-LINE = 'DATASET = "digits"'
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+# chapter, its line, the line in its place, and what the run then prints
+CHAPTERS = [
+    ("01_can_a_model_forget", 'DATASET = "digits"', 'DATASET = "mnist"', "forget 100 of 1000"),
+    (
+        "04_beyond_images",
+        'SENTENCES = "sentence_pairs"',
+        'SENTENCES = "stsb"',
+        "forget 1773 of 5749",
+    ),
+]
 
 
 @pytest.mark.realdata
 @pytest.mark.timeout(1200)
-def test_chapter_1_on_mnist(realdata_root, monkeypatch):
+@pytest.mark.parametrize("name, line, other, expected", CHAPTERS, ids=[c[0] for c in CHAPTERS])
+def test_the_chapter_on_real_data(realdata_root, monkeypatch, name, line, other, expected):
     """Its own assertions stand in its cells, and stop the run where they fail."""
     monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
-    notebook = nbformat.read(CHAPTER, as_version=4)
-    changed = [c for c in notebook.cells if c.cell_type == "code" and LINE in c.source]
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    changed = [c for c in notebook.cells if c.cell_type == "code" and line in c.source]
     assert len(changed) == 1
-    changed[0].source = changed[0].source.replace(LINE, 'DATASET = "mnist"')
+    changed[0].source = changed[0].source.replace(line, other)
     client = NotebookClient(notebook, timeout=900, kernel_name="python3")
-    client.execute(cwd=CHAPTER.parent)
+    client.execute(cwd=NOTEBOOKS)
     printed = "".join(
         output.get("text", "")
         for c in notebook.cells
         if c.cell_type == "code"
         for output in c.outputs
     )
-    assert "forget 100 of 1000" in printed
+    assert expected in printed
