@@ -21,17 +21,7 @@ COLUMNS = (
     *("published", "source"),  # a figure that others give for the row, and who
 )
 SPLITS = ("", *ALL)
-KNOWN = {
-    *METRICS,
-    "mae",
-    "mse",
-    "quantile_loss",
-    "seconds",
-    "samples",
-    "peak_bytes",
-    "ratio",
-    "released_seconds",
-}
+KNOWN = {*METRICS, "seconds", "samples", "peak_bytes", "ratio", "released_seconds"}
 
 
 def unit_of(row: dict[str, str]) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def gaussian_targets(forget, retain, config: Amnesiac = Amnesiac(), seed: int = 
             )
         known.append(targets_of(forget))
     if not all(y.is_floating_point() for y in known):
-        raise ValueError("amnesiac draws numbers; these targets are class labels: see laf, l2ul")
+        raise ValueError("amnesiac draws numbers, but these targets are class labels")
     if known[0].shape[1:] != known[-1].shape[1:]:
         shapes = " and ".join(str(tuple(y.shape)) for y in known)
         raise ValueError(f"retained and forgotten targets must be alike, got shapes {shapes}")
