@@ -282,7 +282,7 @@ def nowhere(data: Examples) -> list:
 
 NAN = float("nan")
 REFUSED = {
-    "class labels": (labels, labels, SHORT, "these targets are class labels: see laf, l2ul"),
+    "class labels": (labels, labels, SHORT, "these targets are class labels$"),
     "retained labels": (without_targets, labels, ALONE, "these targets are class labels"),
     "forgotten labels": (labels, same, SHORT, "these targets are class labels"),
     "a dataset's": (lambda d: as_dataset(labels(d)), same, SHORT, "these targets are class labels"),
