@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from minilearn.data.examples import batches
 from minilearn.evaluation import check_device, classes_of, evaluate, in_words, pair
 from minilearn.losses import Loss, check_loss, loss_per_example
 from minilearn.models import device_of, mode
+from minilearn.stopping import Stop, tensors_of
 
 
 class NonFiniteLoss(ValueError):
@@ -48,9 +49,9 @@ class Training:
             value = getattr(self, name)
             if not isinstance(value, float | int) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number and not negative, got {value!r}")
-        for name, choices in (("optimizer", ("adam", "sgd")), ("schedule", ("constant", "cosine"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is one of {choices}, got {getattr(self, name)!r}")
+        for name, some in (("optimizer", ("adam", "sgd")), ("schedule", ("constant", "cosine"))):
+            if getattr(self, name) not in some:
+                raise ValueError(f"{name} is one of {some}, got {getattr(self, name)!r}")
         check_loss(self.loss)
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -98,6 +99,7 @@ def fit(
     seed: int = 0,
     objective: Callable | None = None,
     watch: Callable[[int, nn.Module], dict] | None = None,
+    until: Callable[[nn.Module], Tensor] | None = None,
     checkpoint: str | os.PathLike | None = None,
     identity: dict | None = None,
     cost: Cost | None = None,
@@ -110,14 +112,15 @@ def fit(
     the batches of one epoch. `objective(model, *batch)` returns the scalar to minimise, by default
     the mean loss, and books its own cost; the default books in `cost` under `source`.
     `watch(epoch, model)` returns a dictionary of numbers; it is called after every epoch, in
-    evaluation mode and outside the clock, and cannot disturb the training.
+    evaluation mode and outside the clock, and cannot disturb the training. `until(model)` returns a
+    boolean tensor, asked before every epoch and after every step: once true, training is over.
 
     With `checkpoint` the run is saved after every epoch, and a later call with the same arguments
     goes on from there, bit for bit as if it had not stopped. A file of other settings, weights or
     data is refused. A function as `data` cannot be looked into: then `identity` names the settings
     and the sets that it uses, as in `{"settings": config, "data": (forget, retain)}`.
 
-    Whatever ends an epoch early, the model has the weights of the last finished one.
+    Whatever breaks an epoch off, the model has the weights of the last finished one.
 
     Raises: NonFiniteLoss; KeyboardInterrupt that says what was kept; ValueError if model, data and
         settings do not fit; OSError if the checkpoint cannot be written
@@ -129,7 +132,7 @@ def fit(
         >>> round(float(history.loss[-1])), len(history.loss)
         (0, 200)
     """
-    _check_functions(objective=objective, watch=watch)
+    _check_functions(objective=objective, watch=watch, until=until)
     stream = _stream(model, data, config)
     history, cost = History(), Cost() if cost is None else cost
     objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
@@ -138,11 +141,14 @@ def fit(
         order = torch.Generator().manual_seed(seed)
         run = {"settings": config, "seed": seed, "data": data} | (identity or {})
         kept = Checkpoint(checkpoint, run, model, optimizer, order, history, cost)
+        stop = Stop(model, until)
         for epoch in _bar(kept.load(), config.epochs, progress):
             with _whole_or_undone(model, epoch, config, checkpoint):
                 with cost.clock(device_of(model)):
+                    if stop.before_epoch():
+                        break
                     lr = config.lr_at(epoch)
-                    losses = _one_epoch(model, stream(order), objective, optimizer, lr)
+                    losses = _one_epoch(model, stream(order), objective, optimizer, lr, stop)
                 _refuse_non_finite(model, losses, epoch, lr)
                 seen = _watched(watch, epoch + 1, model, seed)
             history.loss = torch.cat([history.loss, losses])
@@ -156,9 +162,7 @@ class Best:
     """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
 
     It sees the epochs of this call only: not for a run that resumes from a checkpoint.
-
-    Paper: Tarun et al. 2023 select all their models so.
-    Differs: from the authors' code, which averages batch means (utils.py:49-52)
+    Paper: Tarun et al. 2023; the authors' code averages batch means (utils.py:49-52).
     Raises: ValueError if the validation set is empty; `restore` if no epoch was seen
     Example: best = Best(validation); fit(model, train, watch=best); best.restore(model)
     """
@@ -183,12 +187,13 @@ class Best:
         model.load_state_dict(self.weights)
 
 
-def _one_epoch(model, stream, objective, optimizer, lr: float) -> Tensor:
+def _one_epoch(model, stream, objective, optimizer, lr: float, stop: Stop) -> Tensor:
+    losses = []
     for group in optimizer.param_groups:
         group["lr"] = lr
-    losses = []
     for batch in stream:
         batch = batch if isinstance(batch, tuple | list) else (batch,)
+        stop.keep()
         with in_words(*batch):
             loss = objective(model, *batch)
             if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
@@ -197,9 +202,11 @@ def _one_epoch(model, stream, objective, optimizer, lr: float) -> Tensor:
             loss.backward()
             optimizer.step()
         losses.append(loss.detach())  # stays on the device: read once an epoch, no step waits
+        if stop.after_step():
+            break
     if not losses:
         raise ValueError("the data gave no batch: nothing can be learnt from an empty epoch")
-    return torch.stack(losses).float().cpu()
+    return torch.stack(losses).float().cpu()[: stop.taken()]
 
 
 def _supervised(classes: int, loss: Loss, cost: Cost, source: str) -> Callable:
@@ -233,17 +240,12 @@ def _plain(value):
 @contextmanager
 def _whole_or_undone(model: nn.Module, epoch: int, config: Training, checkpoint):
     """Run one epoch whole, or leave the model as it was before."""
-
-    def tensors() -> Iterator[Tensor]:
-        yield from model.parameters()
-        yield from model.buffers()
-
-    before = [tensor.detach().clone() for tensor in tensors()]
+    before = [tensor.detach().clone() for tensor in tensors_of(model)]
     try:
         yield
     except BaseException as error:
         with torch.no_grad():
-            for tensor, value in zip(tensors(), before, strict=True):
+            for tensor, value in zip(tensors_of(model), before, strict=True):
                 tensor.copy_(value)
         if not isinstance(error, KeyboardInterrupt):
             raise
@@ -267,7 +269,7 @@ def _refuse_non_finite(model: nn.Module, losses: Tensor, epoch: int, lr: float):
 
 def _check_functions(**functions):
     for name, function in functions.items():
-        if function is not None and not callable(function):
+        if not (function is None or callable(function)):
             raise ValueError(f"{name} must be a function, got {type(function).__name__}")
 
 
@@ -294,5 +296,5 @@ def _trainable(model: nn.Module) -> list[Tensor]:
 
 
 def _bar(start: int, epochs: int, progress: bool) -> tqdm:
-    options = {"initial": start, "total": epochs, "desc": "training", "unit": "epoch"}
-    return tqdm(range(start, epochs), **options, disable=not progress, delay=1, leave=False)
+    options = {"initial": start, "total": epochs, "desc": "training", "disable": not progress}
+    return tqdm(range(start, epochs), **options, unit="epoch", delay=1, leave=False)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from minilearn.methods import METHODS, unlearn
+from minilearn.methods import L2UL, METHODS, unlearn
 from minilearn.metrics import report
 from minilearn.requests import by_class
 from minilearn.training import Training, fit
@@ -52,8 +52,12 @@ def ten_lines():
     originals = [Letters() for _ in range(2)]
     for seed, model in enumerate(originals):
         fit(model, train, recipe, seed=seed)
+    options = {"l2ul": {"config": L2UL(attack=None, anchor=0, epochs=2)}}  # letters are no pixels
     runs = {
-        name: [unlearn(method, m, request, fresh=Letters, seed=s) for s, m in enumerate(originals)]
+        name: [
+            unlearn(method, m, request, fresh=Letters, seed=s, **options.get(name, {}))
+            for s, m in enumerate(originals)
+        ]
         for name, method in METHODS.items()
         if name not in NOT_FOR_CLASSES
     }

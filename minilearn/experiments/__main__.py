@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = f"python -m minilearn.experiments {asked.name} --seeds {seeds} "
         command += f"--device {run.device} --size {run.size}"
         origin = provenance(run.device, command)
-        written = run_units(asked.name, module.units(run), path, origin)
+        units = islice(module.units(run), *_part(asked.part))
+        written = run_units(asked.name, units, path, origin)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", help="folder of the result files (default: the book's, or results)"
     )
+    parser.add_argument("--part", default="1/1", help="2/8: every eighth unit, from the second on")
     parser.add_argument("--cache", help="folder to keep trained models in (default: none are kept)")
     return parser
 
@@ -65,6 +68,15 @@ def _module(name: str):
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"there is no experiment {name!r}, only {', '.join(NAMES)}{hint}")
     return importlib.import_module(f"minilearn.experiments.{name}")
+
+
+def _part(text: str) -> tuple[int, None, int]:
+    """Start, end and step of the units that this process measures."""
+    first, _, of = text.partition("/")
+    first, of = (int(t) if t.isdecimal() else t for t in (first, of))
+    if check_count("--part", first, 1) > check_count("--part", of, 1):
+        raise ValueError(f"--part {text} names no part: it is 1/{of} up to {of}/{of}")
+    return first - 1, None, of
 
 
 def _count(text: str) -> int:

@@ -22,6 +22,7 @@ COLUMNS = (
 )
 SPLITS = ("", *ALL)
 KNOWN = {*METRICS, "seconds", "samples", "peak_bytes", "ratio", "released_seconds"}
+KNOWN |= {"steps", "finished", "overflowed", "reached", "agreement"}
 
 
 def unit_of(row: dict[str, str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ epoch and the evaluation of the test set after it, `reading` the training data r
 Included there: PIL images and their transforms, masks, the teacher's answer on the whole batch,
 one wait a step. Not included, though released: reading files and decoding JPEG, loaders for other
 evaluations, weights saved every epoch. Its loader runs with and without worker processes, and the
-faster of the two counts. The teacher is not trained: its weights cost the same.
+faster of the two counts. The teacher is not trained: its weights cost the same. The rows of L2UL
+are those of `speed_l2ul`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from minilearn import data
 from minilearn.data.examples import mixed
 from minilearn.evaluation import evaluate
-from minilearn.experiments import released
+from minilearn.experiments import released, speed_l2ul
 from minilearn.experiments.rotated_digits import BAND
 from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods.blindspot import Blindspot, blindspot
@@ -53,8 +54,9 @@ def units(run: Run) -> Iterator[Unit]:
     for seed in run.seeds:
         sides = _sides(run, request, test, seed)
         for name, (ours, theirs) in sides.items():
-            measure = partial(_measure, name, ours, theirs, run.device)
+            measure = partial(timed, name, ours, theirs, run.device, (0, WORKERS))
             yield Unit("rotated_digits", request.name, name, seed, config, measure)
+    yield from speed_l2ul.units(run, timed)
 
 
 def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Callable, Callable]]:
@@ -92,8 +94,9 @@ def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Calla
     }
 
 
-def _measure(name: str, ours: Callable, theirs: Callable, device: torch.device) -> list[dict]:
-    runs = [ours, *(partial(theirs, workers) for workers in dict.fromkeys((0, WORKERS)))]
+def timed(name: str, ours: Callable, theirs: Callable, device, workers=(0,)) -> list[dict]:
+    """Ratio and both times; `theirs` is called with each number of workers, the fastest counts."""
+    runs = [ours, *(partial(theirs, count) for count in dict.fromkeys(workers))]
     times = [[_seconds(run, device) for run in runs] for _ in range(REPEATS + 1)]
     here, *there = (statistics.median(column) for column in zip(*times[1:], strict=True))
     slow = min(there)

@@ -16,12 +16,17 @@ from minilearn.models import device_of
 from minilearn.training import History, seeded
 
 
+class NothingToDo(ValueError):
+    """The model meets the request already; it is left as it is."""
+
+
 @dataclass(frozen=True, eq=False)
 class Unlearned:
     """A new model and how it came about.
 
     The given model is never changed: `model` is a network of its own. `history.loss` has the loss
-    of every step; `cost` counts seconds, memory and samples by source.
+    of every step; `cost` counts seconds, memory and samples by source. `finished` is false if a
+    method that stops by a rule of its own was stopped by its cap before.
     """
 
     model: nn.Module
@@ -30,9 +35,13 @@ class Unlearned:
     seed: int
     history: History
     cost: Cost
+    finished: bool = True
 
     def __repr__(self) -> str:
-        return f"Unlearned({self.method}, seed {self.seed}, {self.cost.samples:,} sample units)"
+        end = "" if self.finished else ", stopped by its cap"
+        return (
+            f"Unlearned({self.method}, seed {self.seed}, {self.cost.samples:,} sample units{end})"
+        )
 
 
 def copy_of(model: nn.Module) -> nn.Module:

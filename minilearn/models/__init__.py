@@ -7,9 +7,19 @@ from minilearn.models.images import (
     mobilenet_v3,
     resnet18,
     resnet20,
+    resnet50,
+    resnet56,
     small_cnn,
 )
-from minilearn.models.inside import activations, chain, device_of, layer_names, mode, representation
+from minilearn.models.inside import (
+    activations,
+    chain,
+    device_of,
+    freeze_batch_norm,
+    layer_names,
+    mode,
+    representation,
+)
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft
 
 __all__ = [
@@ -19,6 +29,7 @@ __all__ = [
     "chain",
     "cnn",
     "device_of",
+    "freeze_batch_norm",
     "layer_names",
     "mobilenet_v3",
     "mode",
@@ -26,6 +37,8 @@ __all__ = [
     "representation",
     "resnet18",
     "resnet20",
+    "resnet50",
+    "resnet56",
     "siamese_lstm",
     "small_cnn",
     "tft",

@@ -144,6 +144,20 @@ def mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
             module.training = flag
 
 
+def freeze_batch_norm(model: nn.Module):
+    """Let batch normalisation keep its statistics, until the model's mode is set anew.
+
+    Example:
+        >>> net = nn.Sequential(nn.BatchNorm1d(2)).train()
+        >>> freeze_batch_norm(net)
+        >>> net.training, net[0].training
+        (True, False)
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def device_of(model: nn.Module) -> torch.device:
     """The device of a model's first parameter.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, without_targets
-from minilearn.methods import METHODS, Unlearned, access, unlearn
+from minilearn.methods import METHODS, PGD, Unlearned, access, unlearn
 from minilearn.methods.contract import build, checked, copy_of
 from minilearn.requests import by_class, by_index
 from minilearn.training import History
@@ -24,6 +24,9 @@ ACCESS = {
     "l2ul": ("model", "forget"),
     "laf": ("model", "forget inputs", "retain inputs"),
 }
+
+# What a method needs besides a short run: the inputs of these tests are no pixels.
+SETTINGS = {"l2ul": {"attack": PGD(1.0, steps=3, repeats=2, box=(-9.0, 9.0)), "lr": 1e-3}}
 
 # Methods that are for one task only.
 TASKS = {
@@ -77,6 +80,7 @@ def run(method, fresh, original, case):
     config = inspect.signature(method).parameters["config"].default
     short = {"epochs": 2, "batch_size": 5, "lr": 1e-2}
     fields = {f.name for f in dataclasses.fields(config)}
+    short |= SETTINGS.get(method.__name__, {})
     config = dataclasses.replace(config, **{k: v for k, v in short.items() if k in fields})
 
     def call(model=original, request=case, **options):

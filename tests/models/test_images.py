@@ -20,7 +20,10 @@ def count(model) -> int:
         (lambda: models.cnn(), 449_098),
         (lambda: models.allcnn(), 1_618_273),
         (lambda: models.resnet20(), 269_722),  # the paper's 0.27 M
+        (lambda: models.resnet56(), 853_018),  # the paper's 0.85 M
         (lambda: models.resnet18(), 11_173_962),
+        (lambda: models.resnet18(pool=True), 11_173_962),
+        (lambda: models.resnet50(), 23_705_252),
         (lambda: models.mobilenet_v3(1000), 5_483_032),  # as torchvision's pages say
         (lambda: models.mobilenet_v3(), 5_483_032 - 999 * 1281),
     ],
@@ -43,7 +46,10 @@ def test_resnet18_with_a_representation_differs_from_the_large_form_by_its_first
         (lambda: models.allcnn(4, 0.05), (2, 3, 9, 9), (2, 4)),
         (lambda: models.allcnn(1, 0.05, squeeze=False), (2, 3, 9, 9), (2, 1)),
         (lambda: models.resnet20(7, 1), (2, 1, 9, 9), (2, 7)),
+        (lambda: models.resnet56(7, 1), (2, 1, 9, 9), (2, 7)),
+        (lambda: models.resnet50(7, 1), (2, 1, 9, 9), (2, 7)),
         (lambda: models.resnet18(5, 1, representation=6), (2, 1, 8, 8), (2, 5)),
+        (lambda: models.resnet18(5, pool=True), (2, 3, 8, 8), (2, 5)),
         (lambda: models.resnet18(1), (2, 3, 8, 8), (2,)),
         (lambda: models.resnet18(1, squeeze=False), (2, 3, 8, 8), (2, 1)),
         (lambda: models.mobilenet_v3(), (2, 3, 32, 32), (2,)),
@@ -60,7 +66,7 @@ def test_shapes_and_the_two_parts(model, shape, output):
 
 
 def test_shortcut_of_option_a_against_brute_force():
-    block = images._Residual(4, 8, 2, projection=False).eval()
+    block = images._padded(4, 8, 2).eval()
     x = torch.randn(2, 4, 7, 7)
     expected = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
     for b in range(2):
@@ -70,7 +76,7 @@ def test_shortcut_of_option_a_against_brute_force():
                     if 2 <= channel < 6:  # two channels of zeros before and two after
                         expected[b, channel, i, j] += x[b, channel - 2, 2 * i, 2 * j]
     torch.testing.assert_close(block(x), F.relu(expected))
-    same = images._Residual(4, 4, 1, projection=False).eval()
+    same = images._padded(4, 4, 1).eval()
     plain = same.bn2(same.conv2(F.relu(same.bn1(same.conv1(x)))))
     torch.testing.assert_close(same(x), F.relu(plain + x))
 

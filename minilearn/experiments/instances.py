@@ -1,0 +1,112 @@
+"""What the two L2UL experiments share: one unit is one setting on one request with one seed.
+
+Besides accuracies it measures what someone has who holds the model and the items alone: how many
+steps it took, whether it was `finished`, how many attacks `reached` their class, and on what share
+of fresh adversarial images the new model agrees with the original (`agreement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from minilearn.data.examples import Examples
+from minilearn.evaluation import evaluate
+from minilearn.experiments.runner import Unit, value
+from minilearn.methods import L2UL, l2_pgd, l2ul
+from minilearn.requests import Request
+from minilearn.training import NonFiniteLoss
+
+
+def methods(base: L2UL) -> dict[str, L2UL]:
+    """The paper's three: gradient ascent, with adversarial images, and with the anchor as well.
+
+    The ascent is the published one, over all items at every step; `neggrad_open` is not published:
+    it is over the items that are left, as in `base`.
+    """
+    ascent = replace(base, attack=None, anchor=0.0, forget_weight=None, importance="per-item")
+    found = {"neggrad": replace(ascent, push="all")}
+    if base.push == "open":
+        found["neggrad_open"] = ascent
+    return found | {"l2ul_adv": replace(base, anchor=0.0), "l2ul": base}
+
+
+def capped(config: L2UL, items: int, steps: int) -> L2UL:
+    """The same with as many passes as make about so many steps.
+
+    Example:
+        >>> capped(L2UL(PGD(repeats=20)), items=64, steps=1000).epochs
+        200
+    """
+    count, size = items, config.batch_size
+    if config.attack:
+        count, size = items * config.attack.repeats, config.adversarial_batch
+    return replace(config, epochs=max(1, steps // -(-count // size)))
+
+
+def unit(
+    dataset: str,
+    request: Callable[[], Request],
+    name: str,
+    method: str,
+    seed: int,
+    config: L2UL,
+    settings: str,
+    model: Callable[[], nn.Module],
+    splits: Callable[[Request], Mapping[str, Examples]],
+) -> Unit:
+    """A unit of L2UL; `name` says in words what is asked, `splits(request)` what is evaluated."""
+    measure = partial(_measure, request, seed, config, model, splits)
+    return Unit(dataset, name, method, seed, f"{settings}; {config}", measure)
+
+
+def original(
+    dataset: str,
+    name: str,
+    seed: int,
+    settings: str,
+    model: Callable[[], nn.Module],
+    splits: Callable[[], Mapping[str, Examples]],
+) -> Unit:
+    """The unit of the model as it was."""
+
+    def measure() -> list[dict]:
+        return list(_accuracies(model(), splits()))
+
+    return Unit(dataset, name, "original", seed, settings, measure)
+
+
+def _measure(request, seed: int, config: L2UL, model, splits) -> list[dict]:
+    request, before = request(), model()
+    try:
+        result = l2ul(before, request.forget, config=config, seed=seed)
+    except NonFiniteLoss:  # the ascent overflowed: no model is left
+        return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
+    rows = [*_accuracies(result.model, splits(request))]
+    rows.append(value("finished", "", int(result.finished), "0 or 1"))
+    rows.append(value("steps", "", len(result.history.loss), "steps"))
+    rows.append(value("samples", "", result.cost.samples, "sample units"))
+    rows.append(value("seconds", "", result.cost.seconds, "s"))
+    if config.attack:
+        fresh = l2_pgd(before, request.forget, replace(config.attack, repeats=10), seed=seed + 1)
+        said = evaluate(before, Examples(fresh.images, fresh.targets)).outputs.argmax(1)
+        agree = evaluate(result.model, Examples(fresh.images, said)).correct
+        rows.append(value("reached", "", fresh.reached.double().mean(), "fraction"))
+        rows.append(value("agreement", "", agree.double().mean(), "fraction"))
+    return rows
+
+
+def _accuracies(model: nn.Module, splits: Mapping[str, Examples]) -> Iterator[dict]:
+    for split, data in splits.items():
+        correct = evaluate(model, data).correct.double().mean()
+        yield value("accuracy", split, correct, "fraction")
+
+
+def random_items(train: Examples, count: int, seed: int) -> torch.Tensor:
+    """Positions of `count` examples, drawn by the seed alone."""
+    order = torch.Generator().manual_seed(1000 + seed)
+    return torch.randperm(len(train), generator=order)[:count]

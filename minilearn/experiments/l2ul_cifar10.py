@@ -1,0 +1,166 @@
+"""L2UL on real CIFAR-10: the paper's three methods, and what radius and learning rate decide.
+
+The size says whose model forgets: "toy" a pretrained ResNet-20, "small" a pretrained ResNet-56,
+"paper" a ResNet-18 as in the paper, trained here first with crops and flips. The pretrained ones
+are read from the folder `pretrained` of the data folder. For 16 items the released recipe is run
+too, and one setting after another is changed. Accuracy on `retain` is of 10,000 retained examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minilearn import data
+from minilearn.data.examples import Examples, batches
+from minilearn.data.table import own_file
+from minilearn.experiments.instances import capped, methods, original, random_items, unit
+from minilearn.experiments.runner import Run, Unit
+from minilearn.methods import L2UL, PGD
+from minilearn.methods.contract import build
+from minilearn.models import Network, resnet18, resnet20, resnet56
+from minilearn.requests import Request, by_index
+from minilearn.training import Training, fit
+
+SEEDS = 3
+STEPS = 1000
+COUNTS = {"toy": (1, 16, 64), "small": (1, 16, 64), "paper": (1, 16, 64, 128, 256)}
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the pretrained nets' own
+PRETRAINED = {
+    "resnet20": (resnet20, "resnet20-12fca82f.th"),
+    "resnet56": (resnet56, "resnet56-4bfd9763.th"),
+}
+RECIPE = Training(30, 128, 0.1, "sgd", weight_decay=5e-4, schedule="cosine")
+BASE = L2UL(PGD(eps=0.4, steps=20), lr=1e-3, forget_weight=0.5, push="open")
+RELEASED = L2UL.paper("cifar10")
+FACTORS = [
+    *({"eps": eps} for eps in (0.1, 0.2, 0.8, 1.6, 4.0)),
+    *({"lr": lr} for lr in (1e-4, 3e-4, 3e-3, 1e-2)),
+    {"push": "all"},
+    {"forget_weight": None},
+    {"push": "all", "forget_weight": None},
+    {"batch_norm": "train"},
+]
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """The original model, the three methods for every number of items, and the changed settings."""
+    name = {"toy": "resnet20", "small": "resnet56", "paper": "resnet18"}[run.size]
+    where = f"cifar10; {run.device.type}; {name}"
+    where += f"; original={RECIPE}, crops and flips" if run.size == "paper" else ", pretrained"
+
+    def say(label: str) -> str:
+        return f"size={run.size}; {label}; {where}"
+
+    @cache
+    def sets() -> data.Split:
+        return data.Split(*(part.to(run.device) for part in data.load("cifar10")))
+
+    @cache
+    def model() -> nn.Module:
+        return trained(run, sets().train) if run.size == "paper" else pretrained(name, run)
+
+    def ask(count: int, seed: int) -> Request:
+        return by_index(sets().train, random_items(sets().train, count, seed))
+
+    def splits(request: Request | None = None) -> dict:
+        if request is None:
+            return {"retain": sets().train.sample(10_000), "test": sets().test}
+        retained = request.retain.sample(10_000)
+        return {"forget": request.forget, "retain": retained, "test": sets().test}
+
+    def one(count: int, method: str, seed: int, config: L2UL, label: str) -> Unit:
+        config = capped(config, count, STEPS)
+        asked = f"{count} random item{'s' if count > 1 else ''}"
+        given = lambda: ask(count, seed), asked, method, seed, config, say(label)  # noqa: E731
+        return unit("cifar10", *given, model, splits)
+
+    yield original("cifar10", "nothing", 0, say(name), model, splits)
+    for seed in run.seeds:
+        for count, label, method, config in asked(run.size):
+            yield one(count, method, seed, config, label)
+
+
+def asked(size: str) -> Iterator[tuple[int, str, str, L2UL]]:
+    """Number of items, what is changed in words, method and settings."""
+    seen = set()
+    for count, label, base in _asked(size):
+        for method, config in methods(base).items():
+            if (count, method, config) not in seen:  # a change that the method does not notice
+                seen.add((count, method, config))
+                yield count, label, method, config
+
+
+def _asked(size: str) -> Iterator[tuple[int, str, L2UL]]:
+    """The factors are for "toy" alone."""
+    for count in COUNTS[size]:
+        yield count, "base", BASE
+    yield 16, "released", RELEASED
+    for changes in FACTORS if size == "toy" else ():
+        yield 16, ", ".join(f"{field} {new}" for field, new in changes.items()), changed(changes)
+
+
+def changed(changes: dict) -> L2UL:
+    """BASE with another radius, or other values in these fields."""
+    if "eps" in changes:
+        return replace(BASE, attack=replace(BASE.attack, **changes))
+    return replace(BASE, **changes)
+
+
+def pretrained(name: str, run: Run) -> nn.Module:
+    """A pretrained CIFAR ResNet behind the normalisation that it was trained with.
+
+    Raises: MissingData if its file is not there; ValueError if it does not fit
+    """
+    from torchvision.transforms import Normalize
+
+    make, file = PRETRAINED[name]
+    how = "take it from github.com/akamaster/pytorch_resnet_cifar10"
+    path, net = own_file(f"the pretrained {name}", f"pretrained/{file}", how), make()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    values = [v for k, v in state.get("state_dict", state).items() if "num_batches" not in k]
+    names = [name for name in net.state_dict() if "num_batches" not in name]
+    try:  # the same layers in the same order, under other names
+        net.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
+    except (ValueError, RuntimeError):
+        raise ValueError(f"{path} does not hold the weights of a {name}") from None
+    return nn.Sequential(Normalize(MEAN, DEVIATION), net).to(run.device).eval()
+
+
+def trained(run: Run, train: Examples) -> nn.Module:
+    """The paper's ResNet-18 with its first pooling kept, trained here."""
+    from torchvision.transforms import Normalize
+
+    def fresh() -> nn.Module:
+        return nn.Sequential(Normalize(MEAN, DEVIATION), resnet18(pool=True)).to(run.device)
+
+    net = build(fresh, 0)
+
+    def stream(order: torch.Generator) -> Iterator:
+        for x, y in batches(train, RECIPE.batch_size, order=order):
+            yield moved(x, order), y
+
+    def objective(net: Network, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(net(x), y)
+
+    about = {"settings": RECIPE, "data": train, "augmented": "crops of 4, flips"}
+    options = {"checkpoint": run.file("cifar10", "resnet18"), "identity": about}
+    fit(net, stream, RECIPE, objective=objective, **options)
+    return net.eval()
+
+
+def moved(x: Tensor, order: torch.Generator, by: int = 4) -> Tensor:
+    """Each image shifted by up to `by` pixels, zeros coming in, and every second one mirrored."""
+    n, _, height, width = x.shape
+    dy, dx, flip = (torch.randint(0, high, (n,), generator=order) for high in (9, 9, 2))
+    rows = torch.arange(height) + dy[:, None]
+    columns = torch.arange(width)
+    columns = torch.where(flip[:, None] == 1, width - 1 - columns, columns) + dx[:, None]
+    padded = F.pad(x, (by, by, by, by))
+    index = [t.to(x.device) for t in (torch.arange(n)[:, None, None], rows, columns)]
+    return padded[index[0], :, index[1][:, :, None], index[2][:, None]].permute(0, 3, 1, 2)

@@ -1,0 +1,121 @@
+"""Which factor decides whether L2UL works: one digit, then more, out of 1,347.
+
+For every number of items and every kind of them the paper's three methods; then one setting after
+another changed, for 4 and for 16 items drawn at random. `python -m minilearn.experiments
+l2ul_digits` runs it. A run has about a thousand steps at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+from torch import nn
+
+from minilearn import data
+from minilearn.experiments.instances import capped, methods, original, random_items, unit
+from minilearn.experiments.runner import Run, Unit
+from minilearn.methods import L2UL, PGD
+from minilearn.methods.contract import build
+from minilearn.models import allcnn, cnn, small_cnn
+from minilearn.requests import Request, by_index, by_typicality
+from minilearn.training import Training, fit
+
+SEEDS = 5
+STEPS = 1000
+COUNTS = (1, 2, 4, 8, 16, 64)
+KINDS = ("random", "typical", "atypical")
+RECIPE = Training(epochs=20, lr=3e-3, schedule="cosine")
+BASE = L2UL(PGD(eps=2.0), lr=3e-3, forget_weight=0.5, push="open")
+NETWORKS = {
+    "small_cnn": lambda: small_cnn(10, 8),  # chapter 5
+    "cnn": lambda: cnn(10, 8),
+    "allcnn": lambda: allcnn(10, 0.25, channels=1),  # with batch normalisation
+}
+RELEASED = {"push": "all", "forget_weight": None}
+# What is changed: the network, and fields of BASE (of its attack behind "attack.").
+FACTORS: list[tuple[str, dict]] = [
+    *(("small_cnn", {"attack.eps": eps}) for eps in (0.5, 1.0, 1.5, 3.0, 4.0)),
+    *(("small_cnn", {"lr": lr}) for lr in (3e-4, 1e-3, 1e-2)),
+    *(("small_cnn", {"attack.repeats": n}) for n in (5, 100)),
+    *(("small_cnn", {"forget_weight": w}) for w in (None, 0.2, 0.8)),
+    *(("small_cnn", {"anchor": a}) for a in (0.1, 10.0)),
+    *(("small_cnn", {"importance": kind}) for kind in ("batch-mean",)),
+    ("small_cnn", {"push": "all"}),
+    ("small_cnn", RELEASED),
+    ("small_cnn", RELEASED | {"attack.eps": 4.0, "lr": 1e-3}),
+    ("cnn", {}),
+    ("cnn", RELEASED),
+    ("allcnn", {}),
+    ("allcnn", {"batch_norm": "train"}),
+    ("allcnn", RELEASED),
+    ("allcnn", RELEASED | {"batch_norm": "train"}),
+]
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """The original models, the three methods for every request, and the changed settings."""
+    train, test = (part.to(run.device) for part in data.digits())
+
+    @cache
+    def model(network: str, seed: int) -> nn.Module:
+        net = build(NETWORKS[network], seed).to(run.device)
+        fit(net, train, RECIPE, seed=seed, checkpoint=run.file("digits", network, seed))
+        return net
+
+    def ask(kind: str, count: int, seed: int) -> Request:
+        if kind == "random":
+            return by_index(train, random_items(train, count, seed))
+        return by_typicality(train, count, typical=kind == "typical")
+
+    def splits(request: Request) -> dict:
+        return {"forget": request.forget, "retain": request.retain, "test": test}
+
+    def one(network: str, kind: str, count: int, name: str, seed: int, config: L2UL, label: str):
+        config = capped(config, count, STEPS)
+        where = f"size={run.size}; {label}; digits; {network}; original={RECIPE}"
+        asked = f"{count} {kind} item{'s' if count > 1 else ''}"
+        given = (lambda: ask(kind, count, seed)), asked, name, seed, config, where
+        return unit("digits", *given, lambda: model(network, seed), splits)
+
+    for seed in run.seeds:
+        for network in NETWORKS:
+            where = f"size={run.size}; {network}; digits; {network}; original={RECIPE}"
+            start = (lambda n=network, s=seed: model(n, s)), lambda: {"retain": train, "test": test}
+            yield original("digits", "nothing", seed, where, *start)
+        for given, label, name, config in asked():
+            yield one(*given, name, seed, config, label)
+
+
+def asked() -> Iterator[tuple[tuple, str, str, L2UL]]:
+    """(Network, kind and number of items), what is changed in words, method and settings."""
+    seen = set()
+    for given, label, base in _asked():
+        for name, config in methods(base).items():
+            if (given, name, config) not in seen:  # a change that the method does not notice
+                seen.add((given, name, config))
+                yield given, label, name, config
+
+
+def _asked() -> Iterator[tuple[tuple, str, L2UL]]:
+    for count in COUNTS:
+        for kind in KINDS:
+            yield ("small_cnn", kind, count), "base", BASE
+    for count in (4, 16):
+        for network, changes in FACTORS:
+            yield (network, "random", count), in_words(network, changes), changed(changes)
+
+
+def in_words(network: str, changes: dict) -> str:
+    """What is changed, as the results page says it."""
+    words = [] if network == "small_cnn" else [network]
+    words += [f"{name.removeprefix('attack.')} {new}" for name, new in changes.items()]
+    return ", ".join(words)
+
+
+def changed(changes: dict) -> L2UL:
+    """BASE with other values in these fields."""
+    attack = {k.removeprefix("attack."): v for k, v in changes.items() if k.startswith("attack.")}
+    plain = {k: v for k, v in changes.items() if not k.startswith("attack.")}
+    return replace(BASE, attack=replace(BASE.attack, **attack), **plain)

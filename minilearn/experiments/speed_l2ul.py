@@ -1,0 +1,121 @@
+"""How much faster L2UL is than by the released procedure, and what importance takes.
+
+`l2_pgd` is the attack on 16 items with 20 repeats, `l2ul` a whole run: attack, importance, and as
+many steps on both sides (so small that nothing is forgotten). `importance` is compared with
+`torch.func.vmap(grad)`, one gradient an item at once: seconds, and the memory that it adds to the
+process, each in a new one (on a GPU, what it adds to the device's peak).
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from minilearn.cost import Cost, _process_peak
+from minilearn.data.examples import Examples
+from minilearn.experiments import released_l2ul as released
+from minilearn.experiments.runner import Run, Unit, value
+from minilearn.methods import L2UL, importance, l2_pgd, l2ul
+from minilearn.methods.contract import build
+from minilearn.models import resnet18, resnet20
+
+ITEMS = 16
+SEVERAL = 32  # items for importance, of a network of 11 million weights
+NETWORKS = {"resnet20": resnet20, "resnet18": partial(resnet18, pool=True)}
+# network, pixels, steps of the attack, passes of the unlearning
+SIZES = {
+    "toy": ("resnet20", 16, 10, 3),
+    "small": ("resnet20", 32, 20, 3),
+    "paper": ("resnet18", 32, 100, 20),
+}
+BATCH = 32  # items a step, as released
+
+
+def units(run: Run, timed: Callable) -> Iterator[Unit]:
+    """The attack, a whole run, and importance; `timed(name, ours, theirs)` takes the times."""
+    network, pixels, steps, passes = SIZES[run.size]
+    config = L2UL.paper("cifar10")
+    attack = replace(config.attack, steps=steps)
+    config = replace(config, attack=attack, epochs=passes, lr=1e-9)
+    text = f"size={run.size}; {run.device.type}; "
+    text += f"{ITEMS} uniform images of {pixels} pixels; {network}; {config}"
+    for seed in run.seeds:
+        model, items = given(network, pixels, ITEMS, seed, run.device)
+        for name, sides in _sides(model, items, config).items():
+            measure = partial(timed, name, *sides, run.device)
+            yield Unit("uniform images", f"{ITEMS} items", name, seed, text, measure)
+        for way in ("importance", "vmap(grad)"):
+            measure = partial(_memory, way, seed, run.device)
+            about = f"size={run.size}; {run.device.type}; {SEVERAL} uniform images of 32 pixels"
+            where = "uniform images", f"importance of {SEVERAL} items"
+            yield Unit(*where, way, seed, f"{about}; resnet18", measure)
+
+
+def given(network: str, pixels: int, count: int, seed: int, device) -> tuple[nn.Module, Examples]:
+    """An untrained network, whose weights cost the same, and images that it classifies as labelled.
+
+    So they are not misclassified at the start.
+    """
+    model = build(NETWORKS[network], seed).to(device).eval()
+    x = torch.rand(count, 3, pixels, pixels, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        return model, Examples(x.to(device), model(x.to(device)).argmax(1))
+
+
+def _sides(model: nn.Module, items: Examples, config: L2UL) -> dict[str, tuple]:
+    def theirs(workers: int = 0):
+        twin = copy.deepcopy(model)
+        arrays = released.attack(twin, items, config.attack, BATCH)
+        omega = importance(twin, items, "batch-mean", train=True)
+        released.unlearn(twin, items, arrays, config, omega)
+
+    return {
+        "l2_pgd": (
+            lambda: l2_pgd(model, items, config.attack),
+            lambda workers=0: released.attack(model, items, config.attack, BATCH),
+        ),
+        "l2ul": (lambda: l2ul(model, items, config=config), theirs),
+    }
+
+
+def _memory(way: str, seed: int, device) -> list[dict]:
+    if device.type == "cuda":
+        seconds, added = _importance(way, seed, device)
+    else:
+        context = multiprocessing.get_context("spawn")  # a new process: nothing used before
+        with ProcessPoolExecutor(1, mp_context=context) as one:
+            seconds, added = one.submit(_importance, way, seed, device).result()
+    return [value("seconds", "", seconds, "s"), value("peak_bytes", "", added, "bytes")]
+
+
+def _importance(way: str, seed: int, device) -> tuple[float, int]:
+    model, items = given("resnet18", 32, SEVERAL, seed, device)
+    compute = importance if way == "importance" else by_vmap
+    cuda, cost = device.type == "cuda", Cost()
+    compute(model, Examples(items.inputs[:2], items.targets[:2]))  # libraries are loaded
+    before = torch.cuda.memory_allocated(device) if cuda else _process_peak()
+    with cost.clock(device):
+        compute(model, items)
+    return cost.seconds, max(0, cost.peak_bytes - before)
+
+
+def by_vmap(model: nn.Module, data: Examples) -> dict[str, Tensor]:
+    """The same importance with one gradient an item, all at once."""
+    from torch.func import functional_call, grad, vmap
+
+    weights = dict(model.named_parameters())
+    weights = {name: p.detach() for name, p in weights.items()}
+    buffers = dict(model.named_buffers())
+
+    def norm(weights, x):
+        return functional_call(model, (weights, buffers), (x[None],)).norm()
+
+    each = vmap(grad(norm), (None, 0))(weights, data.inputs)
+    return {name: g.abs().sum(0) for name, g in each.items()}

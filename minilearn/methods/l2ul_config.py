@@ -1,0 +1,72 @@
+"""The settings of L2UL, and the released ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minilearn.data.checks import check_count, check_number
+from minilearn.methods.adversarial import PGD
+from minilearn.methods.mas import KINDS
+from minilearn.training import Training
+
+# Released: radius, attacks an item, items and adversarial images a step, most passes.
+RECIPES = {
+    "cifar10": (4.0, 20, 32, 256, 1000),
+    "cifar100": (4.0, 200, 32, 256, 100),
+    "vit": (4.0, 200, 32, 512, 1000),  # CIFAR-100
+    "imagenet": (4.0, 200, 16, 128, 100),
+    "utkface": (2.0, 300, 128, 128, 1000),
+}
+
+
+@dataclass(frozen=True)
+class L2UL:
+    """How to unlearn; `L2UL(attack=None, anchor=0)` is plain gradient ascent, the paper's NegGrad.
+
+    Raises: ValueError if a value makes no sense
+    """
+
+    attack: PGD | None = PGD()  # how adversarial images are made; None: without them
+    anchor: float = 1.0  # lambda, the weight of the anchor, as in the paper; 0: without it
+    importance: str = "per-item"  # how it is measured; "batch-mean" as released
+    epochs: int = 1000  # most passes over the adversarial images, or the items; the paper's
+    batch_size: int = 32  # items a step, as in the paper
+    adversarial_batch: int = 256  # adversarial images a step, as in the paper
+    lr: float = 1e-3  # learning rate (SGD), as in the paper
+    momentum: float = 0.9  # as in the paper
+    weight_decay: float = 1e-4  # as in the paper
+    forget_weight: float | None = None  # w; None, as published: the items' share of the step
+    push: str = "all"  # items that the loss is over, as published; "open": the unfinished ones
+    batch_norm: str = "frozen"  # its statistics stay; "train": they follow each step, as released
+
+    def __post_init__(self):
+        if self.attack is not None and not isinstance(self.attack, PGD):
+            raise ValueError(f"attack is a PGD(...) or None, got {self.attack!r}")
+        if not 0 <= check_number("anchor", self.anchor) < math.inf:
+            raise ValueError(f"anchor must be a finite number from 0 on, got {self.anchor!r}")
+        if self.forget_weight is not None and not 0 < check_number("w", self.forget_weight) <= 1:
+            raise ValueError(f"forget_weight must lie in (0, 1], got {self.forget_weight!r}")
+        for name, kinds in (
+            ("importance", KINDS),
+            ("batch_norm", ("frozen", "train")),
+            ("push", ("all", "open")),
+        ):
+            if getattr(self, name) not in kinds:
+                raise ValueError(f"{name} is one of {kinds}, got {getattr(self, name)!r}")
+        check_count("adversarial_batch", self.adversarial_batch, 1)
+        self.training()
+
+    def training(self) -> Training:
+        """The part of it that `fit` needs."""
+        momentum, decay = self.momentum, self.weight_decay
+        return Training(self.epochs, self.batch_size, self.lr, "sgd", momentum, decay)
+
+    @classmethod
+    def paper(cls, dataset: str) -> L2UL:
+        """The released recipe for a key of `RECIPES`; ValueError for a data set without one."""
+        if dataset not in RECIPES:
+            raise ValueError(f"recipes are published for {', '.join(RECIPES)}, not {dataset!r}")
+        eps, repeats, items, images, epochs = RECIPES[dataset]
+        attack, released = PGD(eps, repeats=repeats), {"batch_norm": "train"}
+        return cls(attack, 1.0, "batch-mean", epochs, items, images, **released)

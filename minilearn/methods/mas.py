@@ -1,0 +1,288 @@
+"""How much each weight matters for what a model says about some items: memory-aware synapses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from minilearn.cost import Cost
+from minilearn.data.checks import check_count, refuse_non_finite
+from minilearn.data.examples import Examples
+from minilearn.evaluation import check_device
+from minilearn.methods.contract import copy_of
+from minilearn.methods.items import logits_of
+from minilearn.models import mode
+
+KINDS = ("per-item", "loop", "batch-mean")
+AT_ONCE = 2**22  # numbers that the products of a layer may hold at a time
+LOOP = 'importance(model, data, "loop") takes any network'
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def importance(
+    model: nn.Module,
+    data: Examples | Tensor,
+    kind: str = "per-item",
+    *,
+    train: bool = False,
+    batch_size: int = 32,
+    cost: Cost | None = None,
+) -> dict[str, Tensor]:
+    """The importance of every weight for the model's answers on `data`; no label is used.
+
+        Omega_i = sum_n | d |f(x_n)| / d theta_i |,   |f(x)| the Euclidean norm of the logits
+
+    "per-item" computes it with one backward pass a batch: from what a layer is given and the
+    gradient of what it gives out, its share of the sum is one product (for a linear layer without
+    positions |G|^T |A|), so that no gradient of one item is ever kept. It knows linear,
+    convolution and normalisation layers, self-attention, and weights added to every item such as
+    a position embedding. Two items are checked against their own gradients, so that a network
+    that uses its weights in another way is refused. "loop" is the definition, item by item, for
+    any network. "batch-mean" is the released variant: the mean over batches of
+    |d mean_b |f(x_b)| / d theta|, where items of opposite sign cancel, in training mode if `train`.
+
+    Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 5
+    Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name
+    Differs: from the released code (utils.py:241-265), where gradients also pile up from batch to
+        batch; f(x) = 0 has gradient 0 here, not NaN
+    Raises: ValueError if the data are empty, `kind` is unknown, or the network has what has no
+        per-item gradient (batch statistics) or no product here (groups, shared weights)
+    Example:
+        >>> importance(nn.Linear(2, 1), torch.tensor([[3.0, 1.0], [-1.0, 2.0]]))["weight"]
+        tensor([[4., 3.]])
+    """
+    x, model, cost = _inputs(model, data), copy_of(model).requires_grad_(), cost or Cost()
+    if kind not in KINDS:
+        raise ValueError(f"kind is one of {KINDS}, got {kind!r}")
+    if train and kind != "batch-mean":
+        raise ValueError("in training mode a batch shares its statistics: an item has no gradient")
+    size = check_count("batch_size", batch_size, 1)
+    with mode(model, train=train):
+        if kind == "loop":
+            found = _absolute_gradients(model, x.split(1), cost, torch.sum)
+        elif kind == "batch-mean":
+            found = _absolute_gradients(model, x.split(size), cost, torch.mean)
+            found = {name: total / len(x.split(size)) for name, total in found.items()}
+        else:
+            found = _per_item(model, x.split(size), cost)
+    for name, total in found.items():
+        refuse_non_finite(f"importance of {name}", total.reshape(1, -1))
+    return found
+
+
+def _inputs(model: nn.Module, data) -> Tensor:
+    x = data.inputs if isinstance(data, Examples) else data
+    if not isinstance(x, Tensor) or x.ndim == 0 or len(x) == 0:
+        raise ValueError("importance needs the items as Examples or a tensor with one at least")
+    check_device(model, x)
+    return x
+
+
+def _norms(model: nn.Module, x: Tensor, cost: Cost) -> Tensor:
+    cost.touch("forget", forward=len(x), backward=len(x))
+    return torch.linalg.vector_norm(logits_of(model, x), dim=1)
+
+
+def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str, Tensor]:
+    named = dict(model.named_parameters())
+    found = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
+    for x in parts:
+        norm = reduce(_norms(model, x, cost))
+        gradients = torch.autograd.grad(norm, [*named.values()], allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            if gradient is not None:
+                found[name] += gradient.abs()
+    return found
+
+
+def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost) -> dict[str, Tensor]:
+    names = {id(p): name for name, p in model.named_parameters()}
+    for path, module in model.named_modules():
+        _refuse(path, module)
+    expected = _absolute_gradients(model, parts[0][:2].split(1), cost, torch.sum)
+    bare = _opened(model)
+    try:
+        found = _products(model, (parts[0][:2],), names, bare, cost)
+    except AttributeError as error:  # the network looks inside an attention that was opened
+        raise ValueError(f"the network cannot be opened ({error}); {LOOP}") from None
+    largest = max(float(one.norm()) for one in expected.values())
+    for name, one in expected.items():
+        if not (found[name] - one).norm() <= 1e-3 * one.norm() + 1e-5 * largest:
+            raise ValueError(f"the network uses {name} in a way that has no product here; {LOOP}")
+    return _products(model, parts, names, bare, cost)
+
+
+def _opened(model: nn.Module) -> list[str]:
+    """Put layers where attention hides them; returns the parameters that belong to no layer.
+
+    Raises: ValueError if a parameter has no product
+    """
+    for name, module in [*model.named_modules()]:
+        if type(module) is nn.MultiheadAttention:
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, _SelfAttention(module))
+    owners, bare = Counter(), []
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False):
+            owners[parameter] += 1
+            if owners[parameter] > 1:
+                raise ValueError(f"{name} is shared by two layers, so its parts add up; {LOOP}")
+            if type(module) not in RULES:
+                if parameter.ndim < 2 or parameter.shape[0] != 1:
+                    raise ValueError(f"there is no product for {name}; {LOOP}")
+                bare.append(name)
+    return bare
+
+
+def _refuse(path: str, module: nn.Module):
+    if isinstance(module, BATCH_NORM) and module.running_mean is None:
+        raise ValueError(f"{path} normalises by its batch: an item has no gradient of its own")
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        raise ValueError(f"{path} is a convolution in groups, which has no product here; {LOOP}")
+    if isinstance(module, nn.Conv2d) and (
+        module.padding_mode != "zeros" or isinstance(module.padding, str)
+    ):
+        raise ValueError(f"{path} pads in a way that has no product here; {LOOP}")
+
+
+def _products(model, parts, names: dict[int, str], bare: list[str], cost: Cost):
+    """The sum over all items, layer by layer, as the backward pass reaches them."""
+    model.requires_grad_(False)
+    named = dict(model.named_parameters())
+    found = {names[id(p)]: torch.zeros_like(p) for p in named.values()}
+    for x in parts:
+        # a weight that is added to every item gets one copy an item, and so a gradient an item
+        each = {k: named[k].repeat(len(x), *[1] * (named[k].ndim - 1)) for k in bare}
+        wanted = [x.clone().requires_grad_(), *(v.requires_grad_() for v in each.values())]
+        with _watched(model, names, found, len(x)):
+            norm = _norms(lambda x, v=each: functional_call(model, v, (x,)), wanted[0], cost).sum()
+            gradients = torch.autograd.grad(norm, wanted, allow_unused=True)[1:]
+        for name, gradient in zip(each, gradients, strict=True):
+            if gradient is not None:
+                found[name] += gradient.abs().sum(0, keepdim=True)
+    return found
+
+
+@contextmanager
+def _watched(model: nn.Module, names: dict[int, str], found: dict[str, Tensor], n: int):
+    """Add each layer's part to `found` when the backward pass has its output's gradient."""
+    ran = set()
+
+    def hook(layer: nn.Module, inputs: tuple, output: Tensor):
+        a = inputs[0].detach()
+        if layer in ran or len(a) != n:
+            why = "runs twice in one pass" if layer in ran else "does not get one row an item"
+            raise ValueError(f"a layer {type(layer).__name__} {why}; {LOOP}")
+        ran.add(layer)
+
+        def add(g: Tensor):
+            for parameter, part in RULES[type(layer)](layer, a, g):
+                if parameter is not None:
+                    found[names[id(parameter)]] += part.reshape(parameter.shape)
+
+        output.register_hook(add)
+
+    hooks = [m.register_forward_hook(hook) for m in model.modules() if type(m) in RULES]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()
+
+
+# What an item adds to the gradient of a layer, as the sum of absolute values over the items: `a` is
+# what the layer was given, `g` the gradient of what it gave out, both with one row an item.
+# abs_products(G, A) = sum_n | G_n A_n |
+
+
+def abs_products(g: Tensor, a: Tensor) -> Tensor:
+    """sum_n | g_n a_n |, the sum over items of absolute matrix products.
+
+    Shapes: g (N, O, P), a (N, P, K); returns (O, K)
+    Example:
+        >>> abs_products(torch.tensor([[[1.0]], [[-2.0]]]), torch.tensor([[[3.0]], [[1.0]]]))
+        tensor([[5.]])
+    """
+    if g.shape[2] == 1:  # |g a| = |g| |a|: the sum over items is one matrix product
+        return g[:, :, 0].abs().T @ a[:, 0].abs()
+    total = g.new_zeros(g.shape[1], a.shape[2])
+    size = max(1, AT_ONCE // total.numel())
+    for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
+        total += torch.bmm(some_g, some_a).abs_().sum(0)
+    return total
+
+
+def _linear(layer: nn.Linear, a: Tensor, g: Tensor):
+    g, a = (t.reshape(len(t), -1, t.shape[-1]) for t in (g, a))
+    yield layer.weight, abs_products(g.mT, a)
+    yield layer.bias, g.sum(1).abs().sum(0)
+
+
+def _convolution(layer: nn.Conv2d, a: Tensor, g: Tensor):
+    g, total = g.flatten(2), torch.zeros_like(layer.weight).flatten(1)
+    shape = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    size = max(1, AT_ONCE // (total.shape[1] * g.shape[2]))
+    for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
+        total += abs_products(some_g, F.unfold(some_a, *shape).mT)
+    yield layer.weight, total
+    yield layer.bias, g.sum(2).abs().sum(0)
+
+
+def _per_channel(layer, normal: Tensor, g: Tensor):
+    """What scales and shifts channel by channel: (N, C, ...)."""
+    for parameter, each in ((layer.weight, normal * g), (layer.bias, g)):
+        yield parameter, each.reshape(*g.shape[:2], -1).sum(2).abs().sum(0)
+
+
+def _batch_norm(layer, a: Tensor, g: Tensor):
+    normal = F.batch_norm(a, layer.running_mean, layer.running_var, eps=layer.eps)
+    return _per_channel(layer, normal, g)
+
+
+def _group_norm(layer: nn.GroupNorm, a: Tensor, g: Tensor):
+    return _per_channel(layer, F.group_norm(a, layer.num_groups, eps=layer.eps), g)
+
+
+def _layer_norm(layer: nn.LayerNorm, a: Tensor, g: Tensor):
+    normal = F.layer_norm(a, layer.normalized_shape, eps=layer.eps)
+    for parameter, each in ((layer.weight, normal * g), (layer.bias, g)):
+        yield parameter, each.reshape(len(g), -1, *layer.normalized_shape).sum(1).abs().sum(0)
+
+
+RULES = {
+    nn.Linear: _linear,
+    nn.Conv2d: _convolution,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+}
+
+
+class _SelfAttention(nn.Module):
+    """torch's attention over one sequence, its two projections as layers that can be watched."""
+
+    def __init__(self, given: nn.MultiheadAttention):
+        super().__init__()
+        if given.in_proj_weight is None or not given.batch_first or given.bias_k is not None:
+            raise ValueError(f"this kind of attention has no product here; {LOOP}")
+        width = given.embed_dim
+        self.inside, self.outside = (nn.Linear(1, 1, device="meta") for _ in range(2))
+        self.inside.weight, self.inside.bias = given.in_proj_weight, given.in_proj_bias
+        self.outside.weight, self.outside.bias = given.out_proj.weight, given.out_proj.bias
+        self.heads, self.size = given.num_heads, width // given.num_heads
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True):
+        """(N, L, D) attended to itself, and no weights."""
+        if query is not key or key is not value or need_weights:
+            raise ValueError(f"attention other than of a sequence to itself; {LOOP}")
+        n, length, width = query.shape
+        parts = self.inside(query).view(n, length, 3, self.heads, self.size).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(*parts.unbind(0))
+        return self.outside(out.transpose(1, 2).reshape(n, length, width)), None

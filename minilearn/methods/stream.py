@@ -1,0 +1,167 @@
+"""A stream of requests, unlearned one after another, that survives being killed."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minilearn.checkpoint import fingerprint, write_whole
+from minilearn.cost import Cost
+from minilearn.data.examples import subset
+from minilearn.evaluation import evaluate
+from minilearn.methods.access import access, unlearn
+from minilearn.methods.contract import NothingToDo, Unlearned
+from minilearn.models import device_of
+from minilearn.requests import Request
+from minilearn.training import History
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request of a stream: what was asked, of which model, and which model came out.
+
+    `before` and `after` are fingerprints of the two models. `recognised` has, for every request up
+    to this one, the share of its items that the new model still gives their old label.
+    """
+
+    request: str
+    items: int
+    seed: int
+    before: str
+    after: str
+    finished: bool
+    recognised: tuple[float, ...]
+    metrics: dict[str, float]
+    seconds: float
+    samples: int
+
+
+def continual(
+    method: Callable,
+    model: nn.Module,
+    requests: Sequence[Request],
+    *,
+    options: Sequence[dict] = (),
+    fresh=None,
+    config=None,
+    seed: int = 0,
+    measure: Callable[[nn.Module], dict] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+) -> tuple[nn.Module, list[Served]]:
+    """Unlearn requests one after another, each from the model that the one before it left.
+
+    What was withdrawn before is not retained any more, and what an earlier request did on its way
+    costs nothing. Request i runs with seed + i, and with `options[i]`, such as {"relabel": labels}.
+    `measure(model)` returns a dictionary of numbers and is called after every request. With
+    `checkpoint` the last model and all records are kept in that file, and the same call goes on
+    from there: on a CPU to the same bits as if never stopped.
+
+    Paper: Cha et al. 2024 name the setting; nothing is released for it.          Chapter: 6
+    Shapes: returns the last model, and one record a request
+    Raises: ValueError if there is no request, they are of several training sets or two withdraw one
+        item, or the file is of another stream; whatever the method raises, what is finished is kept
+    Example:
+        >>> from minilearn.data import Examples
+        >>> from minilearn.methods import finetune
+        >>> from minilearn.requests import by_index
+        >>> train = Examples(torch.randn(6, 2), torch.tensor([0, 1] * 3))
+        >>> stream = [by_index(train, [0]), by_index(train, [1, 2])]
+        >>> [len(s.recognised) for s in continual(finetune, nn.Linear(2, 2), stream)[1]]
+        [1, 2]
+    """
+    left = _left(requests)
+    options = list(options) or [{} for _ in requests]
+    if len(options) != len(requests):
+        raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
+    device_of(model)
+    model, served = copy.deepcopy(model), []
+    about = _identity(method, model, requests, options, config, seed) if checkpoint else ""
+    if checkpoint and Path(checkpoint).exists():
+        served = _load(Path(checkpoint), about, model)
+    steps = range(len(served), len(requests))
+    for i in tqdm(steps, desc="requests", unit="request", delay=1, leave=False):
+        request = requests[i]
+        request = Request(subset(request.train, left[i]), request.mask[left[i]], request.name)
+        arguments = {"fresh": fresh, "config": config, "seed": seed + i} | options[i]
+        before = fingerprint(model)
+        try:
+            result = unlearn(method, model, request, **arguments)
+        except NothingToDo:  # an earlier request did it, too
+            result = Unlearned(model, method.__name__, config, seed + i, History(), Cost())
+        model = result.model
+        numbers = measure(model) if measure else {}
+        served.append(_record(result, before, requests[: i + 1], numbers))
+        if checkpoint:
+            _save(Path(checkpoint), about, model, served)
+    return model, served
+
+
+def _record(result: Unlearned, before: str, requests: Sequence[Request], numbers: dict) -> Served:
+    """What is kept of the last of these requests."""
+    request, model = requests[-1], result.model
+    return Served(
+        request=request.name,
+        items=int(request.mask.sum()),
+        seed=result.seed,
+        before=before,
+        after=fingerprint(model),
+        finished=result.finished,
+        recognised=tuple(_recognised(model, past) for past in requests),
+        metrics={name: float(number) for name, number in numbers.items()},
+        seconds=result.cost.seconds,
+        samples=result.cost.samples,
+    )
+
+
+def _left(requests: Sequence[Request]) -> list[Tensor]:
+    """Which examples no earlier request withdrew, for every request."""
+    if not requests or not all(isinstance(r, Request) for r in requests):
+        raise ValueError("a stream is a list of Requests, one at least")
+    gone, left = torch.zeros_like(requests[0].mask), []
+    for request in requests:
+        if request.train is not requests[0].train:
+            raise ValueError("the requests of a stream must be of one training set")
+        twice = (gone & request.mask).nonzero()
+        if len(twice):
+            raise ValueError(f"{request.name}: item {int(twice[0])} was withdrawn already")
+        left.append(~gone)
+        gone = gone | request.mask
+    return left
+
+
+def _recognised(model: nn.Module, request: Request) -> float:
+    return evaluate(model, request.forget).correct.double().mean().item()
+
+
+def _identity(method, model, requests, options, config, seed: int) -> str:
+    settings = (method.__name__, access(method), repr(config), seed)
+    return fingerprint(
+        (settings, model, requests[0].train, *(r.mask for r in requests), *map(dict, options))
+    )
+
+
+def _load(path: Path, about: str, model: nn.Module) -> list[Served]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        same = state["about"] == about
+    except Exception:  # torch raises many kinds on a broken file
+        raise ValueError(
+            f"{path} is no whole checkpoint of a stream: choose another name"
+        ) from None
+    if not same:
+        raise ValueError(f"{path} belongs to another stream: delete it or choose another file")
+    if state["served"]:
+        model.load_state_dict(state["model"])
+    return [Served(**row | {"recognised": tuple(row["recognised"])}) for row in state["served"]]
+
+
+def _save(path: Path, about: str, model: nn.Module, served: list[Served]):
+    state = {"about": about, "model": model.state_dict(), "served": [asdict(s) for s in served]}
+    write_whole(path, lambda part: torch.save(state, part))

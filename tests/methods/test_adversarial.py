@@ -1,0 +1,273 @@
+"""The attack against a loop written out in float64, its ball and its box, and its targets."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from minilearn.checkpoint import fingerprint
+from minilearn.cost import Cost
+from minilearn.data import Examples
+from minilearn.methods.adversarial import PGD, _into, _unit, l2_pgd
+
+SHORT = PGD(eps=0.6, steps=7, repeats=3)
+
+
+@pytest.fixture
+def items() -> Examples:
+    generator = torch.Generator().manual_seed(1)
+    return Examples(torch.rand(6, 1, 4, 4, generator=generator), torch.tensor([0, 1, 2, 3, 3, 0]))
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Flatten()
+    return nn.Sequential(*layers, nn.Dropout(0.5), nn.Linear(12, 5))
+
+
+def written_out(net, x0, start, targets, config: PGD) -> torch.Tensor:
+    """One image at a time, in float64: the two published orders."""
+    net, (low, high) = net.double().eval(), config.box
+    done = []
+    for one, begin, y in zip(x0.double(), start.double(), targets, strict=True):
+        x = begin
+        for _ in range(config.steps):
+            x = x.clone().requires_grad_()
+            F.cross_entropy(net(x[None]), y[None]).backward()
+            moved = (x - config.step * x.grad / x.grad.norm()).detach()
+            if config.order == "clamp_project":
+                moved = moved.clamp(low, high)
+                d = moved - one
+                x = one + d * min(1.0, config.eps / float(d.norm()))
+            else:
+                d = moved - one
+                x = (one + d * min(1.0, config.eps / float(d.norm()))).clamp(low, high)
+        done.append(x.detach())
+    return torch.stack(done)
+
+
+@pytest.mark.parametrize("order", ["clamp_project", "project_clamp"])
+def test_every_attack_is_the_one_written_out(net, items, order):
+    config = dataclasses.replace(SHORT, order=order, step=0.2)
+    begun = l2_pgd(net, items, dataclasses.replace(config, steps=0), seed=4)
+    found = l2_pgd(net, items, config, seed=4)
+    assert torch.equal(begun.targets, found.targets)
+    x0 = items.inputs.repeat(3, 1, 1, 1)
+    expected = written_out(net, x0, begun.images, found.targets, config)
+    torch.testing.assert_close(found.images.double(), expected, atol=2e-5, rtol=0)
+    answers = net.double().eval()(expected).argmax(1)
+    assert torch.equal(found.reached, answers == found.targets)
+
+
+def test_the_two_orders_differ(net, items):
+    one, other = (
+        l2_pgd(net, items, dataclasses.replace(SHORT, order=order, eps=1.0, step=0.5)).images
+        for order in ("clamp_project", "project_clamp")
+    )
+    assert not torch.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", ["clamp_project", "project_clamp"])
+@pytest.mark.parametrize("eps", [1e-4, 0.3, 2.0, 100.0])
+@pytest.mark.parametrize("box", [(0.0, 1.0), (-3.0, 2.0)])
+def test_ball_and_box_hold(net, items, order, eps, box):
+    config = PGD(eps, steps=5, repeats=4, order=order, box=box)
+    found = l2_pgd(net, items, config)
+    away = (found.images - items.inputs.repeat(4, 1, 1, 1)).double().flatten(1).norm(dim=1)
+    assert away.max() <= eps * (1 + 1e-6) + 1e-6  # the last: pixels near 1 are rounded
+    assert found.images.min() >= box[0] and found.images.max() <= box[1]
+    assert away.min() > 0
+
+
+def test_it_begins_from_uniform_images_pulled_into_the_ball(net):
+    many = Examples(torch.full((1, 1, 4, 4), 0.5), torch.tensor([0]))
+    whole = l2_pgd(net, many, PGD(eps=100.0, steps=0, repeats=4000)).images
+    assert abs(float(whole.mean()) - 0.5) < 0.01 and abs(float(whole.var()) - 1 / 12) < 0.005
+    pulled = l2_pgd(net, many, PGD(eps=0.1, steps=0, repeats=50)).images
+    away = (pulled - 0.5).flatten(1).norm(dim=1)
+    torch.testing.assert_close(away, torch.full((50,), 0.1))
+
+
+def test_targets_are_uniform_over_the_other_classes(net):
+    data = Examples(torch.zeros(5, 1, 4, 4), torch.arange(5))
+    found = l2_pgd(net, data, PGD(steps=0, repeats=4000))
+    true = data.targets.repeat(4000)
+    table = torch.zeros(5, 5).index_put_((true, found.targets), torch.ones(20_000), accumulate=True)
+    assert table.diag().sum() == 0
+    others = table[~torch.eye(5, dtype=torch.bool)]
+    chi_square = ((others - 1000).square() / 1000).sum()
+    assert chi_square < 45  # 15 degrees of freedom: one in ten thousand
+
+
+def test_targets_reach_every_class_of_a_large_model():
+    data = Examples(torch.zeros(2, 3), torch.tensor([0, 99]))
+    found = l2_pgd(nn.Linear(3, 100), data, PGD(steps=0, repeats=3000))
+    assert found.targets.unique().tolist() == list(range(100))
+
+
+def test_given_targets_are_used_and_reached():
+    net = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(2))
+    data = Examples(torch.tensor([[0.8, 0.2], [0.2, 0.8]]), torch.tensor([0, 1]))
+    far, near = (
+        l2_pgd(net, data, PGD(eps, steps=60, repeats=1), targets=torch.tensor([1, 0]))
+        for eps in (0.6, 0.2)  # the boundary is 0.424 away
+    )
+    assert far.reached.all() and not near.reached.any()
+    # what is nearest to the other class in the ball: straight across the boundary
+    expected = torch.tensor([[0.6586, 0.3414], [0.3414, 0.6586]])
+    torch.testing.assert_close(near.images, expected, atol=1e-3, rtol=0)
+    assert repr(far) == "Attacked(2 of 2 images reached their class)"
+
+
+@pytest.mark.parametrize("memory", [1, 20_000, 2**30])
+def test_chunks_do_not_change_the_images(net, items, memory):
+    whole = l2_pgd(net, items, SHORT)
+    parts = l2_pgd(net, items, dataclasses.replace(SHORT, memory=memory))
+    assert torch.equal(whole.targets, parts.targets)
+    torch.testing.assert_close(parts.images, whole.images, atol=1e-5, rtol=0)
+
+
+def test_chunks_keep_the_memory_bound(items):
+    """The largest batch that the network sees shrinks with the bound, as what it keeps does."""
+    seen = []
+
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Sequential(
+                nn.Flatten(), nn.Linear(16, 1000), nn.Tanh(), nn.Linear(1000, 5)
+            )
+
+        def forward(self, x):
+            seen.append(len(x))
+            return self.inner(x)
+
+    for memory, largest in ((2**30, 18), (5 * 5000, 5)):
+        seen.clear()
+        l2_pgd(Spy(), items, dataclasses.replace(SHORT, memory=memory))
+        assert 1 <= max(seen) <= largest and (max(seen) == 18) == (memory == 2**30)
+
+
+def test_no_weight_gets_a_gradient_and_the_model_is_as_before(net, items, everything_of):
+    net.train()
+    before, random = everything_of(net), torch.get_rng_state()
+    l2_pgd(net, items, SHORT)
+    assert everything_of(net) == before and torch.equal(random, torch.get_rng_state())
+
+
+def test_same_seed_same_images(net, items):
+    one, again, other = (l2_pgd(net, items, SHORT, seed=s) for s in (1, 1, 2))
+    assert torch.equal(one.images, again.images) and torch.equal(one.targets, again.targets)
+    assert not torch.equal(one.images, other.images)
+
+
+def test_cost_counts_what_ran(net, items):
+    cost = Cost()
+    l2_pgd(net, items, SHORT, cost=cost)
+    # one to look, seven steps forward and backward, and the last look at 18 images
+    assert cost.forward["forget"] == 1 + 8 * 18 and cost.backward["forget"] == 7 * 18
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-25, 1.0, 1e25, 1e36])
+def test_a_direction_has_length_one_whatever_its_size(size):
+    g = size * torch.tensor([[3.0, 4.0], [0.0, -1.0]])
+    torch.testing.assert_close(_unit(g), torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
+
+
+def test_no_gradient_no_step_and_nan_stays_in_its_image():
+    assert torch.equal(_unit(torch.zeros(2, 3)), torch.zeros(2, 3))
+    d = torch.tensor([[float("nan"), 0.0], [0.3, 0.4]])
+    moved = _into(torch.zeros(2, 2), d, SHORT)
+    assert moved[0].isnan().any() and torch.equal(moved[1], d[1])
+
+
+def test_a_single_channel_a_vector_and_an_odd_size():
+    for shape in ((3,), (1, 5, 3), (2, 3, 1, 2)):
+        data = Examples(torch.rand(2, *shape), torch.tensor([0, 1]))
+        width = int(torch.tensor(shape).prod())
+        found = l2_pgd(nn.Sequential(nn.Flatten(), nn.Linear(width, 3)), data, SHORT)
+        assert found.images.shape == (6, *shape)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"eps": 0}, "eps must be a finite number above 0, got 0"),
+        ({"eps": -1.0}, "eps must be"),
+        ({"eps": float("nan")}, "eps must be"),
+        ({"eps": "wide"}, "eps must be a number"),
+        ({"step": 0.0}, "step must be"),
+        ({"steps": -1}, "steps must be a whole number"),
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"repeats": 0}, "repeats must be"),
+        ({"memory": 0}, "memory must be"),
+        ({"order": "both"}, "order is one of"),
+        ({"box": (1.0, 0.0)}, "box is .low, high."),
+        ({"box": 1.0}, "box is .low, high."),
+    ],
+)
+def test_bad_settings_are_one_sentence(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        PGD(**options)
+
+
+BAD = [
+    (lambda d: Examples(d.inputs + 1, d.targets), {}, r"run from 1.* outside the box \(0.0, 1.0\)"),
+    (lambda d: Examples(d.inputs - 0.5, d.targets), {}, "Normalize"),
+    (lambda d: Examples(d.inputs, d.targets.float()), {}, "class labels"),
+    (lambda d: Examples((d.inputs * 255).byte(), d.targets), {}, "floating-point inputs"),
+    (lambda d: Examples(d.inputs, d.targets + 3), {}, "7 classes are needed, but the model has 5"),
+    (lambda d: d.inputs, {}, "inputs without targets"),
+    (lambda d: [], {}, "the forget set is empty"),
+    (lambda d: d, {"targets": torch.zeros(18).long()}, "target 0 is the item's true label"),
+    (lambda d: d, {"targets": torch.ones(6).long()}, "18 attacks need as many targets, got 6"),
+    (lambda d: d, {"targets": torch.full((18,), 5)}, "no class of the model"),
+    (lambda d: d, {"targets": torch.ones(18)}, "targets must be a flat list of integers"),
+    (lambda d: d, {"seed": -1}, "seed"),
+]
+
+
+@pytest.mark.parametrize("change, options, sentence", BAD)
+def test_bad_items_and_targets_are_one_sentence(net, items, change, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        l2_pgd(net, change(items), SHORT, **options)
+
+
+class Pair(nn.Module):
+    """Returns more than it should."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.inner(x.flatten(1)), x
+
+
+@pytest.mark.parametrize(
+    "model, sentence",
+    [
+        (Pair(), "one tensor of logits .B, C., got a tuple"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Flatten(0)),
+            r"logits .B, C., got \(5,\)",
+        ),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), "classes are needed, but the model has 1"),
+        (nn.Linear(7, 5), "the model fails on a batch"),
+        (len, "torch.nn.Module"),
+    ],
+)
+def test_bad_models_are_one_sentence(items, model, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        l2_pgd(model, items, SHORT)
+
+
+def test_two_classes_leave_one_target():
+    data = Examples(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))
+    found = l2_pgd(nn.Linear(3, 2), data, SHORT)
+    assert torch.equal(found.targets, 1 - data.targets.repeat(3))
+    assert fingerprint(found.targets) == fingerprint(l2_pgd(nn.Linear(3, 2), data, SHORT).targets)

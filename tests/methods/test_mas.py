@@ -1,0 +1,351 @@
+"""Importance against the definition, one item at a time, for every kind of layer."""
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn import models
+from minilearn.checkpoint import fingerprint
+from minilearn.cost import Cost
+from minilearn.data import Examples
+from minilearn.methods import mas
+from minilearn.methods.anchor import Anchor, anchored
+from minilearn.methods.mas import abs_products, importance
+
+
+def definition(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """sum_n | d |f(x_n)| / d theta |, written out in float64."""
+    model = model.double().eval()
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for one in x.double():
+        model.zero_grad()
+        model(one[None]).square().sum().sqrt().backward()
+        for name, p in model.named_parameters():
+            total[name] += 0 if p.grad is None else p.grad.abs()
+    return total
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(3))
+
+
+class Residual(nn.Module):
+    """Additions, an operation in place, and a layer that never runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.second, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+        self.never = nn.Linear(2, 2)
+
+    def forward(self, x):
+        x = self.norm(self.first(x)).relu_()
+        y = self.second(x)
+        y += x
+        return self.head(y.relu_().mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    """Positions in rows, normalised, with an embedding that is added to every item."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.randn(1, 5, 6))
+        self.norm, self.inner, self.head = nn.LayerNorm(6), nn.Linear(6, 7), nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.head(self.inner(self.norm(x + self.place)).tanh().mean(1))
+
+
+def vit(**options) -> nn.Module:
+    from torchvision.models import VisionTransformer
+
+    net = VisionTransformer(16, 4, 2, 2, 12, 20, num_classes=5, **options)
+    nn.init.normal_(net.heads.head.weight)  # made of zeros, which would hide everything before
+    return net
+
+
+CASES = {
+    "linear": (lambda: nn.Linear(4, 3), (6, 4)),
+    "linear without bias": (lambda: nn.Linear(4, 3, bias=False), (6, 4)),
+    "one item": (lambda: nn.Linear(4, 3), (1, 4)),
+    "convolution": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten()), (5, 2, 6, 7)),
+    "stride, dilation, padding": (
+        lambda: nn.Sequential(nn.Conv2d(2, 3, (3, 2), 2, (2, 1), 2), nn.Tanh(), nn.Flatten()),
+        (5, 2, 9, 8),
+    ),
+    "batch normalisation": (
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2)),
+        (6, 4),
+    ),
+    "group normalisation": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(36, 3)
+        ),
+        (5, 2, 5, 5),
+    ),
+    "normalisation without weights": (
+        lambda: nn.Sequential(
+            nn.Linear(4, 5), nn.LayerNorm(5, elementwise_affine=False), nn.Linear(5, 3)
+        ),
+        (6, 4),
+    ),
+    "residual": (Residual, (5, 2, 6, 6)),
+    "tokens": (Tokens, (6, 5, 6)),
+    "resnet20": (lambda: models.resnet20(4, 1), (5, 1, 9, 9)),
+    "vision transformer": (vit, (4, 3, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_products_are_the_sum_over_items(case):
+    make, shape = CASES[case]
+    model, x = make(), images(*shape)
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.running_mean.normal_(), part.running_var.uniform_(0.5, 2)
+            nn.init.normal_(part.weight), nn.init.normal_(part.bias)
+    found, by_loop = importance(model, x, batch_size=2), importance(model, x, "loop")
+    expected = definition(model, x)
+    assert list(found) == list(expected)
+    for name, one in expected.items():
+        for mine in (found[name], by_loop[name]):
+            assert (mine - one).norm() <= 1e-5 * one.norm().clamp(min=1e-6), name
+
+
+@pytest.mark.parametrize("at_once", [1, 200, 2**30])
+def test_chunks_do_not_change_the_sum(monkeypatch, at_once):
+    g, a = images(7, 3, 4) - 0.5, images(7, 4, 5) - 0.5
+    monkeypatch.setattr(mas, "AT_ONCE", at_once)
+    expected = sum((one @ two).abs() for one, two in zip(g, a, strict=True))
+    torch.testing.assert_close(abs_products(g, a), expected)
+    one = sum((g[n, :, :1] @ a[n, :1]).abs() for n in range(7))
+    torch.testing.assert_close(abs_products(g[:, :, :1], a[:, :1]), one)
+
+
+def test_no_product_holds_a_gradient_of_every_item(monkeypatch):
+    """The largest tensor of a convolution's product stays under the bound."""
+    sizes, bmm = [], torch.bmm
+
+    def spy(*given):
+        sizes.append(bmm(*given).numel())
+        return bmm(*given)
+
+    monkeypatch.setattr(torch, "bmm", spy)
+    monkeypatch.setattr(mas, "AT_ONCE", 500)
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Flatten())
+    importance(net, images(20, 4, 6, 6), batch_size=20)
+    assert max(sizes) <= max(500, 8 * 4 * 9) and len(sizes) > 20
+
+
+def test_batch_means_cancel_where_items_disagree():
+    """Two items with opposite gradients: the definition sees both, the released variant none."""
+    net = nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0], [0.0]]))
+    # |f(x)| = |x| |w|: both gradients have the sign of w. A bias turns the sign of one around.
+    biased = nn.Linear(1, 1)
+    with torch.no_grad():
+        biased.weight.fill_(1.0), biased.bias.fill_(0.0)
+    x = torch.tensor([[1.0], [-1.0]])  # |f| = |w x + b|: d/db = sign(x)
+    per_item, mean = importance(biased, x), importance(biased, x, "batch-mean")
+    assert per_item["bias"].item() == 2.0 and mean["bias"].item() == 0.0
+    assert per_item["weight"].item() == 2.0 and mean["weight"].item() == 1.0
+    same = importance(net, torch.tensor([[1.0], [2.0]]), "batch-mean", batch_size=1)
+    torch.testing.assert_close(same["weight"], torch.tensor([[1.5], [0.0]]))
+
+
+def test_batch_mean_in_training_mode_uses_the_batch_and_leaves_the_model(tiny_net, everything_of):
+    net, x = tiny_net(dropout=0.0), torch.randn(8, 6)
+    before = everything_of(net)
+    one, other = (importance(net, x, "batch-mean", train=t) for t in (True, False))
+    assert everything_of(net) == before
+    net.train()
+    reference = net(x).norm(dim=1).mean()
+    expected = torch.autograd.grad(reference, net.head.weight)[0].abs()
+    torch.testing.assert_close(one["head.weight"], expected)
+    assert not torch.allclose(one["head.weight"], other["head.weight"])
+
+
+def test_an_answer_of_zero_has_importance_zero():
+    net = nn.Linear(2, 2)
+    nn.init.zeros_(net.weight), nn.init.zeros_(net.bias)
+    for kind in mas.KINDS:
+        assert all((v == 0).all() for v in importance(net, torch.ones(3, 2), kind).values())
+
+
+def test_cost_counts_every_pass():
+    cost = Cost()
+    importance(nn.Linear(2, 2), torch.rand(7, 2), "loop", cost=cost)
+    assert (cost.forward["forget"], cost.backward["forget"]) == (7, 7)
+    cost = Cost()
+    importance(nn.Linear(2, 2), torch.rand(7, 2), cost=cost)  # and two items checked, twice
+    assert (cost.forward["forget"], cost.backward["forget"]) == (11, 11)
+
+
+def test_the_given_model_is_as_before(everything_of, tiny_net):
+    net = tiny_net()
+    net.head.requires_grad_(False)
+    before = everything_of(net)
+    importance(net, torch.rand(5, 6))
+    assert everything_of(net) == before
+
+
+class Twice(nn.Module):
+    """One layer that runs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.one(self.one(x))
+
+
+class Outside(nn.Module):
+    """A weight that is used past its layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.two(x) + x @ self.one.weight
+
+
+class Mixing(nn.Module):
+    """Items that look at each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = self.one(x)
+        return x - x.mean(0)
+
+
+def tied() -> nn.Module:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net[1].weight = net[0].weight
+    return net
+
+
+def scaled() -> nn.Module:
+    net = nn.Sequential(nn.Linear(3, 3))
+    net.scale = nn.Parameter(torch.ones(3))
+    return net
+
+
+REFUSED = {
+    "shared by two layers": tied,
+    "runs twice": Twice,
+    "in a way that has no product": Outside,
+    "way that has no product here": Mixing,
+    "no product for scale": scaled,
+    "normalises by its batch": lambda: nn.Sequential(
+        nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_has_no_product_is_refused(sentence):
+    with pytest.raises(ValueError, match=sentence):
+        importance(REFUSED[sentence](), torch.randn(4, 3))
+
+
+@pytest.mark.parametrize(
+    "layer, sentence",
+    [
+        (nn.Conv2d(2, 4, 3, groups=2), "convolution in groups"),
+        (nn.Conv2d(2, 4, 3, padding="same"), "pads in a way"),
+        (nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), "pads in a way"),
+    ],
+)
+def test_convolutions_of_other_kinds_are_refused_and_the_loop_takes_them(layer, sentence):
+    net, x = nn.Sequential(layer, nn.Flatten()), images(3, 2, 6, 6)
+    with pytest.raises(ValueError, match=rf"{sentence}.*loop"):
+        importance(net, x)
+    found, expected = importance(net, x, "loop"), definition(net, x)
+    weight, right = found["0.weight"].double(), expected["0.weight"]
+    torch.testing.assert_close(weight, right, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_of_other_kinds_is_refused():
+    class Cross(nn.Module):
+        def __init__(self, **options):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x, x + 1, x)[0].mean(1)
+
+    with pytest.raises(ValueError, match="to itself.*loop"):
+        importance(Cross(), images(3, 5, 4))
+    encoder = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8), nn.Flatten())
+    with pytest.raises(ValueError, match="attention has no product.*loop"):
+        importance(encoder, images(3, 5, 4))
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"kind": "fast"}, "kind is one of"),
+        ({"train": True}, "an item has no gradient"),
+        ({"kind": "loop", "train": True}, "an item has no gradient"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"data": torch.zeros(0, 3)}, "one at least"),
+        ({"data": [1, 2]}, "one at least"),
+        ({"data": torch.zeros(2, 4)}, "the model fails on a batch"),
+        ({"model": nn.LSTM(3, 2)}, "one tensor of logits"),
+        ({"model": len}, "torch.nn.Module"),
+    ],
+)
+def test_bad_input_is_one_sentence(options, sentence):
+    model = options.pop("model", None) or nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=sentence):
+        importance(model, options.pop("data", torch.zeros(2, 3)), **options)
+
+
+def test_an_overflow_is_one_sentence():
+    net = nn.Linear(3, 3)
+    nn.init.constant_(net.weight, float("inf"))
+    with pytest.raises(ValueError, match="importance of weight .* hold NaN or infinite"):
+        importance(net, torch.ones(2, 3), "loop")
+
+
+# ---- the anchor
+
+
+def test_the_most_important_is_free_and_a_constant_tensor_is_held():
+    firm = anchored(
+        {"w": torch.tensor([1.0, 3.0, 2.0]), "b": torch.tensor([4.0]), "z": torch.zeros(2)}
+    )
+    assert firm["w"].tolist() == [1.0, 0.0, 0.5]
+    assert firm["b"].tolist() == [1.0] and firm["z"].tolist() == [1.0, 1.0]
+
+
+def test_the_penalty_and_its_gradient_are_autograds(tiny_net):
+    net = tiny_net()
+    net.body[1].requires_grad_(False)
+    omega = {name: torch.rand_like(p) for name, p in net.named_parameters()}
+    start = {name: p.detach().clone() for name, p in net.named_parameters()}
+    anchor = Anchor(net, omega)
+    assert anchor.penalty().item() == 0
+    with torch.no_grad():
+        for p in net.parameters():
+            p += torch.randn_like(p)
+    firm, named = anchored(omega), dict(net.named_parameters())
+    trained = [name for name, p in named.items() if p.requires_grad]
+    written = sum((firm[n] * (named[n] - start[n]).square()).sum() / 2 for n in trained)
+    torch.testing.assert_close(anchor.penalty(), written)
+    weights = [named[n] for n in trained]
+    mine = torch.autograd.grad(3 * anchor.penalty(), weights)
+    for a, b in zip(mine, torch.autograd.grad(3 * written, weights), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_examples_and_their_inputs_give_the_same():
+    net, data = nn.Linear(3, 3), Examples(images(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert fingerprint(importance(net, data)) == fingerprint(importance(net, data.inputs))

@@ -1,0 +1,217 @@
+"""A stream of requests: its records, what is forgotten stays so, and a stream that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.checkpoint import fingerprint
+from minilearn.data import Examples
+from minilearn.evaluation import evaluate
+from minilearn.methods import L2UL, PGD, continual, l2ul, retrain
+from minilearn.requests import by_index
+from minilearn.training import Training, fit
+
+CONFIG = L2UL(PGD(1.0, steps=5, repeats=2, box=(-9.0, 9.0)), epochs=100, lr=0.02, push="open")
+CONFIG = replace(CONFIG, forget_weight=0.9, anchor=0.01)
+
+PROGRAM = """
+import os, signal, sys
+import torch
+from torch import nn
+from minilearn.data import Examples
+from minilearn.methods import L2UL, PGD, continual, l2ul, stream
+from minilearn.requests import by_index
+
+torch.set_num_threads(1)
+path, die_after = sys.argv[1], int(sys.argv[2])
+torch.manual_seed(0)
+train = Examples(torch.rand(40, 1, 6, 6), torch.arange(40) % 4)
+layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)
+net = nn.Sequential(*layers)
+with torch.no_grad():  # what it says now is what it has to unlearn
+    train = train.with_targets(net.eval()(train.inputs).argmax(1))
+requests = [by_index(train, [3 * i, 3 * i + 1]) for i in range(8)]
+now = {r: {"relabel": (r.forget.targets + 1) % 4} for r in requests}
+save, saved = stream._save, []
+
+def save_and_die(*given):
+    save(*given)
+    saved.append(1)
+    if len(saved) == die_after:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stream._save = save_and_die
+config = L2UL(PGD(0.5, steps=10, repeats=3), epochs=300, lr=0.02, push="open", forget_weight=0.9)
+
+def measure(model):
+    return {"all": (model(train.inputs).argmax(1) == train.targets).double().mean()}
+
+model, served = continual(l2ul, net, requests, options=list(now.values()), config=config, seed=5,
+                          checkpoint=path, measure=measure)
+for s in served:
+    print(s.request, s.items, s.seed, s.before, s.after, s.finished, s.recognised, s.metrics)
+    print(s.samples)
+"""
+
+
+@pytest.fixture
+def trained(tiny_net, classification) -> nn.Module:
+    net = tiny_net(dropout=0.0)
+    fit(net, classification, Training(epochs=40, lr=1e-2), progress=False)
+    return net.eval()
+
+
+@pytest.fixture
+def requests(trained, classification) -> list:
+    """Four requests for items that the model classifies right."""
+    right = evaluate(trained, classification).correct.nonzero().flatten()
+    return [by_index(classification, right[2 * i : 2 * i + 2]) for i in range(4)]
+
+
+def run(path, die_after: int = 0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", PROGRAM, str(path), str(die_after)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ.copy())
+
+
+def test_a_stream_killed_after_the_third_of_eight_requests_ends_with_the_same_bits(tmp_path):
+    undisturbed = run(tmp_path / "whole")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    killed = run(tmp_path / "killed", die_after=3)
+    assert killed.returncode == -signal.SIGKILL and not killed.stdout
+    left = torch.load(tmp_path / "killed", weights_only=True)["served"]
+    assert len(left) == 3
+    resumed = run(tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == undisturbed.stdout  # every record, every fingerprint
+    ends = [torch.load(tmp_path / name, weights_only=True) for name in ("whole", "killed")]
+    assert fingerprint(ends[0]["model"]) == fingerprint(ends[1]["model"])
+    assert ends[1]["served"][:3] == left  # what was finished was not done again
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_every_request_has_its_record(trained, requests):
+    seen = []
+
+    def measure(model) -> dict:
+        seen.append(fingerprint(model))
+        return {"retain": evaluate(model, requests[0].train).correct.double().mean()}
+
+    options = {"config": CONFIG, "seed": 3, "measure": measure}
+    model, served = continual(l2ul, trained, requests, **options)
+    assert [s.seed for s in served] == [3, 4, 5, 6] and [s.items for s in served] == [2] * 4
+    chain = [fingerprint(trained), *(s.after for s in served)]
+    assert [s.before for s in served] == chain[:-1] and seen == chain[1:]
+    assert fingerprint(model) == chain[-1] and len(set(chain)) == 5
+    assert [len(s.recognised) for s in served] == [1, 2, 3, 4]
+    assert all(s.recognised[-1] == 0 for s in served if s.finished)
+    assert all(s.samples > 0 and s.seconds > 0 and 0 <= s.metrics["retain"] <= 1 for s in served)
+
+
+def test_it_is_the_method_again_and_again(trained, requests):
+    model, _ = continual(l2ul, trained, requests[:2], config=CONFIG, seed=8)
+    first = l2ul(trained, requests[0].forget, config=CONFIG, seed=8).model
+    second = l2ul(first, requests[1].forget, config=CONFIG, seed=9).model
+    assert fingerprint(model) == fingerprint(second)
+
+
+def test_the_given_model_is_as_before(trained, requests, everything_of):
+    before = everything_of(trained)
+    continual(l2ul, trained, requests[:2], config=CONFIG)
+    assert everything_of(trained) == before
+
+
+def test_what_was_withdrawn_is_not_retained(classification):
+    seen = []
+
+    def method(model, retain, **_):
+        seen.append(retain)
+        from minilearn.methods import finetune
+
+        return finetune(model, retain, config=Training(epochs=1))
+
+    requests = [by_index(classification, [i, i + 10]) for i in range(3)]
+    continual(method, nn.Linear(6, 3), requests)
+    gone = []
+    for retained, request in zip(seen, requests, strict=True):
+        gone += request.indices.tolist()
+        kept = [i for i in range(24) if i not in gone]
+        assert torch.equal(retained.inputs, classification.inputs[kept])
+
+
+def test_retraining_after_every_request(classification):
+    requests = [by_index(classification, [i]) for i in range(2)]
+    options = {"fresh": lambda: nn.Linear(6, 3), "config": Training(epochs=2), "seed": 1}
+    model, served = continual(retrain, nn.Linear(6, 3), requests, **options)
+    left = classification[[i for i in range(24) if i > 1]]
+    again = retrain(options["fresh"], left, config=options["config"], seed=2)
+    assert fingerprint(model) == fingerprint(again.model) and len(served) == 2
+
+
+def test_options_reach_each_request(trained, requests):
+    new = [{"relabel": (r.forget.targets + 1) % 3} for r in requests[:2]]
+    model, served = continual(l2ul, trained, requests[:2], options=new, config=CONFIG)
+    for option, request, record in zip(new, requests, served, strict=False):
+        goal = request.forget.with_targets(option["relabel"])
+        assert (
+            not record.finished or record is not served[-1] or evaluate(model, goal).correct.all()
+        )
+
+
+def test_a_finished_stream_is_read_and_not_run(trained, requests, tmp_path, monkeypatch):
+    options = {"config": CONFIG, "checkpoint": tmp_path / "stream"}
+    model, served = continual(l2ul, trained, requests[:2], **options)
+    again, read = continual(l2ul, trained, requests[:2], **options)
+    assert fingerprint(again) == fingerprint(model) and read == served
+
+
+def test_another_stream_is_refused(trained, requests, tmp_path, tiny_net):
+    path = tmp_path / "stream"
+    continual(l2ul, trained, requests[:2], config=CONFIG, checkpoint=path)
+    for change in (
+        {"seed": 1},
+        {"config": replace(CONFIG, lr=0.01)},
+        {"requests": requests[1:3]},
+        {"model": tiny_net(seed=4)},
+        {"options": [{"relabel": (r.forget.targets + 1) % 3} for r in requests[:2]]},
+    ):
+        given = {"model": trained, "requests": requests[:2], "config": CONFIG} | change
+        with pytest.raises(ValueError, match="belongs to another stream"):
+            continual(l2ul, given.pop("model"), given.pop("requests"), checkpoint=path, **given)
+
+
+def test_a_broken_file_is_refused_and_left(trained, requests, tmp_path):
+    path = tmp_path / "stream"
+    path.write_text("no checkpoint")
+    with pytest.raises(ValueError, match="no whole checkpoint of a stream"):
+        continual(l2ul, trained, requests, config=CONFIG, checkpoint=path)
+    assert path.read_text() == "no checkpoint"
+
+
+def test_bad_streams_are_one_sentence(trained, requests, classification):
+    other = by_index(Examples(classification.inputs, classification.targets), [0])
+    for stream, sentence in (
+        ([], "a list of Requests, one at least"),
+        ([classification], "a list of Requests"),
+        ([requests[0], other], "of one training set"),
+        ([requests[0], requests[0]], "was withdrawn already"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            continual(l2ul, trained, stream, config=CONFIG)
+    with pytest.raises(ValueError, match="4 requests need as many options, got 1"):
+        continual(l2ul, trained, requests, options=[{}], config=CONFIG)
+    with pytest.raises(ValueError, match="torch.nn.Module"):
+        continual(l2ul, None, requests, config=CONFIG)
+
+
+def test_what_is_finished_is_kept_when_a_request_fails(trained, requests, tmp_path):
+    path = tmp_path / "stream"
+    bad = [{}, {"relabel": requests[1].forget.targets}]
+    with pytest.raises(ValueError, match="is its old one"):
+        continual(l2ul, trained, requests[:2], options=bad, config=CONFIG, checkpoint=path)
+    assert len(torch.load(path, weights_only=True)["served"]) == 1

@@ -1,0 +1,126 @@
+"""`fit(until=...)`: the training ends at the very step, however late the answer is read."""
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.checkpoint import fingerprint
+from minilearn.stopping import Stop
+from minilearn.training import Training, fit
+
+RECIPE = Training(epochs=5, batch_size=6, lr=1e-2)
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """A function that makes the answers be read every so many steps, as on a GPU."""
+    begin = Stop.__init__
+
+    def read_every(steps: int):
+        def start(self, *given):
+            begin(self, *given)
+            self.every = steps
+
+        monkeypatch.setattr(Stop, "__init__", start)
+
+    return read_every
+
+
+def counting(after: int):
+    """True from the given call on, and how often it was asked."""
+    asked = []
+
+    def until(model) -> torch.Tensor:
+        assert not model.training and not torch.is_grad_enabled()
+        asked.append(1)
+        return torch.tensor(len(asked) > after)
+
+    return until, asked
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 9])
+def test_it_ends_after_the_step_that_makes_it_true(tiny_net, classification, steps):
+    """24 examples are four steps an epoch: in an epoch, at its end, and in the next."""
+    until, asked = counting(steps + (steps - 1) // 4)  # and one more before every epoch
+    net, seen = tiny_net(), []
+
+    def watch(epoch, model) -> dict:
+        seen.append(fingerprint(model))
+        return {}
+
+    history = fit(net, classification, RECIPE, until=until, watch=watch)
+    assert len(history.loss) == steps and len(history.epochs) == -(-steps // 4)
+    plain = tiny_net()
+    whole = fit(plain, classification, Training(-(-steps // 4), 6, 1e-2))
+    assert torch.equal(whole.loss[:steps], history.loss)
+    assert seen[-1] == fingerprint(net)
+    assert (fingerprint(plain) == fingerprint(net)) == (steps % 4 == 0)
+
+
+@pytest.mark.parametrize("every", [2, 3, 4, 16])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_read_late_it_leaves_the_same_weights(tiny_net, classification, late, every, optimizer):
+    """Weights, statistics of batch normalisation and losses, bit for bit; dropout draws too."""
+    recipe = Training(5, 6, 1e-2, optimizer)
+    found = []
+    for setting in (1, every):
+        late(setting)
+        net, start = tiny_net(), tiny_net().head.weight
+
+        def until(model, start=start):
+            return (model.head.weight - start).norm() > 0.1
+
+        history = fit(net, classification, recipe, until=until)
+        found.append((fingerprint(net), history.loss.tolist()))
+    assert found[0] == found[1]
+    assert 1 < len(found[0][1]) < 20
+
+
+def test_true_before_the_first_step_trains_nothing(tiny_net, classification):
+    net = tiny_net()
+    before = fingerprint(net)
+    history = fit(net, classification, RECIPE, until=lambda model: torch.tensor(True))
+    assert fingerprint(net) == before and not len(history.loss) and not history.epochs
+
+
+def test_a_resumed_run_stops_where_it_had_stopped(tiny_net, classification, tmp_path):
+    def until(model) -> torch.Tensor:
+        return model.head.weight.square().sum() > limit
+
+    limit = float("inf")
+    fit(net := tiny_net(), classification, Training(3, 6, 1e-2))
+    limit = net.head.weight.square().sum().item()
+    options = {"until": until, "checkpoint": tmp_path / "run"}
+    one, again = tiny_net(), tiny_net()
+    first = fit(one, classification, RECIPE, **options)
+    second = fit(again, classification, RECIPE, **options)
+    assert fingerprint(one) == fingerprint(again) and torch.equal(first.loss, second.loss)
+
+
+@pytest.mark.parametrize(
+    "until, sentence",
+    [
+        ("soon", "until must be a function"),
+        (lambda model: True, "until must return one boolean"),
+        (lambda model: torch.tensor(1.0), "until must return one boolean"),
+        (lambda model: torch.tensor([True]), "until must return one boolean"),
+    ],
+)
+def test_bad_rules_are_one_sentence(tiny_net, classification, until, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit(tiny_net(), classification, RECIPE, until=until)
+
+
+def test_a_step_undone_gives_back_buffers_and_parameters():
+    net = nn.BatchNorm1d(2)
+    stop = Stop(net, lambda model: model.weight.sum() > 3)
+    stop.every = 16
+    assert stop.before_epoch() is False
+    for weight, mean in ((1.0, 1.0), (2.0, 2.0), (5.0, 3.0), (0.0, 4.0)):
+        stop.keep()
+        with torch.no_grad():
+            net.weight.fill_(weight), net.running_mean.fill_(mean)
+        assert not stop.after_step()
+    # true after the second step, whose weights sum to 4: the later two are undone
+    assert net.weight.tolist() == [2.0, 2.0] and net.running_mean.tolist() == [2.0, 2.0]
+    assert stop.taken() == 2
