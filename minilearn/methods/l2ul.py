@@ -57,13 +57,12 @@ def l2ul(
     """
     student, ready, cost = copy_of(model), Cost(), Cost()
     items = items_of(forget, model, checked_config(config, L2UL).attack)
-    goal = items if relabel is None else relabelled(items, relabel)
     away = relabel is None  # from the labels in `goal`, else towards them
+    goal = items if away else relabelled(items, relabel)
 
     def over(net, cost=cost) -> Tensor:
         cost.touch("forget", forward=len(goal))
-        right = recognised(net, goal)
-        return ~right.any() if away else right.all()
+        return ~(recognised(net, goal) == away).any()
 
     with ready.clock(device_of(model)):
         if _now(over, student, ready):
@@ -80,10 +79,10 @@ def l2ul(
             loss = w * loss + (1 - w) * F.cross_entropy(out[n:], y_adv)
         return loss + config.anchor * anchor.penalty() if anchor else loss
 
-    options = {"identity": {"settings": config, "data": (items, relabel)}, "cost": cost}
-    options |= {"until": over, "seed": seed, "watch": watch, "checkpoint": checkpoint}
-    stream = _stream(student, goal, images, config)
-    history = fit(student, stream, config.training(), objective=objective, **options)
+    about = {"settings": config, "data": (items, relabel)}
+    options = {"until": over, "watch": watch, "checkpoint": checkpoint, "identity": about}
+    options |= {"objective": objective, "seed": seed, "cost": cost}
+    history = fit(student, _stream(student, goal, images, config), config.training(), **options)
     finished = _now(over, student, cost)
     return Unlearned(student, "l2ul", config, seed, history, ready + cost, finished)
 
