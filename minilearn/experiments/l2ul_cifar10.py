@@ -28,7 +28,7 @@ from minilearn.requests import Request, by_index
 from minilearn.training import Training, fit
 
 SEEDS = 3
-STEPS = 1000
+STEPS = 400
 COUNTS = {"toy": (1, 16, 64), "small": (1, 16, 64), "paper": (1, 16, 64, 128, 256)}
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the pretrained nets' own
 PRETRAINED = {
