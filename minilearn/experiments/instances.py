@@ -18,6 +18,7 @@ from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.experiments.runner import Unit, value
 from minilearn.methods import L2UL, l2_pgd, l2ul
+from minilearn.methods.contract import NothingToDo
 from minilearn.requests import Request
 from minilearn.training import NonFiniteLoss
 
@@ -64,20 +65,21 @@ def unit(
     return Unit(dataset, name, method, seed, f"{settings}; {config}", measure)
 
 
-def original(
+def reference(
     dataset: str,
     name: str,
+    method: str,
     seed: int,
     settings: str,
     model: Callable[[], nn.Module],
     splits: Callable[[], Mapping[str, Examples]],
 ) -> Unit:
-    """The unit of the model as it was."""
+    """The unit of a model to compare with: the original, or one retrained without the items."""
 
     def measure() -> list[dict]:
         return list(_accuracies(model(), splits()))
 
-    return Unit(dataset, name, "original", seed, settings, measure)
+    return Unit(dataset, name, method, seed, settings, measure)
 
 
 def _measure(request, seed: int, config: L2UL, model, splits) -> list[dict]:
@@ -86,6 +88,9 @@ def _measure(request, seed: int, config: L2UL, model, splits) -> list[dict]:
         result = l2ul(before, request.forget, config=config, seed=seed)
     except NonFiniteLoss:  # the ascent overflowed: no model is left
         return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
+    except NothingToDo:  # no item is classified right
+        rows = [*_accuracies(before, splits(request)), value("finished", "", 1, "0 or 1")]
+        return [*rows, value("steps", "", 0, "steps")]
     rows = [*_accuracies(result.model, splits(request))]
     rows.append(value("finished", "", int(result.finished), "0 or 1"))
     rows.append(value("steps", "", len(result.history.loss), "steps"))

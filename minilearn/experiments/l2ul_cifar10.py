@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from minilearn import data
 from minilearn.data.examples import Examples, batches
 from minilearn.data.table import own_file
-from minilearn.experiments.instances import capped, methods, original, random_items, unit
+from minilearn.experiments.instances import capped, methods, random_items, reference, unit
 from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import L2UL, PGD
 from minilearn.methods.contract import build
@@ -35,7 +35,7 @@ PRETRAINED = {
     "resnet20": (resnet20, "resnet20-12fca82f.th"),
     "resnet56": (resnet56, "resnet56-4bfd9763.th"),
 }
-RECIPE = Training(30, 128, 0.1, "sgd", weight_decay=5e-4, schedule="cosine")
+RECIPE = Training(60, 128, 0.1, "sgd", weight_decay=5e-4, schedule="cosine")
 BASE = L2UL(PGD(eps=0.4, steps=20), lr=1e-3, forget_weight=0.5, push="open")
 RELEASED = L2UL.paper("cifar10")
 FACTORS = [
@@ -80,7 +80,7 @@ def units(run: Run) -> Iterator[Unit]:
         given = lambda: ask(count, seed), asked, method, seed, config, say(label)  # noqa: E731
         return unit("cifar10", *given, model, splits)
 
-    yield original("cifar10", "nothing", 0, say(name), model, splits)
+    yield reference("cifar10", "nothing", "original", 0, say(name), model, splits)
     for seed in run.seeds:
         for count, label, method, config in asked(run.size):
             yield one(count, method, seed, config, label)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from torch import nn
 
 from minilearn import data
-from minilearn.experiments.instances import capped, methods, original, random_items, unit
+from minilearn.experiments.instances import capped, methods, random_items, reference, unit
 from minilearn.experiments.runner import Run, Unit
-from minilearn.methods import L2UL, PGD
+from minilearn.methods import L2UL, PGD, retrain
 from minilearn.methods.contract import build
 from minilearn.models import allcnn, cnn, small_cnn
 from minilearn.requests import Request, by_index, by_typicality
@@ -74,17 +74,31 @@ def units(run: Run) -> Iterator[Unit]:
     def one(network: str, kind: str, count: int, name: str, seed: int, config: L2UL, label: str):
         config = capped(config, count, STEPS)
         where = f"size={run.size}; {label}; digits; {network}; original={RECIPE}"
-        asked = f"{count} {kind} item{'s' if count > 1 else ''}"
-        given = (lambda: ask(kind, count, seed)), asked, name, seed, config, where
-        return unit("digits", *given, lambda: model(network, seed), splits)
+        what = partial(ask, kind, count, seed), items(count, kind)
+        return unit(
+            "digits", *what, name, seed, config, where, partial(model, network, seed), splits
+        )
+
+    def retrained(request: Request, seed: int) -> nn.Module:
+        return retrain(NETWORKS["small_cnn"], request.retain, config=RECIPE, seed=100 + seed).model
 
     for seed in run.seeds:
         for network in NETWORKS:
             where = f"size={run.size}; {network}; digits; {network}; original={RECIPE}"
-            start = (lambda n=network, s=seed: model(n, s)), lambda: {"retain": train, "test": test}
-            yield original("digits", "nothing", seed, where, *start)
+            start = partial(model, network, seed), lambda: {"retain": train, "test": test}
+            yield reference("digits", "nothing", "original", seed, where, *start)
+        for count in COUNTS:
+            where = f"size={run.size}; base; digits; small_cnn; {RECIPE}"
+            request = ask("random", count, seed)
+            again = partial(retrained, request, seed), partial(splits, request)
+            yield reference("digits", items(count, "random"), "retrained", seed, where, *again)
         for given, label, name, config in asked():
             yield one(*given, name, seed, config, label)
+
+
+def items(count: int, kind: str) -> str:
+    """How many of which kind, in words."""
+    return f"{count} {kind} item{'s' if count > 1 else ''}"
 
 
 def asked() -> Iterator[tuple[tuple, str, str, L2UL]]:
@@ -101,9 +115,8 @@ def _asked() -> Iterator[tuple[tuple, str, L2UL]]:
     for count in COUNTS:
         for kind in KINDS:
             yield ("small_cnn", kind, count), "base", BASE
-    for count in (4, 16):
-        for network, changes in FACTORS:
-            yield (network, "random", count), in_words(network, changes), changed(changes)
+    for network, changes in FACTORS:
+        yield (network, "random", 4), in_words(network, changes), changed(changes)
 
 
 def in_words(network: str, changes: dict) -> str:
