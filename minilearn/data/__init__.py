@@ -21,7 +21,8 @@ from minilearn.data.examples import (
     targets_of,
     without_targets,
 )
-from minilearn.data.faces import agedb, imdb_wiki, utkface
+from minilearn.data.faces import AGE_GROUPS, age_groups, agedb, imdb_wiki, utkface
+from minilearn.data.folders import imagenet
 from minilearn.data.loads import daily_loads, electricity, level
 from minilearn.data.sentences import (
     PAIR_WORDS,
@@ -38,6 +39,7 @@ from minilearn.data.table import image_table
 from minilearn.data.vision import MissingData
 
 __all__ = [
+    "AGE_GROUPS",
     "BANDS",
     "PAIR_WORDS",
     "Corpus",
@@ -45,12 +47,14 @@ __all__ = [
     "MissingData",
     "Split",
     "Unlabelled",
+    "age_groups",
     "agedb",
     "batches",
     "daily_loads",
     "digits",
     "electricity",
     "image_table",
+    "imagenet",
     "imdb_wiki",
     "level",
     "load",
@@ -71,7 +75,7 @@ __all__ = [
 
 BANDS = {"agedb": (0, 31), "stsb": (0, 2), "stsb_high": (4, math.inf)}  # half-open: [low, high)
 EMBEDDED = {f.__name__: f for f in (digits, rotated_digits, sentence_pairs, daily_loads)}
-OWN_FILES = {f.__name__: f for f in (agedb, imdb_wiki, utkface, stsb, electricity)}
+OWN_FILES = {f.__name__: f for f in (agedb, imdb_wiki, utkface, imagenet, stsb, electricity)}
 ON_DISK = {
     f.__name__: f
     for f in (vision.mnist, vision.fashion_mnist, vision.cifar10, vision.cifar100, vision.svhn)

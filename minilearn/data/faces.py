@@ -19,6 +19,14 @@ from minilearn.data.vision import MissingData, data_root
 PARTS = ("train", "val", "test")
 OLDEST = 120
 SUFFIXES = (".jpg", ".jpeg", ".png")
+# Where the age groups of Cha et al. 2024 begin, and where the last one ends.
+AGE_GROUPS = {
+    "tnn": (0, 10, 15, 20, 25, 30, 40, 50, 60, 120),
+    "mfd": (0, 20, 41, 120),
+    "balanced": (0, 20, 30, 45, 120),
+    "groups": (0, 4, 13, 20, 31, 46, 61, 120),
+    "tens": (0, *range(11, 112, 10), 120),
+}
 
 
 def agedb(*, root=None, size: int = 32, held_out: str = "test", on_bad: str = "refuse") -> Split:
@@ -98,6 +106,31 @@ def utkface(*, root=None, size: int = 32, on_bad: str = "refuse") -> Split:
             for part in _halves(rows, folder)
         )
     )
+
+
+def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
+    """The same faces, the age group in place of the age: a classification set.
+
+    A group runs from its first age up to, not including, the next one's; the last one includes 120.
+
+    Paper: Cha et al. 2024 unlearn faces in such groups; see `AGE_GROUPS` for the five groupings.
+    Shapes: faces with targets (N,) float32, years; returns targets (N,) int64
+    Differs: whether the released bins include their left or their right end is not known
+    Raises: ValueError if there is no such grouping, or an age lies outside 0..120
+    Example:
+        >>> ages = Examples(torch.zeros(4, 2), torch.tensor([0.0, 19.0, 20.0, 120.0]))
+        >>> age_groups(ages, "mfd").targets
+        tensor([0, 0, 1, 2])
+    """
+    if grouping not in AGE_GROUPS:
+        raise ValueError(f"grouping is one of {', '.join(AGE_GROUPS)}, got {grouping!r}")
+    if not isinstance(faces, Examples) or faces.task != "regression" or faces.targets.ndim != 1:
+        raise ValueError("age_groups needs Examples with one age each")
+    low, high = (float(end) for end in faces.targets.aminmax())
+    if low < 0 or high > OLDEST:
+        raise ValueError(f"ages lie in 0..{OLDEST}, but these run from {low:g} to {high:g}")
+    edges = torch.tensor(AGE_GROUPS[grouping][1:-1], device=faces.device)
+    return faces.with_targets(torch.bucketize(faces.targets, edges, right=True))
 
 
 def _by_split(table: Path, folder: Path, size: int, held_out: str, on_bad: str):

@@ -74,10 +74,9 @@ def units(run: Run) -> Iterator[Unit]:
     def one(network: str, kind: str, count: int, name: str, seed: int, config: L2UL, label: str):
         config = capped(config, count, STEPS)
         where = f"size={run.size}; {label}; digits; {network}; original={RECIPE}"
-        what = partial(ask, kind, count, seed), items(count, kind)
-        return unit(
-            "digits", *what, name, seed, config, where, partial(model, network, seed), splits
-        )
+        wanted = partial(ask, kind, count, seed), items(count, kind)
+        net = partial(model, network, seed)
+        return unit("digits", *wanted, name, seed, config, where, net, splits)
 
     def retrained(request: Request, seed: int) -> nn.Module:
         return retrain(NETWORKS["small_cnn"], request.retain, config=RECIPE, seed=100 + seed).model

@@ -157,9 +157,12 @@ def _load(path: Path, about: str, model: nn.Module) -> list[Served]:
         ) from None
     if not same:
         raise ValueError(f"{path} belongs to another stream: delete it or choose another file")
-    if state["served"]:
+    served = [Served(**row | {"recognised": tuple(row["recognised"])}) for row in state["served"]]
+    if served:
         model.load_state_dict(state["model"])
-    return [Served(**row | {"recognised": tuple(row["recognised"])}) for row in state["served"]]
+        if fingerprint(model) != served[-1].after:
+            raise ValueError(f"the model in {path} is not the one that its last record names")
+    return served
 
 
 def _save(path: Path, about: str, model: nn.Module, served: list[Served]):

@@ -6,7 +6,17 @@ import pytest
 import torch
 from PIL import Image
 
-from minilearn.data import BANDS, MissingData, agedb, imdb_wiki, load, utkface
+from minilearn.data import (
+    AGE_GROUPS,
+    BANDS,
+    Examples,
+    MissingData,
+    age_groups,
+    agedb,
+    imdb_wiki,
+    load,
+    utkface,
+)
 from minilearn.requests import by_range
 
 AGEDB = (
@@ -207,3 +217,38 @@ def test_options_that_make_no_sense(faces, option, sentence):
 def test_options_that_make_no_sense_for_utkface(utk, option):
     with pytest.raises(ValueError, match="must be"):
         utkface(**{"root": utk} | option)
+
+
+# ---- the age groups of L2UL
+
+
+@pytest.mark.parametrize("grouping", AGE_GROUPS)
+def test_age_groups_against_a_loop(grouping):
+    """Every age from 0 to 120 is in the one group that it lies in."""
+    edges, ages = AGE_GROUPS[grouping], torch.arange(121.0)
+    found = age_groups(Examples(torch.zeros(121, 1), ages), grouping)
+    for age, group in enumerate(found.targets.tolist()):
+        last = group == len(edges) - 2
+        assert edges[group] <= age < edges[group + 1] or (last and age == edges[-1])
+    assert found.task == "classification" and found.classes == len(edges) - 1
+
+
+def test_the_five_groupings_are_the_published_ones():
+    assert AGE_GROUPS["balanced"] == (0, 20, 30, 45, 120)
+    assert AGE_GROUPS["tens"] == (0, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 120)
+    assert [len(edges) - 1 for edges in AGE_GROUPS.values()] == [9, 3, 4, 7, 12]
+
+
+@pytest.mark.parametrize(
+    "ages, grouping, sentence",
+    [
+        (torch.tensor([3.0, 121.0]), "mfd", "run from 3 to 121"),
+        (torch.tensor([-1.0, 4.0]), "mfd", "run from -1 to 4"),
+        (torch.tensor([3, 4]), "mfd", "one age each"),
+        (torch.zeros(2, 2), "mfd", "one age each"),
+        (torch.tensor([3.0, 4.0]), "young", "grouping is one of tnn, mfd"),
+    ],
+)
+def test_bad_ages_are_one_sentence(ages, grouping, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        age_groups(Examples(torch.zeros(2, 1), ages), grouping)

@@ -193,6 +193,16 @@ def test_a_broken_file_is_refused_and_left(trained, requests, tmp_path):
     assert path.read_text() == "no checkpoint"
 
 
+def test_a_model_that_was_changed_in_the_file_is_refused(trained, requests, tmp_path):
+    path = tmp_path / "stream"
+    continual(l2ul, trained, requests[:2], config=CONFIG, checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    state["model"]["head.bias"][0] += 1e-6
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="not the one that its last record names"):
+        continual(l2ul, trained, requests[:2], config=CONFIG, checkpoint=path)
+
+
 def test_bad_streams_are_one_sentence(trained, requests, classification):
     other = by_index(Examples(classification.inputs, classification.targets), [0])
     for stream, sentence in (
