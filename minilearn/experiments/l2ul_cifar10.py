@@ -81,8 +81,8 @@ def units(run: Run) -> Iterator[Unit]:
         return unit("cifar10", *given, model, splits)
 
     yield reference("cifar10", "nothing", "original", 0, say(name), model, splits)
-    for seed in run.seeds:
-        for count, label, method, config in asked(run.size):
+    for count, label, method, config in asked(run.size):
+        for seed in run.seeds:
             yield one(count, method, seed, config, label)
 
 
