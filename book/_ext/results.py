@@ -32,6 +32,16 @@ def markdown(name: str, folder: Path = FOLDER) -> str:
     return "\n".join(map(section, sections.values())) or NO_FILE.format(name=name)
 
 
+def swept(name: str, folder: Path = FOLDER) -> list[str]:
+    """What the page shows of a sweep, part by part."""
+    import sweep
+
+    from minilearn.experiments.results import read_rows
+
+    rows = read_rows(folder / f"{name}.csv")
+    return sweep.markdown(rows, size, origin) if rows else [NO_FILE.format(name=name)]
+
+
 def size(row: dict[str, str]) -> str:
     """The size that a row was run with: its config begins with it."""
     return row["config"].split(";")[0].removeprefix("size=")
@@ -129,9 +139,9 @@ def text(words: str) -> str:
 
 
 class Results(Directive):
-    """`{results} NAME`: the tables of book/results/NAME.csv."""
+    """`{results} NAME`: the tables of book/results/NAME.csv; `{results} NAME sweep` as a sweep."""
 
-    required_arguments = 1
+    required_arguments, optional_arguments = 1, 1
 
     def run(self):
         """The parsed tables; a damaged file stops the build."""
@@ -141,10 +151,15 @@ class Results(Directive):
         path = FOLDER / f"{name}.csv"
         self.state.document.settings.env.note_dependency(str(path))
         try:
-            lines = markdown(name).splitlines()
+            parts = swept(name) if self.arguments[1:] == ["sweep"] else [markdown(name)]
         except ValueError as error:
             raise self.error(str(error)) from None
-        self.state.nested_parse(StringList(lines, source=str(path)), self.content_offset, node)
+        for part in parts:
+            if part.startswith("<img"):
+                node += nodes.raw("", part, format="html")
+                continue
+            lines = StringList(part.splitlines(), source=str(path))
+            self.state.nested_parse(lines, self.content_offset, node)
         return node.children
 
 

@@ -14,6 +14,7 @@ from minilearn.metrics.report import t_half_width
 ROOT = Path(__file__).parents[2]
 STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
 OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
+OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 
 _spec = importlib.util.spec_from_file_location("results_page", ROOT / "book/_ext/results.py")
 page = importlib.util.module_from_spec(_spec)
