@@ -113,7 +113,7 @@ def markdown(rows: list[dict[str, str]], size, origin) -> list[str]:
     """Parts of the page: Markdown, and HTML where a part begins with <img."""
     parts = []
     key = lambda row: (*(row[c] for c in SECTION), size(row))  # noqa: E731
-    for (dataset, device, _), own in grouped(rows, key).items():
+    for (dataset, *_), own in grouped(rows, key).items():
         named = {"original": [], "base": [], "changed": []}
         for row in own:
             kind = "original" if row["method"] == "original" else "changed"

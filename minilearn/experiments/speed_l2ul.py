@@ -2,8 +2,8 @@
 
 `l2_pgd` is the attack on 16 items with 20 repeats, `l2ul` a whole run: attack, importance, and as
 many steps on both sides (so small that nothing is forgotten). `importance` is compared with
-`torch.func.vmap(grad)`, one gradient an item at once: seconds, and the memory that it adds to the
-process, each in a new one (on a GPU, what it adds to the device's peak).
+`torch.func.vmap(grad)`, one gradient an item at once: seconds, and the memory that 32 items add to
+the peak that two items had reached, each in a new process (on a GPU, to the device's memory).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
 OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
 OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 
+sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
 _spec = importlib.util.spec_from_file_location("results_page", ROOT / "book/_ext/results.py")
 page = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(page)
@@ -177,3 +179,61 @@ def test_every_stored_number_says_where_it_comes_from():
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["utc"])
         assert one["command"].startswith(f"python -m minilearn.experiments {path.stem} ")
         assert one["config"].startswith("size=") and not re.search(r"(^|[\s=])/\w", one["config"])
+
+
+# ---- a sweep
+
+
+def swept(tmp_path, *rows: dict) -> list[str]:
+    units = {}
+    for one in rows:
+        key = tuple(one[c] for c in ("request", "method", "seed", "config", "device"))
+        units.setdefault(key, []).append({c: one[c] for c in COLUMNS})
+    for unit in units.values():
+        append_unit(tmp_path / "l2ul_digits.csv", unit)
+    return page.swept("l2ul_digits", tmp_path)
+
+
+def accuracy(method: str, label: str, test: float, left: float, seed: int = 0, **given) -> list:
+    about = {"metric": "accuracy", "unit": "fraction", "request": "4 random items"} | given
+    about |= {"config": f"size=toy; {label}; L2UL(attack=PGD(eps=2.0), lr=0.1)"}
+    return [
+        row(method, seed, value, split=split, **about)
+        for split, value in (("test", test), ("forget", left))
+    ]
+
+
+def test_a_sweep_is_shown_by_what_was_asked_and_by_what_was_changed(tmp_path):
+    rows = [
+        *accuracy("original", "small_cnn", 0.97, 1.0, request="nothing"),
+        *(r for s in (0, 1) for r in accuracy("l2ul", "base", 0.8 + 0.1 * s, 0.25, s)),
+        *accuracy("neggrad", "base", 0.1, 0.0),
+        *accuracy("l2ul", "eps 10.0", 0.5, 0.0),
+        *accuracy("l2ul", "eps 9.0", 0.6, 0.5),
+        *accuracy("l2ul", "lr 0.2", 0.4, 0.0),
+    ]
+    parts = swept(tmp_path, *rows)
+    assert "The original's test accuracy: small_cnn 97.0\u00a0(100)." in parts[0]
+    head, line = cells(parts[1])
+    assert head == ["items", "seeds", "NegGrad", "ADV + IMP"]
+    half = 100 * t_half_width([0.8, 0.9])
+    assert line[:3] == ["4 random items", "1-2", "10.0\u00a0(0)"]
+    assert line[3] == f"85.0\u00a0±\u00a0{half:.1f}\u00a0(25)"
+    changed = [line[0] for line in cells(parts[3])]
+    assert changed == ["changed", "nothing", "eps 9.0", "eps 10.0", "lr 0.2"]
+    assert parts[4].startswith("<img") and 'alt="Test accuracy above' in parts[4]
+    assert "Measured on" in parts[5] and len(parts) == 6
+
+
+def test_a_run_that_overflowed_is_counted(tmp_path):
+    lost = row("neggrad", 1, 1, metric="overflowed", split="", request="4 random items",
+               config="size=toy; base; L2UL")  # fmt: skip
+    parts = swept(tmp_path, *accuracy("neggrad", "base", 0.1, 0.0), lost)
+    assert cells(parts[1])[1][2] == "10.0\u00a0(0);\u00a01\u00a0overflowed"
+
+
+def test_devices_are_not_mixed_in_a_sweep_and_no_file_says_so(tmp_path):
+    assert "not been measured yet" in page.swept("l2ul_digits", tmp_path)[0]
+    one, other = (accuracy("l2ul", "base", 0.5, 0.0, s, device=d) for s, d in enumerate("AB"))
+    parts = swept(tmp_path, *one, *other)
+    assert sum(part.startswith("| items") for part in parts) == 2

@@ -1,0 +1,211 @@
+"""The L2UL experiments: what is asked, what is written, and what stands on the released side."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.data import Examples
+from minilearn.evaluation import evaluate
+from minilearn.experiments import instances, l2ul_cifar10, l2ul_digits, released_l2ul, speed_l2ul
+from minilearn.experiments.results import KNOWN
+from minilearn.experiments.runner import Run
+from minilearn.methods import L2UL, PGD, importance, l2_pgd, l2ul
+from minilearn.requests import by_index
+from minilearn.training import Training, fit
+
+BOX = (-9.0, 9.0)
+SHORT = L2UL(PGD(1.0, steps=3, repeats=2, box=BOX), epochs=2, push="open")
+
+
+@pytest.fixture
+def trained(tiny_net, classification) -> nn.Module:
+    net = tiny_net(dropout=0.0)
+    fit(net, classification, Training(epochs=40, lr=1e-2), progress=False)
+    return net.eval()
+
+
+def splits(request) -> dict:
+    return {"forget": request.forget, "retain": request.retain, "test": request.train}
+
+
+def measured(trained, request, config: L2UL) -> dict:
+    given = "a set", lambda: request, "two items", "l2ul", 0, config, "size=toy; base"
+    unit = instances.unit(*given, lambda: trained, splits)
+    assert unit.config.startswith("size=toy; base; L2UL(attack=")
+    rows = unit.measure()
+    assert {row["metric"] for row in rows} <= KNOWN
+    return {(row["metric"], row["split"]): float(row["value"]) for row in rows}
+
+
+def test_a_unit_is_what_the_method_gives(trained, classification):
+    right = evaluate(trained, classification).correct.nonzero().flatten()
+    request = by_index(classification, right[:2])
+    found = measured(trained, request, SHORT)
+    result = l2ul(trained, request.forget, config=SHORT, seed=0)
+    for split, data in splits(request).items():
+        expected = evaluate(result.model, data).correct.double().mean().item()
+        assert found["accuracy", split] == expected
+    assert found["steps", ""] == len(result.history.loss)
+    assert found["finished", ""] == result.finished
+    assert 0 <= found["reached", ""] <= 1 and 0 <= found["agreement", ""] <= 1
+    untouched = measured(trained, request, dataclasses.replace(SHORT, lr=0.0))
+    assert untouched["agreement", ""] == 1
+
+
+def test_a_run_that_overflows_or_has_nothing_to_do_is_a_row(trained, classification):
+    right = evaluate(trained, classification).correct
+    wild = L2UL(attack=None, anchor=0.0, lr=1e30)
+    found = measured(trained, by_index(classification, right.nonzero()[:2, 0]), wild)
+    assert found == {("finished", ""): 0, ("overflowed", ""): 1}
+    met = measured(trained, by_index(classification, (~right).nonzero()[:1, 0]), SHORT)
+    assert met["finished", ""] == 1 and met["steps", ""] == 0 and met["accuracy", "forget"] == 0
+
+
+def test_the_ascent_is_the_published_one():
+    forms = instances.methods(dataclasses.replace(l2ul_digits.BASE, importance="batch-mean"))
+    assert list(forms) == ["neggrad", "neggrad_open", "l2ul_adv", "l2ul"]
+    ascent = forms["neggrad"]
+    assert (ascent.attack, ascent.anchor, ascent.push) == (None, 0, "all")
+    assert forms["l2ul_adv"].anchor == 0 and forms["l2ul_adv"].attack
+    assert list(instances.methods(L2UL.paper("cifar10"))) == ["neggrad", "l2ul_adv", "l2ul"]
+
+
+@pytest.mark.parametrize("count, steps, passes", [(1, 800, 800), (16, 800, 400), (4000, 10, 1)])
+def test_the_cap_is_in_steps(count, steps, passes):
+    assert instances.capped(l2ul_digits.BASE, count, steps).epochs == passes
+
+
+@pytest.mark.parametrize(
+    "module, options", [(l2ul_digits, {}), (l2ul_cifar10, {}), (l2ul_cifar10, {"size": "paper"})]
+)
+def test_no_setting_is_measured_twice_and_every_label_says_what_is_changed(module, options):
+    units = list(module.units(Run(seeds=range(2), **options)))
+    keys = [(u.dataset, u.request, u.method, u.seed, u.config) for u in units]
+    assert len(set(keys)) == len(keys)
+    bare = [(u.request, u.method, u.seed, u.config.split("; ")[2:]) for u in units]
+    assert len({str(one) for one in bare}) == len(bare)  # nor under another label
+    assert all(u.config.startswith("size=") for u in units)
+
+
+def test_random_items_are_drawn_by_the_seed_and_grow(classification):
+    few, more = (instances.random_items(classification, n, 3) for n in (2, 5))
+    assert torch.equal(few, more[:2]) and len(set(more.tolist())) == 5
+    assert not torch.equal(more, instances.random_items(classification, 5, 4))
+
+
+def test_images_are_shifted_and_mirrored():
+    x = torch.rand(40, 3, 6, 5)
+    moved = l2ul_cifar10.moved(x, torch.Generator().manual_seed(0), by=4)
+    order = torch.Generator().manual_seed(0)
+    dy, dx, flip = (torch.randint(0, high, (40,), generator=order) for high in (9, 9, 2))
+    for i in range(40):
+        padded = nn.functional.pad(x[i], (4, 4, 4, 4))
+        cut = padded[:, dy[i] : dy[i] + 6, dx[i] : dx[i] + 5]
+        assert torch.equal(moved[i], cut.flip(2) if flip[i] else cut)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_the_pretrained_networks_classify_real_images(realdata_root, monkeypatch, name):
+    from minilearn.data import load
+
+    monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
+    test = load("cifar10").test.sample(1000)
+    model = l2ul_cifar10.pretrained(name, Run())
+    assert evaluate(model, test).correct.double().mean() > 0.89  # 91.7 and 93.4 % of all
+
+
+@pytest.mark.realdata
+def test_one_photograph_is_forgotten_by_a_real_network(realdata_root, monkeypatch):
+    """The paper's order on real data: with adversarial images more is left than without."""
+    from minilearn.data import load
+
+    monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
+    train, test = load("cifar10")
+    model, some = l2ul_cifar10.pretrained("resnet20", Run()), test.sample(500)
+    item = train[instances.random_items(train, 4, 0)]
+    forms = instances.methods(dataclasses.replace(l2ul_cifar10.BASE, epochs=60, lr=3e-3))
+    left = {}
+    for name in ("neggrad", "l2ul_adv"):
+        result = l2ul(model, item, config=forms[name])
+        left[name] = evaluate(result.model, some).correct.double().mean()
+    assert left["l2ul_adv"] > left["neggrad"] + 0.1
+
+
+def test_without_the_weights_it_says_where_they_belong(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINILEARN_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="pretrained/resnet20-12fca82f.th belongs in the folder"):
+        l2ul_cifar10.pretrained("resnet20", Run())
+    (tmp_path / "pretrained").mkdir()
+    torch.save({"w": torch.zeros(3)}, tmp_path / "pretrained" / "resnet20-12fca82f.th")
+    with pytest.raises(ValueError, match="does not hold the weights of a resnet20"):
+        l2ul_cifar10.pretrained("resnet20", Run())
+
+
+# ---- the released side
+
+
+@pytest.fixture
+def pictured():
+    """A network with batch normalisation, and images of whole grey values that it names itself."""
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)
+    net = nn.Sequential(*layers).eval()
+    x = torch.randint(0, 256, (5, 3, 6, 6)) / 255
+    with torch.no_grad():
+        return net, Examples(x, net(x).argmax(1))
+
+
+def test_the_released_attack_stays_in_box_and_ball_and_never_aims_at_the_label(pictured):
+    net, items = pictured
+    config = PGD(0.7, steps=4, repeats=3)
+    arrays = released_l2ul.attack(net, items, config, batch=2)
+    assert len(arrays) == 15
+    for i, (image, target) in enumerate(arrays):
+        away = torch.from_numpy(image) - items.inputs[i % 5]
+        assert away.norm() <= 0.7 * (1 + 1e-5) and target != items.targets[i % 5]
+        assert image.min() >= -1e-6 and image.max() <= 1 + 1e-6
+
+
+def test_one_released_step_is_one_step_of_ours(pictured):
+    """Same images, full batches, batch statistics, weights by numbers, the batch-mean anchor."""
+    net, items = pictured
+    config = dataclasses.replace(
+        L2UL.paper("cifar10"), attack=PGD(0.7, steps=4, repeats=2), epochs=2, lr=0.05
+    )
+    mine = l2ul(net, items, config=config, seed=3)
+    found = l2_pgd(net, items, config.attack, seed=3)
+    arrays = list(zip(found.images.numpy(), found.targets.tolist(), strict=True))
+    twin = copy.deepcopy(net)
+    omega = importance(net, items, "batch-mean", train=True)
+    steps = dataclasses.replace(config, epochs=len(mine.history.loss))
+    right = released_l2ul.unlearn(twin, items, arrays, steps, omega)
+    assert right == evaluate(mine.model, items).correct.double().mean()
+    for a, b in zip(mine.model.state_dict().values(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_importance_by_vmap_is_the_same(pictured):
+    net, items = pictured
+    mine, theirs = importance(net, items), speed_l2ul.by_vmap(net, items)
+    for name, value in mine.items():
+        torch.testing.assert_close(value, theirs[name])
+
+
+def test_the_speed_units_time_both_sides(monkeypatch):
+    monkeypatch.setattr(speed_l2ul, "SIZES", {"toy": ("resnet20", 8, 1, 1)})
+    seen = []
+
+    def timed(name, ours, theirs, device) -> list:
+        ours(), theirs(0)
+        seen.append(name)
+        return []
+
+    units = list(speed_l2ul.units(Run(seeds=range(1)), timed))
+    assert [u.method for u in units] == ["l2_pgd", "l2ul", "importance", "vmap(grad)"]
+    assert all("0x" not in u.config and u.config.startswith("size=toy; cpu") for u in units)
+    for unit in units[:2]:
+        unit.measure()
+    assert seen == ["l2_pgd", "l2ul"]
