@@ -42,11 +42,11 @@ def cell(rows: list[dict[str, str]]) -> str:
     parts = []
     if test:
         mean, half = sum(test) / len(test), t_half_width(test)
-        parts.append(f"{100 * mean:.1f}" + (f" ± {100 * half:.1f}" if half == half else ""))
+        parts.append(f"{100 * mean:.0f}" + (f" ± {100 * half:.0f}" if half == half else ""))
         parts[-1] += f" ({100 * sum(left) / len(left):.0f})" if left else ""
     if lost:
         parts.append(f"{lost:.0f} overflowed")
-    return "; ".join(parts).replace(" ", "\u00a0")
+    return "<br>".join(part.replace(" ", "\u00a0") for part in parts)
 
 
 def grouped(rows: list[dict[str, str]], key) -> dict[str, list[dict[str, str]]]:
@@ -59,7 +59,14 @@ def grouped(rows: list[dict[str, str]], key) -> dict[str, list[dict[str, str]]]:
 
 def natural(item: tuple) -> list:
     """Words in their order, numbers by their size."""
-    return [(0, float(w), "") if w[:1].isdigit() else (1, 0.0, w) for w in item[0].split()]
+    words = item[0].replace(",", "").split()
+    return [(0, float(w), "") if w[:1].isdigit() else (1, 0.0, w) for w in words]
+
+
+def kind_first(request: str) -> tuple[str, int]:
+    """`16 random items` by its kind, then by its number."""
+    count, kind, _ = request.split()
+    return kind, int(count)
 
 
 def table(head: str, groups: dict[str, list[dict[str, str]]]) -> str:
@@ -71,7 +78,8 @@ def table(head: str, groups: dict[str, list[dict[str, str]]]) -> str:
         by = [[row for row in rows if row["method"] == m] for m in there]
         seeds = {len({row["seed"] for row in one}) for one in by if one}
         text = "-".join(str(n) for n in dict.fromkeys((min(seeds), max(seeds))))
-        lines.append([name, text, *map(cell, by)])
+        words = name.replace(" ", "\u00a0") if head == "items" else name
+        lines.append([words, text, *map(cell, by)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -98,7 +106,7 @@ def picture(groups: dict[str, list[dict[str, str]]], base: list[dict[str, str]])
         column[0].set(ylim=(0, 1.05))
     axes[0, 0].set_ylabel("test accuracy")
     axes[1, 0].set_ylabel("items left")
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    axes[0, 1].legend(fontsize=8, frameon=False, loc="center right")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
     data = base64.b64encode(file.getvalue()).decode()
@@ -122,7 +130,9 @@ def markdown(rows: list[dict[str, str]], size, origin) -> list[str]:
             f"{name} {cell(group)}" for name, group in grouped(named["original"], label).items()
         )
         parts.append(f"**{dataset}**, size {size(own[0])}. The original's test accuracy: {of}.")
-        parts.append(table("items", grouped(named["base"], lambda row: row["request"])))
+        asked = grouped(named["base"], lambda row: row["request"])
+        asked = dict(sorted(asked.items(), key=lambda item: kind_first(item[0])))
+        parts.append(table("items", asked))
         if named["changed"]:
             asked = named["changed"][0]["request"]
             base = [row for row in named["base"] if row["request"] == asked]

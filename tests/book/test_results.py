@@ -211,16 +211,24 @@ def test_a_sweep_is_shown_by_what_was_asked_and_by_what_was_changed(tmp_path):
         *accuracy("l2ul", "eps 10.0", 0.5, 0.0),
         *accuracy("l2ul", "eps 9.0", 0.6, 0.5),
         *accuracy("l2ul", "lr 0.2", 0.4, 0.0),
+        *accuracy("l2ul", "push all, eps 4.0, lr 0.001", 0.3, 0.0),
     ]
     parts = swept(tmp_path, *rows)
-    assert "The original's test accuracy: small_cnn 97.0\u00a0(100)." in parts[0]
+    assert "The original's test accuracy: small_cnn 97\u00a0(100)." in parts[0]
     head, line = cells(parts[1])
     assert head == ["items", "seeds", "NegGrad", "ADV + IMP"]
     half = 100 * t_half_width([0.8, 0.9])
-    assert line[:3] == ["4 random items", "1-2", "10.0\u00a0(0)"]
-    assert line[3] == f"85.0\u00a0±\u00a0{half:.1f}\u00a0(25)"
+    assert line[:3] == ["4\u00a0random\u00a0items", "1-2", "10\u00a0(0)"]
+    assert line[3] == f"85\u00a0±\u00a0{half:.0f}\u00a0(25)"
     changed = [line[0] for line in cells(parts[3])]
-    assert changed == ["changed", "nothing", "eps 9.0", "eps 10.0", "lr 0.2"]
+    assert changed == [
+        "changed",
+        "nothing",
+        "eps 9.0",
+        "eps 10.0",
+        "lr 0.2",
+        "push all, eps 4.0, lr 0.001",
+    ]
     assert parts[4].startswith("<img") and 'alt="Test accuracy above' in parts[4]
     assert "Measured on" in parts[5] and len(parts) == 6
 
@@ -229,7 +237,7 @@ def test_a_run_that_overflowed_is_counted(tmp_path):
     lost = row("neggrad", 1, 1, metric="overflowed", split="", request="4 random items",
                config="size=toy; base; L2UL")  # fmt: skip
     parts = swept(tmp_path, *accuracy("neggrad", "base", 0.1, 0.0), lost)
-    assert cells(parts[1])[1][2] == "10.0\u00a0(0);\u00a01\u00a0overflowed"
+    assert cells(parts[1])[1][2] == "10\u00a0(0)<br>1\u00a0overflowed"
 
 
 def test_devices_are_not_mixed_in_a_sweep_and_no_file_says_so(tmp_path):
