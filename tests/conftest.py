@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from minilearn.data.examples import Examples
+from minilearn.training import Training, fit
 
 # Sums in one order on every machine; for networks this small one thread is the fastest, too.
 torch.set_num_threads(1)
@@ -91,6 +92,14 @@ def tiny_net():
             return TinyNet(outputs, **options)
 
     return make
+
+
+@pytest.fixture
+def trained(tiny_net, classification) -> nn.Module:
+    """A tiny network that classifies most of `classification` right."""
+    net = tiny_net(dropout=0.0)
+    fit(net, classification, Training(epochs=40, lr=1e-2), progress=False)
+    return net.eval()
 
 
 @pytest.fixture

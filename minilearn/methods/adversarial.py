@@ -28,7 +28,7 @@ class PGD:
     Raises: ValueError if a value makes no sense
     """
 
-    eps: float = 0.4  # radius of the ball around an image; the paper's 4.0, for faces 2.0
+    eps: float = 2.0  # radius, here for the digits: see L2UL; the paper's 4.0, for faces 2.0
     step: float = 0.1  # length of one step, as in the paper
     steps: int = 100  # steps, as in the paper
     repeats: int = 20  # attacks of every image; the paper's 20 (CIFAR-10), 200 or 300

@@ -14,17 +14,9 @@ from minilearn.experiments.results import KNOWN
 from minilearn.experiments.runner import Run
 from minilearn.methods import L2UL, PGD, importance, l2_pgd, l2ul
 from minilearn.requests import by_index
-from minilearn.training import Training, fit
 
 BOX = (-9.0, 9.0)
 SHORT = L2UL(PGD(1.0, steps=3, repeats=2, box=BOX), epochs=2, push="open")
-
-
-@pytest.fixture
-def trained(tiny_net, classification) -> nn.Module:
-    net = tiny_net(dropout=0.0)
-    fit(net, classification, Training(epochs=40, lr=1e-2), progress=False)
-    return net.eval()
 
 
 def splits(request) -> dict:

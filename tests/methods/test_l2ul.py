@@ -18,18 +18,11 @@ from minilearn.methods.adversarial import l2_pgd
 from minilearn.methods.anchor import anchored
 from minilearn.methods.mas import importance
 from minilearn.requests import by_index
-from minilearn.training import NonFiniteLoss, Training, fit
+from minilearn.training import NonFiniteLoss
 
 BOX = (-9.0, 9.0)
 SHORT = L2UL(PGD(1.0, steps=5, repeats=3, box=BOX), epochs=3, batch_size=4, adversarial_batch=8)
 CLIMB = L2UL(attack=None, anchor=0.0)
-
-
-@pytest.fixture
-def trained(tiny_net, classification) -> nn.Module:
-    net = tiny_net(dropout=0.0)
-    fit(net, classification, Training(epochs=40, lr=1e-2), progress=False)
-    return net.eval()
 
 
 @pytest.fixture

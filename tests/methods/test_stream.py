@@ -15,7 +15,7 @@ from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, PGD, continual, l2ul, retrain
 from minilearn.requests import by_index
-from minilearn.training import Training, fit
+from minilearn.training import Training
 
 CONFIG = L2UL(PGD(1.0, steps=5, repeats=2, box=(-9.0, 9.0)), epochs=100, lr=0.02, push="open")
 CONFIG = replace(CONFIG, forget_weight=0.9, anchor=0.01)
@@ -58,13 +58,6 @@ for s in served:
     print(s.request, s.items, s.seed, s.before, s.after, s.finished, s.recognised, s.metrics)
     print(s.samples)
 """
-
-
-@pytest.fixture
-def trained(tiny_net, classification) -> nn.Module:
-    net = tiny_net(dropout=0.0)
-    fit(net, classification, Training(epochs=40, lr=1e-2), progress=False)
-    return net.eval()
 
 
 @pytest.fixture
