@@ -40,7 +40,7 @@ def capped(config: L2UL, items: int, steps: int) -> L2UL:
     """The same with as many passes as make about so many steps.
 
     Example:
-        >>> capped(L2UL(PGD(repeats=20)), items=64, steps=1000).epochs
+        >>> capped(L2UL(), items=64, steps=1000).epochs  # 20 attacks of each, 256 images a step
         200
     """
     count, size = items, config.batch_size
