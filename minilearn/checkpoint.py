@@ -18,7 +18,7 @@ from minilearn.data.examples import Examples, Unlabelled
 
 
 class Checkpoint:
-    """One run of `fit` in a file: weights, optimiser, random generators, history and cost.
+    """One run of `fit` in a file: weights, optimisers, random generators, history and cost.
 
     `run` says what the run is (its settings, seed, data): a file of another run is refused. The
     model may come as the run began or as the file left it; with other weights it is refused.
@@ -27,13 +27,13 @@ class Checkpoint:
     Raises: ValueError if `path` names a folder or is no path
     """
 
-    def __init__(self, path, run: dict, model, optimizer, order: torch.Generator, history, cost):
+    def __init__(self, path, run: dict, model, optimizers, order: torch.Generator, history, cost):
         if path is None:
             self.path = None
             return
         if not isinstance(path, str | os.PathLike) or Path(path).is_dir():
             raise ValueError(f"checkpoint must name a file, got {path!r}")
-        self.path, self.model, self.optimizer = Path(path), model, optimizer
+        self.path, self.model, self.optimizers = Path(path), model, optimizers
         self.order, self.history, self.cost = order, history, cost
         self.run = {name: fingerprint(value) for name, value in run.items()}
         self.run["starting weights"] = fingerprint(model)
@@ -59,7 +59,8 @@ class Checkpoint:
                 "delete it or choose another file"
             )
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(held)
         self._set_generators(state["generators"])
         self.history.loss, self.history.epochs = state["loss"], state["epochs"]
         self.cost.seconds += state["seconds"]
@@ -80,7 +81,7 @@ class Checkpoint:
             "finished": finished,
             "weights": fingerprint(self.model),
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generators": self._generators(),
             "loss": self.history.loss,
             "epochs": self.history.epochs,

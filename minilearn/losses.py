@@ -37,6 +37,7 @@ class Quantile:
 
 
 LOSSES = ("auto", "absolute", "squared")
+ERRORS = ("saturated", "squared")  # of `extraction_loss`
 Loss = str | Quantile
 
 
@@ -144,6 +145,52 @@ def attention_gap(
         if not skip or _positions(b, axis) > 1:
             total = total + attention_transfer(a[:n], b, axis)
     return total
+
+
+def extraction_loss(kept: Tensor, gone: Tensor, form: str = "saturated") -> Tensor:
+    """Features of retained inputs stay rebuildable, those of forgotten ones cease to be.
+
+        L_UE = sum over B_r of phi(m) - sum over B_f of phi(m)
+        phi(m) = exp(m / (m + 1)), "saturated", which lies in [1, e);  or phi(m) = m, "squared"
+
+    Paper: Shen et al. 2024, L_UE.          Chapter: 7
+    Shapes: kept (B_r,), gone (B_f,): squared reconstruction errors, from 0 on; returns a scalar
+    Differs: none known from the authors' code with "saturated" (VUnlearning.py:35-42, 96)
+    Raises: ValueError if there is no such form
+    Example:
+        >>> extraction_loss(torch.zeros(3), torch.zeros(2))
+        tensor(1.)
+    """
+    if form not in ERRORS:
+        raise ValueError(f"form is one of {ERRORS}, got {form!r}")
+    if form == "saturated":
+        kept, gone = ((m / (m + 1)).exp() for m in (kept, gone))
+    return kept.sum() - gone.sum()
+
+
+def alignment_loss(kept: Tensor, gone: Tensor, temperature: float = 20.0) -> Tensor:
+    """Retained features keep the original's direction, forgotten ones turn away from it.
+
+        L_RA = sum over B_r of d - |B_r| log sum over B_f of exp(d / tau)
+
+    d is the cosine distance of a feature from the original model's. Written as a sum over pairs,
+    this is the contrastive loss of every retained input against all forgotten ones; no input of
+    one kind meets one of the other, so there is no matrix of pairs.
+
+    Paper: Shen et al. 2024, L_RA.          Chapter: 7
+    Shapes: kept (B_r,), gone (B_f,): distances in [0, 2]; returns a scalar
+    Differs: none known from the authors' code (VUnlearning.py:47-55): the temperature divides the
+        forgotten distances alone
+    Example:
+        >>> round(alignment_loss(torch.zeros(32), torch.zeros(32)).item(), 4)
+        -110.9035
+    """
+    return kept.sum() - len(kept) * (gone / temperature).logsumexp(0)
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - cos of the angle between two vectors, row by row: (B, D) twice to (B,)."""
+    return 1 - F.cosine_similarity(a, b)
 
 
 def _first(tap):

@@ -171,26 +171,35 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
 
 
 def mislabel(
-    train: Examples, fraction: float, classes: int | Sequence[int] | None = None, seed: int = 0
+    train: Examples,
+    fraction: float,
+    classes: int | Sequence[int] | None = None,
+    seed: int = 0,
+    *,
+    reach: int | None = None,
 ) -> Request:
     """Give a random fraction of each class a wrong label; the request is to forget those.
 
     The request's training set carries the wrong labels: train the original model on it. A wrong
-    label is uniform over all other classes.
+    label is uniform over the other classes, or over those of the first `reach` ones.
 
     Paper: Shen et al. 2024, noisy-label removal: 60 % of each of classes 0 to 4.
-    Differs: from the authors' code, whose wrong labels never reach the last class (Data.py:226)
+    Differs: from the authors' code, whose wrong labels never reach the last class (Data.py:226):
+        that is reach=9 for ten classes
     Raises: ValueError if `train` is not Examples, fraction is outside (0, 1], a class does not
-        occur, or there is one class only
+        occur or lies outside `reach`, or there is one class only
     """
     _require_examples("mislabel writes labels", train)
     targets = _labels(train)
     if train.classes < 2:
         raise ValueError("a wrong label needs at least two classes")
+    reach = train.classes if reach is None else check_count("reach", reach, 2)
     mask, name = _fraction(targets, fraction, classes, seed)
+    if not int(targets[mask].max()) < reach <= train.classes:
+        raise ValueError(f"reach must hold the chosen classes and no more than all, got {reach}")
     generator = torch.Generator().manual_seed(seed + 1)
-    shift = torch.randint(1, train.classes, (len(targets),), generator=generator)
-    wrong = torch.where(mask, (targets + shift) % train.classes, targets)
+    shift = torch.randint(1, reach, (len(targets),), generator=generator)
+    wrong = torch.where(mask, (targets + shift) % reach, targets)
     return Request(train.with_targets(wrong.to(train.device)), mask, f"{name} mislabelled")
 
 

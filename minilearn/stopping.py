@@ -1,12 +1,16 @@
-"""Stop at the very step, without a step that waits for the device to say so."""
+"""When to stop: at the very step, without waiting for the device; or at the best epoch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from minilearn.data.checks import check_dataset
+from minilearn.evaluation import evaluate
+from minilearn.losses import Loss, check_loss
 from minilearn.models import device_of, mode
 
 
@@ -60,6 +64,36 @@ class Stop:
         if not isinstance(over, Tensor) or over.dtype != torch.bool or over.ndim:
             raise ValueError("until must return one boolean, as a tensor on the model's device")
         return over
+
+
+class Best:
+    """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
+
+    It sees the epochs of this call only: not for a run that resumes from a checkpoint.
+
+    Paper: Tarun et al. 2023; the authors' code averages batch means (utils.py:49-52).
+    Raises: ValueError if the validation set is empty; `restore` if no epoch was seen
+    Example: best = Best(validation); fit(model, train, watch=best); best.restore(model)
+    """
+
+    def __init__(self, validation, loss: Loss = "auto"):
+        check_dataset(validation)
+        self.validation, self.loss = validation, check_loss(loss)
+        self.epoch, self.lowest, self.weights = 0, math.inf, {}
+
+    def __call__(self, epoch: int, model: nn.Module) -> dict:
+        """The validation loss; its weights are kept if it is the lowest so far."""
+        loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
+        if loss < self.lowest:
+            self.epoch, self.lowest = epoch, loss
+            self.weights = {name: v.clone() for name, v in model.state_dict().items()}
+        return {"validation": loss}
+
+    def restore(self, model: nn.Module):
+        """Give `model` the kept weights."""
+        if not self.weights:
+            raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
+        model.load_state_dict(self.weights)
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from minilearn.checkpoint import Checkpoint
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_dataset
 from minilearn.data.examples import batches
-from minilearn.evaluation import check_device, classes_of, evaluate, in_words, pair
+from minilearn.evaluation import check_device, classes_of, in_words, pair
 from minilearn.losses import Loss, check_loss, loss_per_example
 from minilearn.models import device_of, mode
 from minilearn.stopping import Stop, tensors_of
@@ -94,7 +95,7 @@ def seeded(seed: int):
 def fit(
     model: nn.Module,
     data,
-    config: Training = Training(),
+    config: Training | Sequence[Training] = Training(),
     *,
     seed: int = 0,
     objective: Callable | None = None,
@@ -115,6 +116,9 @@ def fit(
     evaluation mode and outside the clock, and cannot disturb the training. `until(model)` returns a
     boolean tensor, asked before every epoch and after every step: once true, training is over.
 
+    With several configs the steps take turns: step i is made by the optimiser of config i modulo
+    their number, all over the same weights. Epochs and batch size are the first one's.
+
     With `checkpoint` the run is saved after every epoch, and a later call with the same arguments
     goes on from there, bit for bit as if it had not stopped. A file of other settings, weights or
     data is refused. A function as `data` cannot be looked into: then `identity` names the settings
@@ -133,65 +137,38 @@ def fit(
         (0, 200)
     """
     _check_functions(objective=objective, watch=watch, until=until)
-    stream = _stream(model, data, config)
+    turns = tuple(config) if isinstance(config, tuple | list) and config else (config,)
+    config = turns[0]
+    stream = _stream(model, data, turns)
     history, cost = History(), Cost() if cost is None else cost
     objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
-    optimizer = config.make_optimizer(_trainable(model))
+    optimizers = [one.make_optimizer(_trainable(model)) for one in turns]
     with seeded(seed), mode(model, train=True):
         order = torch.Generator().manual_seed(seed)
-        run = {"settings": config, "seed": seed, "data": data} | (identity or {})
-        kept = Checkpoint(checkpoint, run, model, optimizer, order, history, cost)
+        run = {"settings": turns, "seed": seed, "data": data} | (identity or {})
+        kept = Checkpoint(checkpoint, run, model, optimizers, order, history, cost)
         stop = Stop(model, until)
         for epoch in _bar(kept.load(), config.epochs, progress):
             with _whole_or_undone(model, epoch, config, checkpoint):
                 with cost.clock(device_of(model)):
                     if stop.before_epoch():
                         break
-                    lr = config.lr_at(epoch)
-                    losses = _one_epoch(model, stream(order), objective, optimizer, lr, stop)
-                _refuse_non_finite(model, losses, epoch, lr)
+                    for one, optimizer in zip(turns, optimizers, strict=True):
+                        for group in optimizer.param_groups:
+                            group["lr"] = one.lr_at(epoch)
+                    losses = _one_epoch(model, stream(order), objective, optimizers, stop)
+                _refuse_non_finite(model, losses, epoch, config.lr_at(epoch))
                 seen = _watched(watch, epoch + 1, model, seed)
             history.loss = torch.cat([history.loss, losses])
             history.epochs += seen
             kept.save(finished=epoch + 1)
-    optimizer.zero_grad()
+    optimizers[0].zero_grad()
     return history
 
 
-class Best:
-    """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
-
-    It sees the epochs of this call only: not for a run that resumes from a checkpoint.
-    Paper: Tarun et al. 2023; the authors' code averages batch means (utils.py:49-52).
-    Raises: ValueError if the validation set is empty; `restore` if no epoch was seen
-    Example: best = Best(validation); fit(model, train, watch=best); best.restore(model)
-    """
-
-    def __init__(self, validation, loss: Loss = "auto"):
-        check_dataset(validation)
-        self.validation, self.loss = validation, check_loss(loss)
-        self.epoch, self.lowest, self.weights = 0, math.inf, {}
-
-    def __call__(self, epoch: int, model: nn.Module) -> dict:
-        """The validation loss; its weights are kept if it is the lowest so far."""
-        loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
-        if loss < self.lowest:
-            self.epoch, self.lowest = epoch, loss
-            self.weights = {name: v.clone() for name, v in model.state_dict().items()}
-        return {"validation": loss}
-
-    def restore(self, model: nn.Module):
-        """Give `model` the kept weights."""
-        if not self.weights:
-            raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
-        model.load_state_dict(self.weights)
-
-
-def _one_epoch(model, stream, objective, optimizer, lr: float, stop: Stop) -> Tensor:
+def _one_epoch(model, stream, objective, optimizers: list, stop: Stop) -> Tensor:
     losses = []
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    for batch in stream:
+    for batch, optimizer in zip(stream, cycle(optimizers), strict=False):
         batch = batch if isinstance(batch, tuple | list) else (batch,)
         stop.keep()
         with in_words(*batch):
@@ -273,9 +250,10 @@ def _check_functions(**functions):
             raise ValueError(f"{name} must be a function, got {type(function).__name__}")
 
 
-def _stream(model: nn.Module, data, config: Training) -> Callable:
-    if not isinstance(config, Training):
-        raise ValueError(f"config must be a Training, got {type(config).__name__}")
+def _stream(model: nn.Module, data, turns: tuple) -> Callable:
+    for config in turns:
+        if not isinstance(config, Training):
+            raise ValueError(f"config must be a Training, got {type(config).__name__}")
     if isinstance(data, type):
         raise ValueError(f"data is the class {data.__name__} itself; make one of it first")
     if callable(data):
@@ -283,7 +261,7 @@ def _stream(model: nn.Module, data, config: Training) -> Callable:
     check_dataset(data)
     device = device_of(model)
     check_device(model, data)
-    return lambda order: batches(data, config.batch_size, order=order, device=device)
+    return lambda order: batches(data, turns[0].batch_size, order=order, device=device)
 
 
 def _trainable(model: nn.Module) -> list[Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from minilearn.methods import L2UL, METHODS, unlearn
+from minilearn.methods import L2UL, LAF, METHODS, unlearn
 from minilearn.metrics import report
 from minilearn.requests import by_class
 from minilearn.training import Training, fit
@@ -53,6 +53,7 @@ def ten_lines():
     for seed, model in enumerate(originals):
         fit(model, train, recipe, seed=seed)
     options = {"l2ul": {"config": L2UL(attack=None, anchor=0, epochs=2)}}  # letters are no pixels
+    options |= {"laf": {"config": LAF(epochs=2, batch_size=4)}}  # there are few
     runs = {
         name: [
             unlearn(method, m, request, fresh=Letters, seed=s, **options.get(name, {}))

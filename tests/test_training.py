@@ -19,7 +19,8 @@ from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled
 from minilearn.evaluation import Evaluation, evaluate, loss_per_example
 from minilearn.losses import Quantile
-from minilearn.training import Best, NonFiniteLoss, Training, fit, seeded
+from minilearn.stopping import Best
+from minilearn.training import NonFiniteLoss, Training, fit, seeded
 
 SHORT = Training(epochs=3, batch_size=7, lr=1e-2)
 

@@ -15,7 +15,8 @@ from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.metrics.registry import METRICS
 from minilearn.requests import Request
-from minilearn.training import Best, Training
+from minilearn.stopping import Best
+from minilearn.training import Training
 
 SCORES = {"auto": "mae", "absolute": "mae", "squared": "mse"}  # a Quantile gives quantile_loss
 

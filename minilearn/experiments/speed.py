@@ -9,7 +9,7 @@ Included there: PIL images and their transforms, masks, the teacher's answer on 
 one wait a step. Not included, though released: reading files and decoding JPEG, loaders for other
 evaluations, weights saved every epoch. Its loader runs with and without worker processes, and the
 faster of the two counts. The teacher is not trained: its weights cost the same. The rows of L2UL
-are those of `speed_l2ul`.
+are those of `speed_l2ul`, those of LAF of `speed_laf`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from minilearn import data
 from minilearn.data.examples import mixed
 from minilearn.evaluation import evaluate
-from minilearn.experiments import released, speed_l2ul
+from minilearn.experiments import released, speed_l2ul, speed_laf
 from minilearn.experiments.rotated_digits import BAND
 from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods.blindspot import Blindspot, blindspot
@@ -57,6 +57,7 @@ def units(run: Run) -> Iterator[Unit]:
             measure = partial(timed, name, ours, theirs, run.device, (0, WORKERS))
             yield Unit("rotated_digits", request.name, name, seed, config, measure)
     yield from speed_l2ul.units(run, timed)
+    yield from speed_laf.units(run, timed)
 
 
 def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Callable, Callable]]:

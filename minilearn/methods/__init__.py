@@ -8,23 +8,29 @@ from minilearn.methods.contract import Unlearned
 from minilearn.methods.finetune import finetune
 from minilearn.methods.l2ul import l2ul
 from minilearn.methods.l2ul_config import L2UL
+from minilearn.methods.laf import laf
+from minilearn.methods.laf_config import LAF
 from minilearn.methods.mas import importance
 from minilearn.methods.neggrad import NegGrad, neggrad
+from minilearn.methods.repair import Repair, repair
 from minilearn.methods.retrain import retrain
 from minilearn.methods.stream import Served, continual
 
 # Every method, by the name that results and reports use.
 METHODS = {
-    method.__name__: method for method in (retrain, finetune, neggrad, amnesiac, blindspot, l2ul)
+    method.__name__: method
+    for method in (retrain, finetune, neggrad, amnesiac, blindspot, l2ul, laf, repair)
 }
 
 __all__ = [
     "L2UL",
+    "LAF",
     "METHODS",
     "PGD",
     "Amnesiac",
     "Blindspot",
     "NegGrad",
+    "Repair",
     "Served",
     "Unlearned",
     "access",
@@ -35,7 +41,9 @@ __all__ = [
     "importance",
     "l2_pgd",
     "l2ul",
+    "laf",
     "neggrad",
+    "repair",
     "retrain",
     "unlearn",
 ]

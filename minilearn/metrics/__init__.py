@@ -2,6 +2,7 @@
 
 from minilearn.cost import Cost, break_even
 from minilearn.metrics.anamnesis import Anamnesis, anamnesis_index
+from minilearn.metrics.asr import PublishedASR, asr, asr_published
 from minilearn.metrics.attacks import Attack, auc, logistic_attack, loss_attack, tpr_at_fpr
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
 from minilearn.metrics.probe import linear_probe
@@ -16,10 +17,13 @@ __all__ = [
     "Anamnesis",
     "Attack",
     "Cost",
+    "PublishedASR",
     "Report",
     "SVCAttack",
     "accuracy",
     "anamnesis_index",
+    "asr",
+    "asr_published",
     "auc",
     "break_even",
     "gap",

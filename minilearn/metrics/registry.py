@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.losses import Loss
+from minilearn.metrics.asr import asr
 from minilearn.metrics.attacks import logistic_attack, loss_attack
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
 from minilearn.metrics.svc_attack import svc_attack
@@ -127,12 +128,8 @@ def _learnt_attack(attack: Callable, model: Results):
     return attack(model["retain"], unseen, model[FORGET], unseen_forget=alike)
 
 
-def _kl(model: Results, reference: Results, split: str) -> float:
-    return kl(reference[split].log_probs, model[split].log_probs).double().mean().item()
-
-
-def _js(model: Results, reference: Results, split: str) -> float:
-    return js(reference[split].log_probs, model[split].log_probs).double().mean().item()
+def _divergence(kind: Callable, model: Results, reference: Results, split: str) -> float:
+    return kind(reference[split].log_probs, model[split].log_probs).double().mean().item()
 
 
 def _apart(model: Results, reference: Results, split: str) -> float:
@@ -205,7 +202,7 @@ _ALL_METRICS = (
         "js",
         "Jensen-Shannon divergence from the retrained model's answers (nats, below 0.694)",
         "other inputs",
-        _js,
+        lambda m, r, s: _divergence(js, m, r, s),
         _SEEN,
         _CLASSES,
         pairwise=True,
@@ -215,7 +212,7 @@ _ALL_METRICS = (
         "kl",
         "divergence KL(retrained || model), mean over examples (nats)",
         "other inputs",
-        _kl,
+        lambda m, r, s: _divergence(kl, m, r, s),
         _SEEN,
         _CLASSES,
         pairwise=True,
@@ -263,6 +260,15 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _learnt_attack(logistic_attack, m).auc,
         (FORGET,),
+        **_BLIND,
+    ),
+    Metric(
+        "asr",
+        "balanced success rate of an attack on sorted class probabilities (chance 0.5)",
+        "over-forgetting",
+        lambda m, r, s: _learnt_attack(asr, m).balanced_accuracy,
+        (FORGET,),
+        _CLASSES,
         **_BLIND,
     ),
     Metric(

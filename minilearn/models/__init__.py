@@ -15,20 +15,24 @@ from minilearn.models.inside import (
     activations,
     chain,
     device_of,
+    extractor,
     freeze_batch_norm,
     layer_names,
     mode,
     representation,
 )
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft
+from minilearn.models.vae import VAE
 
 __all__ = [
+    "VAE",
     "Network",
     "activations",
     "allcnn",
     "chain",
     "cnn",
     "device_of",
+    "extractor",
     "freeze_batch_norm",
     "layer_names",
     "mobilenet_v3",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -97,38 +97,75 @@ def activations(
             hook.remove()
 
 
+class _Reached(Exception):
+    """The layer has run: carries what was recorded there, and ends the forward pass."""
+
+
+def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], Tensor]:
+    """The part of a network up to its representation, as a function from inputs to features.
+
+    By default the representation is what the part called `features` gives out, and where there is
+    none what the last linear layer is given; with `layer`, what that layer gives out. Nothing after
+    it is run. The function follows the model's weights, mode and gradients.
+
+    Shapes: the function maps (B, ...) to (B, D)
+    Raises: ValueError if there is no linear layer and no `layer`, or the layer does not exist; the
+        function, if the layer does not run or gives no tensor (B, ...)
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> extractor(net)(torch.zeros(5, 2)).shape
+        torch.Size([5, 3])
+    """
+    name, side = (layer, "output") if layer is not None else _representation_of(model)
+    with activations(model, [name]):
+        part = model.get_submodule(name)
+
+    def stop(value):
+        raise _Reached(value)
+
+    def extract(x: Tensor) -> Tensor:
+        if side == "output":
+            hook = part.register_forward_hook(lambda _, __, output: stop(output))
+        else:
+            hook = part.register_forward_pre_hook(lambda _, inputs: stop(inputs[0]))
+        features = None
+        try:
+            model(x)
+        except _Reached as reached:
+            (features,) = reached.args
+        finally:
+            hook.remove()
+        if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
+            raise ValueError(f"the {side} of layer {name!r} is no tensor with one row per input")
+        return features.flatten(1) if features.ndim > 1 else features[:, None]
+
+    return extract
+
+
+def _representation_of(model: nn.Module) -> tuple[str, str]:
+    """The default layer, and whether its output or its input is meant."""
+    device_of(model)
+    names = {name: part for name, part in model.named_modules() if name}
+    if "features" in names:
+        return "features", "output"
+    linear = [name for name, part in names.items() if isinstance(part, nn.Linear)]
+    if not linear:
+        raise ValueError("the model has no linear layer inside: say which layer's output to take")
+    return linear[-1], "input"
+
+
 def representation(
     model: nn.Module, data, layer: str | None = None, batch_size: int = 512
 ) -> Tensor:
-    """The features of every input, in evaluation mode and without gradients.
-
-    By default what the model's last linear layer is given; with `layer`, what that layer gives out.
+    """The features of every input, in evaluation mode and without gradients: see `extractor`.
 
     Shapes: data (N, ...) tensor, Examples or a dataset; returns (N, D)
-    Raises: ValueError if there is no linear layer and no `layer`; the layer does not exist, does
-        not run or gives no tensor (B, ...)
+    Raises: ValueError as `extractor` and what it returns
     """
-    side = "input" if layer is None else "output"
-    if layer is None:
-        linear = [
-            name for name, part in model.named_modules() if isinstance(part, nn.Linear) and name
-        ]
-        if not linear:
-            raise ValueError(
-                "the model has no linear layer inside: say which layer's output to take"
-            )
-        layer = linear[-1]
-    found = []
-    with activations(model, [layer], side) as taps, mode(model, train=False), torch.no_grad():
-        for batch in batches(data, batch_size, device=device_of(model)):
-            x = batch if isinstance(batch, Tensor) else batch[0]
-            model(x)
-            features = taps.pop(layer, None)
-            if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
-                raise ValueError(
-                    f"the {side} of layer {layer!r} is no tensor with one row per input"
-                )
-            found.append(features.flatten(1))
+    extract, device, found = extractor(model, layer), device_of(model), []
+    with mode(model, train=False), torch.no_grad():
+        for batch in batches(data, batch_size, device=device):
+            found.append(extract(batch if isinstance(batch, Tensor) else batch[0]))
     return torch.cat(found)
 
 

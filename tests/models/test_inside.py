@@ -105,7 +105,7 @@ class Odd(nn.Module):
         (lambda: nn.Conv1d(1, 1, 1), (2, 1, 4), None, "no linear layer"),
         (lambda: nn.Linear(2, 2), (2, 2), None, "no linear layer inside"),
         (Odd, (2, 5, 3), "", "no layer named ''"),
-        (nn.ReLU, (2, 3), None, "no linear layer"),
+        (nn.ReLU, (2, 3), None, "no parameters"),
     ],
 )
 def test_representation_refuses(model, data, layer, sentence):

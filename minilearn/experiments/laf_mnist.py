@@ -1,0 +1,38 @@
+"""LAF's three tasks on MNIST with the published network, recipe and sizes.
+
+`python -m minilearn.experiments laf_mnist --size paper` runs it; the smaller sizes take a part of
+the training images, drawn by a fixed seed, and all test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from minilearn import data
+from minilearn.experiments.label_free import TASKS, Case
+from minilearn.experiments.label_free import units as compare
+from minilearn.experiments.runner import Run, Unit
+from minilearn.methods import LAF
+from minilearn.models import cnn
+from minilearn.training import Training
+
+SEEDS = 5
+IMAGES = {"toy": 2_000, "small": 10_000, "paper": 60_000}
+RECIPE = Training(epochs=20, batch_size=32, lr=1e-4, weight_decay=1e-4)  # as released
+
+
+def case(name: str, size: str) -> Case:
+    """The comparison on "mnist" or "fashion_mnist"."""
+
+    def sets():
+        train, test = data.load(name)
+        return train.sample(IMAGES[size]), test
+
+    recipes = {task: LAF.paper("cnn", task) for task in TASKS}
+    settings = f"{name}, {IMAGES[size]:,} images; cnn"
+    return Case(name, sets, cnn, RECIPE, recipes, {}, settings)
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """All three tasks on MNIST."""
+    return compare(run, case("mnist", run.size))

@@ -1,0 +1,94 @@
+"""How much faster LAF is than by the released procedure.
+
+`laf` is all of it, from the training set and the class to be forgotten to the new model: finding
+the indices, both autoencoders, the student. `laf_vaes` is the first part without the indices,
+`laf_student` the second. Both sides have the same network, images, settings and number of steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from minilearn import data
+from minilearn.cost import Cost
+from minilearn.data.examples import Examples
+from minilearn.experiments import released_laf as released
+from minilearn.experiments.runner import Run, Unit
+from minilearn.methods import LAF, laf
+from minilearn.methods.contract import build
+from minilearn.methods.laf_features import autoencoder, both, known
+from minilearn.models import cnn
+from minilearn.requests import by_class
+
+CLASS = 0
+# pixels, epochs of the student, of the autoencoders; all epochs are the released ones
+SIZES = {"toy": (28, 20, 10), "small": (28, 20, 10), "paper": (28, 20, 10)}
+WORKERS = (0, 1)  # one as released; the faster counts
+
+
+def images(run: Run) -> Examples:
+    """The digits as large as MNIST's, or, at size "paper", MNIST itself."""
+    pixels = SIZES[run.size][0]
+    train = data.load("mnist").train if run.size == "paper" else data.digits(pixels).train
+    return train.to(run.device)
+
+
+def units(run: Run, timed: Callable) -> Iterator[Unit]:
+    """The whole and its two parts; `timed(name, ours, theirs, device, workers)` takes the times."""
+    pixels, epochs, vae_epochs = SIZES[run.size]
+    config = LAF.paper("cnn", "class")
+    config = replace(config, epochs=epochs, vae=replace(config.vae, epochs=vae_epochs))
+    name = "mnist" if run.size == "paper" else "digits"
+    text = f"size={run.size}; {run.device.type}; {name}, {pixels} pixels; cnn; {config}; "
+    text += f"released loader with {WORKERS[0]} or {WORKERS[1]} workers"
+    for seed in run.seeds:
+        for method, sides in _sides(images(run), config, seed).items():
+            measure = partial(timed, method, *sides, run.device, WORKERS)
+            yield Unit(name, f"class {CLASS}", method, seed, text, measure)
+
+
+def _sides(train: Examples, config: LAF, seed: int) -> dict[str, tuple[Callable, Callable]]:
+    """(ours, theirs) by name; theirs takes the number of workers."""
+    model = build(lambda: cnn(10, train.inputs.shape[-1]), seed).to(train.device)
+    request = by_class(train, CLASS)
+    chosen, rest = request.indices.tolist(), (~request.mask).nonzero().flatten().tolist()
+
+    def ours(config: LAF = config):
+        request = by_class(train, CLASS)
+        laf(model, request.forget.inputs, request.retain.inputs, config=config, seed=seed)
+
+    def prepared():
+        ready = Cost()
+        gone = known(request.forget.inputs, model, config, "forget", ready)
+        stays = known(request.retain.inputs, model, config, "retain", ready)
+        for part in (both(gone, stays), gone):
+            autoencoder(part, config, seed)
+
+    def read(which: list[int], workers: int):
+        return released.loader(train, which, config.batch_size, workers)
+
+    def vaes(workers: int, indices=(chosen, rest)):
+        h, h_f = released.vaes(model, 256, config)
+        twin = copy.deepcopy(model)
+        released.train_vae(h, twin, read(sorted(indices[0] + indices[1]), workers), config)
+        released.train_vae(h_f, twin, read(indices[0], workers), config)
+        return h, h_f
+
+    def student(workers: int, indices=(chosen, rest), found=None):
+        found = found or released.vaes(model, 256, config)
+        forget, retain = (read(some, workers) for some in indices)
+        twins = copy.deepcopy(model), copy.deepcopy(model)
+        released.unlearn(*twins, found, forget, retain, config)
+
+    def whole(workers: int):
+        indices = released.divided(train, CLASS)
+        student(workers, indices, vaes(workers, indices))
+
+    return {
+        "laf": (ours, whole),
+        "laf_vaes": (prepared, vaes),
+        "laf_student": (partial(ours, replace(config, vae=replace(config.vae, epochs=0))), student),
+    }

@@ -1,0 +1,127 @@
+"""LAF's attack success rate: a learnt attack on sorted answers, as published and balanced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from minilearn.data.checks import check_count
+from minilearn.evaluation import Evaluation
+from minilearn.metrics.attacks import Attack
+from minilearn.metrics.utility import check_evaluations
+
+MOST = 5_000  # examples of a kind that the attacker learns from, about as released
+
+
+@dataclass(frozen=True)
+class PublishedASR:
+    """The published number, and what an attacker without any knowledge has.
+
+    Shapes: value and always_member, fractions of the scored examples; scored, their number
+    """
+
+    value: float
+    always_member: float
+    scored: int
+
+    def __repr__(self) -> str:
+        return (
+            f"PublishedASR({self.value:.3f} of {self.scored} scored; calling everyone a member: "
+            f"{self.always_member:.3f}, no one: {1 - self.always_member:.3f})"
+        )
+
+
+def asr_published(
+    retain: Evaluation, test: Evaluation, forget: Evaluation, *, seed: int = 0
+) -> PublishedASR:
+    """The share of right answers of an attacker on forgotten and unseen examples, as published.
+
+    The attacker learns sorted class probabilities of random retained examples, members, against the
+    first half of the test set. It is scored on the forgotten set, called members there, and on as
+    many examples of the other half of the test set as there are, at most. Where the two numbers
+    differ, the number has another chance level: print `always_member` beside it. Lower is not
+    better: what counts is the retrained model's value.
+
+    Paper: Shen et al. 2024, ASR; read in the authors' code (Train.py:156-288).          Chapter: 8
+    Target: the retrained model's value.
+    Cannot see: over-forgetting; anything, where one of the two kinds is far more frequent.
+    Differs: scikit-learn's gradient boosting with XGBoost's default depth and rate in place of
+        XGBoost; the attacker has a seed. There, members are augmented and test images are not: that
+        is for the caller; and members are at most as many as the forgotten, as here
+    Raises: ValueError if there are fewer than 4 test examples, a set is empty, or the targets are
+        no classes
+    """
+    known, unseen, target = (_sorted(result) for result in (retain, test, forget))
+    _enough(unseen)
+    generator, half = _generator(seed), min(MOST, len(unseen) // 2)
+    members = generator.permutation(known)[: min(len(target), MOST)]
+    score = _fit(members, unseen[:half], generator)
+    others = unseen[half:][: len(target)]
+    right = np.concatenate([score(target) > 0, score(others) <= 0])
+    return PublishedASR(float(right.mean()), len(target) / len(right), len(right))
+
+
+def asr(
+    retain: Evaluation,
+    test: Evaluation,
+    forget: Evaluation,
+    *,
+    unseen_forget: Evaluation | None = None,
+    seed: int = 0,
+) -> Attack:
+    """The same attack repaired: kinds of equal weight, and an attacker of equally many of each.
+
+    `balanced_accuracy` is the mean of the share of forgotten examples called members and the share
+    of unseen ones called non-members: chance is 0.5 whatever the numbers. For a forgotten class the
+    unseen examples should be of that class, `unseen_forget`: otherwise the attack finds the class.
+
+    Paper: Shen et al. 2024, ASR, balanced.          Chapter: 8
+    Target: the retrained model's value.
+    Cannot see: over-forgetting; an untrained network has 0.5 too.
+    Differs: from `asr_published` in the two points above
+    Raises: ValueError as `asr_published`
+    """
+    known, unseen, target = (_sorted(result) for result in (retain, test, forget))
+    _enough(unseen)
+    generator = _generator(seed)
+    unseen = generator.permutation(unseen)
+    half = len(unseen) // 2
+    count = min(len(known), half, MOST)
+    score = _fit(generator.permutation(known)[:count], unseen[:count], generator)
+    others = unseen[half:] if unseen_forget is None else _sorted(unseen_forget)
+    found, alarms = score(target), score(others)
+    balanced = ((found > 0).mean() + (alarms <= 0).mean()) / 2
+    return Attack(torch.from_numpy(found), torch.from_numpy(alarms), float(balanced))
+
+
+def _sorted(result: Evaluation) -> np.ndarray:
+    """Class probabilities, the largest first: (N, C). Which class is which is not told."""
+    check_evaluations(result)
+    return result.log_probs.double().exp().sort(1, descending=True).values.cpu().numpy()
+
+
+def _enough(unseen: np.ndarray):
+    if len(unseen) < 4:
+        raise ValueError(f"needs at least 4 test examples to halve, got {len(unseen)}")
+
+
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(check_count("seed", seed, 0))
+
+
+def _fit(members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
+    """The score function of gradient boosting, members positive."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    x = np.concatenate([members, nonmembers])
+    y = np.repeat([1, 0], [len(members), len(nonmembers)])
+    order = generator.permutation(len(x))
+    # XGBoost's defaults: 100 trees of depth 6, rate 0.3, penalty 1, a leaf's weight 1 or more, of
+    # which an undecided example gives a quarter
+    options = {"max_iter": 100, "max_depth": 6, "max_leaf_nodes": None, "learning_rate": 0.3}
+    options |= {"l2_regularization": 1.0, "min_samples_leaf": 4, "early_stopping": False}
+    model = HistGradientBoostingClassifier(**options, random_state=0)
+    return model.fit(x[order], y[order]).decision_function
