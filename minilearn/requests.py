@@ -195,7 +195,7 @@ def mislabel(
         raise ValueError("a wrong label needs at least two classes")
     reach = train.classes if reach is None else check_count("reach", reach, 2)
     mask, name = _fraction(targets, fraction, classes, seed)
-    if not int(targets[mask].max()) < reach <= train.classes:
+    if reach > train.classes or bool((targets[mask] >= reach).any()):
         raise ValueError(f"reach must hold the chosen classes and no more than all, got {reach}")
     generator = torch.Generator().manual_seed(seed + 1)
     shift = torch.randint(1, reach, (len(targets),), generator=generator)

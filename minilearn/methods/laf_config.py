@@ -39,7 +39,7 @@ class LAF:
     lr_alignment: float = 1e-4  # learning rate (Adam) of the alignment loss, as released
     temperature: float = 20.0  # tau; released: 5 for random items of small sets, else 20
     error: str = "saturated"  # exp(m / (m + 1)), as released; "squared": the error itself
-    decoder: str = "linear"  # of the autoencoders; "sigmoid" as released
+    decoder: str = "sigmoid"  # of the autoencoders, as released; or "linear"
     first: str = "all"  # inputs of the first autoencoder, as released; or "retain"
     latent: int = 8  # numbers in a latent vector, as released for a small network
     kl: float = 0.025  # weight of the KL term of the autoencoders, as released
@@ -76,4 +76,4 @@ class LAF:
             raise ValueError(f"recipes are published for {known}, not for {network!r}, {task!r}")
         latent, epochs, extraction, alignment, temperature = RECIPES[network, task]
         rates = {"lr_extraction": extraction, "lr_alignment": alignment}
-        return cls(epochs, temperature=temperature, latent=latent, decoder="sigmoid", **rates)
+        return cls(epochs, temperature=temperature, latent=latent, **rates)
