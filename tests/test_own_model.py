@@ -12,8 +12,8 @@ from minilearn.metrics import report
 from minilearn.requests import by_class
 from minilearn.training import Training, fit
 
-# Methods for one task only, and what they lack here, would be named in this table.
-NOT_FOR_CLASSES = {"blindspot", "amnesiac"}
+# Methods for another task, or for other inputs.
+NOT_FOR_CLASSES = {"blindspot", "amnesiac", "boundary"}  # the last takes a step over pixels
 
 
 class Letters(nn.Module):
@@ -54,6 +54,7 @@ def ten_lines():
         fit(model, train, recipe, seed=seed)
     options = {"l2ul": {"config": L2UL(attack=None, anchor=0, epochs=2)}}  # letters are no pixels
     options |= {"laf": {"config": LAF(epochs=2, batch_size=4)}}  # there are few
+    options |= {"unrolling": {"start": Letters()}}
     runs = {
         name: [
             unlearn(method, m, request, fresh=Letters, seed=s, **options.get(name, {}))

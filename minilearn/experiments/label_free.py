@@ -2,8 +2,9 @@
 
 A unit is one method on one request with one seed. `asr_published` is the published number,
 `asr_chance` what calling every example a member scores there; `asr` is the balanced form. Training
-images are evaluated as they are, without augmentation. `unrolling` gets the model's own learning
-rate although that was Adam's: the method was derived for plain SGD.
+images are evaluated as they are, without augmentation. `neggrad` sees the forgotten examples alone;
+`unrolling` starts from the original's first weights, although those were trained by Adam and the
+method is for plain SGD; `sisa` has an original of its own, an ensemble.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ from torch import nn
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.experiments.runner import Run, Unit, value
-from minilearn.methods import LAF, METHODS, Repair, Unlearned, repair, retrain, unlearn
+from minilearn.methods import (
+    LAF,
+    METHODS,
+    Repair,
+    Unlearned,
+    repair,
+    retrain,
+    sharded,
+    sisa,
+    unlearn,
+)
+from minilearn.methods.contract import build
 from minilearn.metrics import asr, asr_published
 from minilearn.requests import Request, by_class, by_fraction, mislabel
 from minilearn.training import NonFiniteLoss, Training
@@ -88,7 +100,11 @@ def _makers(run: Run, case: Case, request: Request, task: str, seed: int) -> dic
         return replace(result, cost=first.cost + result.cost)
 
     def method(name: str, config) -> Unlearned:
+        if name == "sisa":
+            return sisa(sharded(fresh, request.train, config=config, seed=seed), request).result
         options = {"fresh": fresh, "config": config, "seed": seed}
+        options |= {"retain": None} if name == "neggrad" else {}
+        options |= {"start": build(fresh, seed)} if name == "unrolling" else {}
         return unlearn(METHODS[name], original().model, request, **options)
 
     def fresh() -> nn.Module:

@@ -1,0 +1,141 @@
+"""The LAF experiments: what is asked, what is written, and what stands on the released side."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.data import Examples, digits
+from minilearn.experiments import (
+    label_free,
+    laf_cifar10,
+    laf_digits,
+    laf_fashion,
+    laf_mnist,
+    released_laf,
+    speed_laf,
+)
+from minilearn.experiments.results import KNOWN, SPLITS
+from minilearn.experiments.runner import Run
+from minilearn.methods import METHODS
+from minilearn.requests import mislabel
+from minilearn.training import Training
+
+
+@pytest.fixture
+def case():
+    """The digits' own case with a small part of them and short recipes."""
+    train, test = (part.sample(n) for part, n in zip(digits(), (260, 60), strict=True))
+    recipe = Training(2, 16)
+    recipes = {
+        task: dataclasses.replace(laf_digits.recipe(task), epochs=1, batch_size=8, vae=recipe)
+        for task in label_free.TASKS
+    }
+    others = {name: short(config) for name, config in laf_digits.OTHERS.items()}
+    given = ("digits", lambda: (train, test), Small, recipe, recipes, others)
+    return label_free.Case(*given, "a part")
+
+
+def short(config):
+    """The same with little training."""
+    if hasattr(config, "training") and not callable(config.training):
+        return dataclasses.replace(config, training=Training(2, 16), shards=2)
+    return dataclasses.replace(config, epochs=1)
+
+
+class Small(nn.Sequential):
+    """A network whose last linear layer is its classifier."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+
+
+def test_every_method_is_measured_on_every_task(case):
+    found = {}
+    for unit in label_free.units(Run(seeds=range(1)), case):
+        rows = unit.measure()
+        assert {row["metric"] for row in rows} <= KNOWN
+        assert {row["split"] for row in rows} <= set(SPLITS)
+        task = unit.request.split(":")[0]
+        found[task, unit.method] = {(r["metric"], r["split"]): float(r["value"]) for r in rows}
+    names = ["original", "retrained", "laf", "laf_repair", *laf_digits.OTHERS]
+    assert list(found) == [(task, name) for task in label_free.TASKS for name in names]
+    assert set(laf_digits.OTHERS) <= {*METHODS, "sisa"}
+    for (task, name), rows in found.items():
+        assert ("overflowed", "") in rows or 0 <= rows["asr", "forget"] <= 1
+        assert (("accuracy", "test_forget") in rows) == (task == "class") or name == "neggrad"
+    assert found["class", "retrained"]["accuracy", "forget"] == 0
+    repaired, first = found["class", "laf_repair"], found["class", "laf"]
+    assert repaired["samples", ""] > first["samples", ""]
+
+
+def test_the_requests_are_the_published_ones():
+    train = digits().train
+    random, gone, noisy = (label_free.ask(train, task, 3) for task in label_free.TASKS)
+    for request, classes, share in ((random, range(5, 10), 0.4), (noisy, range(5), 0.6)):
+        for label in range(10):
+            members = train.targets == label
+            part = (request.mask & members).sum().item() / members.sum().item()
+            assert abs(part - (share if label in classes else 0)) < 0.005
+    assert torch.equal(gone.mask, train.targets == 0)
+    wrong = noisy.train.targets != train.targets
+    assert torch.equal(wrong, noisy.mask)
+    assert not torch.equal(random.mask, label_free.ask(train, "random", 4).mask)
+    again = mislabel(train, 0.6, range(5), 3)
+    assert torch.equal(again.train.targets, noisy.train.targets)
+
+
+@pytest.mark.parametrize("module", [laf_mnist, laf_fashion, laf_cifar10])
+def test_the_units_of_the_large_sets_need_only_their_data(module, monkeypatch):
+    from minilearn import data
+
+    channels = 3 if module is laf_cifar10 else 1
+    size = 8 if channels == 3 else 28
+    part = Examples(torch.rand(40, channels, size, size), torch.arange(40) % 10)
+    monkeypatch.setattr(data, "load", lambda name: data.Split(part, part))
+    units = list(module.units(Run(seeds=range(2))))
+    keys = [(u.dataset, u.request, u.method, u.seed, u.config) for u in units]
+    assert len(set(keys)) == len(keys) and all(u.config.startswith("size=toy") for u in units)
+    tasks = {u.request.split(":")[0] for u in units}
+    assert tasks == ({"class"} if channels == 3 else set(label_free.TASKS))
+
+
+def test_the_published_figures_stand_beside_their_rows():
+    notebook = laf_cifar10.NOTEBOOK
+    assert notebook["laf"] == (75.80, 7.18, 72.63, 80.48, 2.00, 47.61)
+    assert notebook["retrained"] == (79.54, 0.00, 76.61, 85.12, 0.00)
+    # the test accuracy is the mean of the ten classes', each a tenth of CIFAR-10's test set
+    for numbers in notebook.values():
+        assert 0.9 * numbers[3] + 0.1 * numbers[4] == pytest.approx(numbers[2], abs=0.02)
+
+
+def test_the_released_indices_are_those_of_the_class():
+    train = digits().train.sample(50)
+    gone, rest = released_laf.divided(train, 3)
+    assert gone == (train.targets == 3).nonzero().flatten().tolist()
+    assert sorted(gone + rest) == list(range(50))
+
+
+def test_the_released_images_are_the_examples():
+    train = digits(28).train.sample(20)
+    images = released_laf.Images(train, [3, 5])
+    image, label = images[1]
+    assert len(images) == 2 and label == train.targets[5]
+    assert (image - train.inputs[5]).abs().max() <= 1 / 255  # PIL holds whole numbers up to 255
+
+
+def test_the_speed_units_time_both_sides(monkeypatch):
+    monkeypatch.setattr(speed_laf, "SIZES", {"toy": (8, 1, 1)})
+    monkeypatch.setattr(speed_laf, "images", lambda run: digits().train.sample(400))
+    seen = []
+
+    def timed(name, ours, theirs, device, workers) -> list:
+        ours(), theirs(0)
+        seen.append((name, workers))
+        return []
+
+    for unit in speed_laf.units(Run(seeds=range(1)), timed):
+        assert "0x" not in unit.config and unit.config.startswith("size=toy; cpu")
+        unit.measure()
+    assert seen == [(name, (0, 1)) for name in ("laf", "laf_vaes", "laf_student")]

@@ -1,0 +1,68 @@
+"""Boundary shrink: the class next door of a linear model is known in closed form."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.cost import Cost
+from minilearn.data import Examples
+from minilearn.methods import Boundary, boundary
+from minilearn.methods.boundary import neighbours
+
+
+@pytest.fixture
+def corners():
+    """Three classes: right, left and up; logits are linear in two pixels."""
+    net = nn.Sequential(nn.Linear(2, 3, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[9.0, 0.0], [-9.0, 0.0], [0.0, 9.0]]))
+    return net
+
+
+def test_the_neighbour_is_on_the_other_side(corners):
+    x = torch.tensor([[0.05, 0.04], [0.05, -0.4], [0.4, 0.3]])
+    items = Examples(x, torch.zeros(3, dtype=torch.int64))
+    cost, config = Cost(), Boundary(step=0.1, box=None)
+    # the loss of class 0 rises to the left: the first goes up, the second to the left, and the
+    # third, still called 0, to the second most probable class, which is up
+    assert neighbours(corners, items, config, cost).tolist() == [2, 1, 2]
+    assert cost.by_source() == {"forget": 3 * 4}
+    boxed = Boundary(step=0.1, box=(0.0, 1.0))
+    assert neighbours(corners, items[:1], boxed, cost).tolist() == [2]
+
+
+def test_labels_are_the_originals_and_are_reached(trained, classification):
+    items = classification[:7]
+    config = Boundary(100, 7, 1e-2, step=0.3, box=None)
+    before = neighbours(trained, items, config, Cost())
+    model = boundary(trained, items, config=config).model.eval()
+    assert torch.equal(model(items.inputs).argmax(1), before)
+    assert not bool((before == items.targets).any())
+
+
+def test_the_loss_is_the_cross_entropy_to_them(tiny_net, classification):
+    net, items = tiny_net(dropout=0.0), classification[:7]
+    net.body[1] = nn.Identity()
+    config = Boundary(1, 100, 1e-2, box=None)
+    goal = neighbours(net, items, config, Cost())
+    expected = nn.functional.cross_entropy(net(items.inputs), goal).item()
+    assert boundary(net, items, config=config).history.loss[0].item() == pytest.approx(expected)
+
+
+def test_bad_input(tiny_net, classification):
+    net, items = tiny_net(), classification[:7]
+    with pytest.raises(ValueError, match="outside the box"):
+        boundary(net, items)
+    with pytest.raises(ValueError, match="need class labels"):
+        boundary(net, Examples(items.inputs, torch.zeros(7)), config=Boundary(box=None))
+    with pytest.raises(ValueError, match="a step over inputs needs numbers"):
+        whole = Examples(torch.ones(3, 6, dtype=torch.int64), torch.tensor([0, 1, 2]))
+        boundary(net, whole, config=Boundary(box=None))
+    with pytest.raises(ValueError, match="3 classes are needed|the model has 1"):
+        boundary(nn.Sequential(nn.Linear(6, 1)), items, config=Boundary(box=None))
+    for wrong in ({"step": 0}, {"step": "1"}, {"box": (1, 0)}, {"box": 3}, {"lr": -1}):
+        with pytest.raises(ValueError, match="step must|box is|lr must"):
+            Boundary(**wrong)
+    assert dataclasses.replace(Boundary(), box=None).box is None

@@ -1,0 +1,134 @@
+"""SISA forgets exactly: bit for bit what training without the forgotten items gives."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn.checkpoint import fingerprint
+from minilearn.evaluation import evaluate
+from minilearn.methods import SISA, sharded, sisa
+from minilearn.methods.shards import Ensemble, grown
+from minilearn.requests import by_class, by_index
+from minilearn.training import Training
+
+CONFIG = SISA(3, 2, Training(3, 4, 1e-2))
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.fixture
+def records(classification):
+    return sharded(small, classification, config=CONFIG, seed=2)
+
+
+def anew(records, gone):
+    """All shards from the start, without the forgotten items."""
+    empty = dataclasses.replace(records, gone=gone, kept=((),) * len(records.kept))
+    return grown(empty, jobs=1)
+
+
+def test_deletion_is_training_anew_bit_for_bit(records, classification):
+    request = by_index(classification, [1, 5, 8])
+    after = sisa(records, request)
+    expected = anew(records, request.mask)
+    assert fingerprint(after.result.model) == fingerprint(expected.result.model)
+    assert fingerprint(after.result.model) != fingerprint(records.result.model)
+    # and so is a second request after the first
+    second = by_index(classification, [2, 11])
+    twice = sisa(after, second)
+    both = anew(records, request.mask | second.mask)
+    assert fingerprint(twice.result.model) == fingerprint(both.result.model)
+
+
+def test_only_what_held_the_item_is_trained(records, classification):
+    """From its slice on, in its shard; counted in samples."""
+    for item in range(6):
+        place = int(records.place[item])
+        shard, number = divmod(place, 2)
+        after = sisa(records, by_index(classification, [item]))
+        for other in range(3):
+            same = all(
+                fingerprint(a) == fingerprint(b)
+                for a, b in zip(records.kept[other], after.kept[other], strict=True)
+            )
+            assert same == (other != shard)
+        sizes = [int((records.place == 2 * shard + r).sum()) for r in (0, 1)]
+        sizes[number] -= 1
+        passes = (sizes[0] if number == 0 else 0) + sum(sizes)
+        assert after.result.cost.samples == 3 * passes * CONFIG.epochs
+    assert CONFIG.epochs == 2  # 2 E / (R + 1)
+
+
+def test_the_number_of_processes_does_not_count(classification):
+    def run(jobs):
+        return sharded(lambda: nn.Linear(6, 3), classification, config=CONFIG, jobs=jobs)
+
+    one, two = run(1), run(2)
+    assert fingerprint(one.result.model) == fingerprint(two.result.model)
+    assert one.result.cost.by_source() == two.result.cost.by_source()
+
+
+def test_shards_and_slices_share_out_the_set(records):
+    counts = records.place.bincount()
+    assert len(counts) == 6 and counts.tolist() == [4] * 6
+
+
+def test_the_answer_is_the_mean_of_probabilities(records, classification):
+    model = records.result.model.eval()
+    x = classification.inputs
+    mean = sum(member(x).softmax(1) for member in model.members) / 3
+    torch.testing.assert_close(model(x).exp(), mean)
+    assert evaluate(model, classification).correct.double().mean() > 0.4
+
+
+def test_a_class_is_gone_and_a_shard_with_nothing_left_has_no_say(records, classification):
+    after = sisa(records, by_class(classification, 1))
+    assert bool(after.gone.equal(classification.targets == 1))
+    emptied = by_index(classification, (records.place < 2).nonzero().flatten())
+    left = sisa(records, emptied).result.model
+    assert isinstance(left, Ensemble) and len(left.members) == 2
+
+
+def test_the_expected_number_of_shards_touched():
+    """S (1 - (1 - 1/S)^k), by drawing."""
+    draws = torch.randint(0, 5, (20_000, 4), generator=torch.Generator().manual_seed(0))
+    touched = torch.stack([(draws == s).any(1) for s in range(5)]).sum(0).double().mean()
+    assert abs(touched - 5 * (1 - 0.8**4)) < 0.02
+
+
+def test_nothing_given_is_changed(records, classification):
+    before = fingerprint((records.result.model, records.kept, records.gone, classification))
+    state = torch.get_rng_state()
+    sisa(records, by_index(classification, [1]))
+    assert before == fingerprint((records.result.model, records.kept, records.gone, classification))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_bad_input(records, classification, regression):
+    def fresh():
+        return nn.Linear(6, 3)
+
+    with pytest.raises(ValueError, match="give Examples with class labels"):
+        sharded(fresh, regression, config=CONFIG)
+    with pytest.raises(ValueError, match="give Examples with class labels"):
+        sharded(fresh, classification.inputs, config=CONFIG)
+    with pytest.raises(ValueError, match="11 examples are too few for 6 slices"):
+        sharded(fresh, classification[:11], config=CONFIG)
+    with pytest.raises(ValueError, match="config must be a SISA"):
+        sharded(fresh, classification, config=Training())
+    with pytest.raises(ValueError, match="jobs must be"):
+        sharded(fresh, classification, config=CONFIG, jobs=0)
+    with pytest.raises(ValueError, match="over the set that the records are of"):
+        sisa(records, by_index(classification[:20], [1]))
+    with pytest.raises(ValueError, match="over the set that the records are of"):
+        sisa(records, [1])
+    most = sisa(records, by_index(classification, range(20)))
+    with pytest.raises(ValueError, match="nothing is retained"):
+        sisa(most, by_index(classification, range(18, 24)))
+    for wrong in ({"shards": 0}, {"slices": 1.5}, {"training": 3}):
+        with pytest.raises(ValueError, match="must be"):
+            SISA(**wrong)
