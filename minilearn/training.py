@@ -137,8 +137,7 @@ def fit(
         (0, 200)
     """
     _check_functions(objective=objective, watch=watch, until=until)
-    turns = tuple(config) if isinstance(config, tuple | list) and config else (config,)
-    config = turns[0]
+    config, *_ = turns = tuple(config) if isinstance(config, tuple | list) else (config,)
     stream = _stream(model, data, turns)
     history, cost = History(), Cost() if cost is None else cost
     objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
@@ -153,9 +152,7 @@ def fit(
                 with cost.clock(device_of(model)):
                     if stop.before_epoch():
                         break
-                    for one, optimizer in zip(turns, optimizers, strict=True):
-                        for group in optimizer.param_groups:
-                            group["lr"] = one.lr_at(epoch)
+                    _set_rates(turns, optimizers, epoch)
                     losses = _one_epoch(model, stream(order), objective, optimizers, stop)
                 _refuse_non_finite(model, losses, epoch, config.lr_at(epoch))
                 seen = _watched(watch, epoch + 1, model, seed)
@@ -164,6 +161,12 @@ def fit(
             kept.save(finished=epoch + 1)
     optimizers[0].zero_grad()
     return history
+
+
+def _set_rates(turns: tuple, optimizers: list, epoch: int):
+    for one, optimizer in zip(turns, optimizers, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = one.lr_at(epoch)
 
 
 def _one_epoch(model, stream, objective, optimizers: list, stop: Stop) -> Tensor:

@@ -54,16 +54,15 @@ def _sides(train: Examples, config: LAF, seed: int) -> dict[str, tuple[Callable,
     """(ours, theirs) by name; theirs takes the number of workers."""
     model = build(lambda: cnn(10, train.inputs.shape[-1]), seed).to(train.device)
     request = by_class(train, CLASS)
-    chosen, rest = request.indices.tolist(), (~request.mask).nonzero().flatten().tolist()
+    chosen, rest = (mask.nonzero().flatten().tolist() for mask in (request.mask, ~request.mask))
 
     def ours(config: LAF = config):
         request = by_class(train, CLASS)
         laf(model, request.forget.inputs, request.retain.inputs, config=config, seed=seed)
 
     def prepared():
-        ready = Cost()
-        gone = known(request.forget.inputs, model, config, "forget", ready)
-        stays = known(request.retain.inputs, model, config, "retain", ready)
+        gone = known(request.forget.inputs, model, config, "forget", Cost())
+        stays = known(request.retain.inputs, model, config, "retain", Cost())
         for part in (both(gone, stays), gone):
             autoencoder(part, config, seed)
 

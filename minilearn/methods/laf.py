@@ -52,15 +52,7 @@ def laf(
         forgotten inputs are retained ones, the representation is not there or is the same for all;
         NonFiniteLoss that names the autoencoder; whatever `fit` raises
     """
-    checked_config(config, LAF)
-    for name, data in (("forget", forget), ("retain", retain)):
-        check_device(model, data), checked_inputs(name, data)
-        if len(data) < config.batch_size:
-            raise ValueError(
-                f"{len(data)} inputs in the {name} set do not fill a batch: take "
-                f"batch_size={len(data)} or less"
-            )
-    refuse_overlap(forget, retain)
+    _check(model, forget, retain, config)
     student, ready, cost = copy_of(model), Cost(), Cost()
     gone = known(forget, model, config, "forget", ready)
     stays = known(retain, model, config, "retain", ready)
@@ -82,8 +74,7 @@ def laf(
         cost.touch("retain", forward=len(x_r), backward=len(x_r))
         e = extract(torch.cat([x_f, x_r]))
         if loss == "extraction":
-            kept_error = h.error(e[n:])
-            return extraction_loss(kept_error, h_f.error(e[:n]), config.error)
+            return extraction_loss(h.error(e[n:]), h_f.error(e[:n]), config.error)
         far = cosine_distance(e[n:], e_r), cosine_distance(e[:n], e_f)
         return alignment_loss(*far, config.temperature)
 
@@ -91,3 +82,15 @@ def laf(
     options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
     history = fit(student, stream, config.turns(), objective=objective, cost=cost, **options)
     return Unlearned(student, "laf", config, seed, history, ready + h_cost + f_cost + cost)
+
+
+def _check(model: nn.Module, forget, retain, config: LAF):
+    checked_config(config, LAF)
+    for name, data in (("forget", forget), ("retain", retain)):
+        check_device(model, data), checked_inputs(name, data)
+        if len(data) < config.batch_size:
+            raise ValueError(
+                f"{len(data)} inputs in the {name} set do not fill a batch: take "
+                f"batch_size={len(data)} or less"
+            )
+    refuse_overlap(forget, retain)
