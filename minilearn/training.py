@@ -137,8 +137,8 @@ def fit(
         (0, 200)
     """
     _check_functions(objective=objective, watch=watch, until=until)
-    config, *_ = turns = tuple(config) if isinstance(config, tuple | list) else (config,)
-    stream = _stream(model, data, turns)
+    turns = tuple(config) if isinstance(config, tuple | list) and config else (config,)
+    stream, config = _stream(model, data, turns), turns[0]
     history, cost = History(), Cost() if cost is None else cost
     objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
     optimizers = [one.make_optimizer(_trainable(model)) for one in turns]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from minilearn.checkpoint import fingerprint, write_whole
 from minilearn.cost import Cost
-from minilearn.data import Examples, Unlabelled
+from minilearn.data import Examples, Unlabelled, batches
 from minilearn.evaluation import Evaluation, evaluate, loss_per_example
 from minilearn.losses import Quantile
 from minilearn.stopping import Best
@@ -869,3 +869,50 @@ def test_seeded_gives_the_generator_back_after_an_exception():
         first = torch.randn(3)
     with seeded(3):
         assert torch.equal(first, torch.randn(3))
+
+
+# ---- several optimisers in turns
+
+
+def test_steps_take_turns_between_optimisers(tiny_net, classification):
+    """The plain loop with two optimisers over the same weights, bit for bit."""
+    turns = Training(3, 8, 1e-2), Training(7, 99, 1e-1, "sgd", momentum=0.5)
+    net, plain = tiny_net(dropout=0.0), tiny_net(dropout=0.0)
+    history = fit(net, classification, turns, seed=2)
+    optimizers = [one.make_optimizer(plain.parameters()) for one in turns]
+    order, losses = torch.Generator().manual_seed(2), []
+    for _ in range(3):
+        for i, (x, y) in enumerate(batches(classification, 8, order=order)):
+            loss = nn.functional.cross_entropy(plain(x), y)
+            plain.zero_grad()
+            loss.backward()
+            optimizers[i % 2].step()
+            losses.append(loss.item())
+    assert torch.equal(history.loss, torch.tensor(losses))
+    assert fingerprint(net) == fingerprint(plain)
+    other = fit(tiny_net(dropout=0.0), classification, turns[::-1], seed=2)
+    assert not torch.equal(other.loss, history.loss)
+
+
+def test_turns_resume_bit_for_bit(tiny_net, classification, tmp_path):
+    turns = Training(4, 8, 1e-2, schedule="cosine"), Training(4, 8, 1e-1, "sgd")
+    net, again = tiny_net(), tiny_net()
+    whole = fit(net, classification, turns)
+
+    def stop(epoch, model):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(again, classification, turns, watch=stop, checkpoint=tmp_path / "run")
+    resumed = fit(tiny_net(), classification, turns, checkpoint=tmp_path / "run")
+    assert torch.equal(resumed.loss, whole.loss)
+    with pytest.raises(ValueError, match="other settings"):
+        fit(tiny_net(), classification, turns[:1], checkpoint=tmp_path / "run")
+
+
+@pytest.mark.parametrize("config", [(), [], (Training(), 3), ("adam",)])
+def test_turns_that_make_no_sense(tiny_net, classification, config):
+    with pytest.raises(ValueError, match="config must be a Training, got"):
+        fit(tiny_net(), classification, config)

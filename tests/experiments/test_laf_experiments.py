@@ -139,3 +139,19 @@ def test_the_speed_units_time_both_sides(monkeypatch):
         assert "0x" not in unit.config and unit.config.startswith("size=toy; cpu")
         unit.measure()
     assert seen == [(name, (0, 1)) for name in ("laf", "laf_vaes", "laf_student")]
+
+
+@pytest.mark.realdata
+def test_a_real_class_is_forgotten_without_labels(realdata_root, monkeypatch):
+    """The chapter's claim on real MNIST: below 5 %, the others within 3 points of retraining."""
+    monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
+    base = laf_mnist.case("mnist", "toy")
+    recipe = dataclasses.replace(laf_mnist.RECIPE, epochs=6, lr=1e-3)
+    given = {"recipe": recipe, "laf": {"class": laf_digits.recipe("class")}}
+    case, found = dataclasses.replace(base, **given), {}
+    for unit in label_free.units(Run(seeds=range(1)), case, ("class",)):
+        rows = {(r["metric"], r["split"]): float(r["value"]) for r in unit.measure()}
+        found[unit.method] = [rows["accuracy", f"test_{part}"] for part in ("forget", "retain")]
+    assert found["original"][0] > 0.9 and found["retrained"][0] == 0
+    assert found["laf_repair"][0] < 0.05
+    assert found["laf_repair"][1] > found["retrained"][1] - 0.03
