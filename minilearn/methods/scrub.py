@@ -71,6 +71,8 @@ def scrub(
         every epoch, then:      minimise  gamma CE + alpha KL_T(f_o(x) || f(x))  over the retained
 
     KL_T is the divergence at temperature T, times T^2. Labels of the forget set are not used.
+    Without dropout and batch normalisation the first divergence is nought and its gradient is
+    rounding, which Adam follows all the same: in which direction the model goes away is chance.
 
     Paper: Kurmanji et al. 2023, SCRUB.          Chapter: 8
     Shapes: forget (N_f, ...) inputs alone; retain Examples or a dataset with class labels

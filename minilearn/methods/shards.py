@@ -69,7 +69,8 @@ def grown(records: Sharded, jobs: int) -> Sharded:
     result, cost = records.result, Cost()
     device = records.train.device
     with cost.clock(device):
-        work = [delayed(_shard)(records, shard) for shard in range(result.config.shards)]
+        threads = torch.get_num_threads()  # sums in another order would be other bits
+        work = [delayed(_shard)(records, n, threads) for n in range(result.config.shards)]
         done = Parallel(n_jobs=check_count("jobs", jobs, 1))(work)
     members, kept = [], []
     for states, spent in done:
@@ -90,8 +91,9 @@ def _inside(records: Sharded, shard: int, last: int | None = None) -> Tensor:
     return inside if last is None else inside & (records.place % slices <= last)
 
 
-def _shard(records: Sharded, shard: int) -> tuple[tuple[dict, ...], Cost]:
+def _shard(records: Sharded, shard: int, threads: int) -> tuple[tuple[dict, ...], Cost]:
     """Train what is missing of one shard; a slice's seed is that of its place alone."""
+    torch.set_num_threads(threads)
     config, seed, cost = records.result.config, records.result.seed, Cost()
     states, first = list(records.kept[shard]), 1_000 * (shard + 1) + 1_000_000 * seed
     model = build(records.fresh, first).to(records.train.device)
