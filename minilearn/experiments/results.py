@@ -23,7 +23,7 @@ COLUMNS = (
 SPLITS = ("", *ALL)
 KNOWN = {*METRICS, "seconds", "samples", "peak_bytes", "ratio", "released_seconds"}
 KNOWN |= {"steps", "finished", "overflowed", "reached", "agreement"}
-KNOWN |= {"asr_published", "asr_chance"}
+KNOWN |= {"asr", "asr_published", "asr_chance"}  # not of `METRICS`: see `metrics.asr`
 
 
 def unit_of(row: dict[str, str]) -> tuple[str, ...]:

@@ -80,7 +80,9 @@ def asr(
 
     Paper: Shen et al. 2024, ASR, balanced.          Chapter: 8
     Target: the retrained model's value.
-    Cannot see: over-forgetting; an untrained network has 0.5 too.
+    Cannot see: over-forgetting; an untrained network has 0.5 too. It is not told the labels, so
+        that it may pass a model that has learnt wrong labels by heart: our audit of metrics asks
+        for that and lets it fail, and so it is not in `METRICS`.
     Differs: from `asr_published` in the two points above
     Raises: ValueError as `asr_published`
     """

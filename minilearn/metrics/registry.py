@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.losses import Loss
-from minilearn.metrics.asr import asr
 from minilearn.metrics.attacks import logistic_attack, loss_attack
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
 from minilearn.metrics.svc_attack import svc_attack
@@ -260,15 +259,6 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _learnt_attack(logistic_attack, m).auc,
         (FORGET,),
-        **_BLIND,
-    ),
-    Metric(
-        "asr",
-        "balanced success rate of an attack on sorted class probabilities (chance 0.5)",
-        "over-forgetting",
-        lambda m, r, s: _learnt_attack(asr, m).balanced_accuracy,
-        (FORGET,),
-        _CLASSES,
         **_BLIND,
     ),
     Metric(

@@ -22,6 +22,7 @@ from minilearn.methods.contract import build
 from minilearn.metrics import (
     METRICS,
     Anamnesis,
+    asr,
     auc,
     linear_probe,
     mae,
@@ -191,6 +192,15 @@ PLANTED = {
     "a constant": (lambda m, r, s: 0.5, ["the original passes"]),
     "read where it was fitted": (
         lambda m, r, s: nearest_neighbour_auc(m),
+        ["the original passes"],
+    ),
+    # LAF's attack sees no label: a wrong label learnt by heart looks to it like a right one
+    "asr": (
+        lambda m, r, s: (
+            asr(
+                m["retain"], m["test_retain"], m[FORGET], unseen_forget=m["test_forget"]
+            ).balanced_accuracy
+        ),
         ["the original passes"],
     ),
 }
