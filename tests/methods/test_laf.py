@@ -101,6 +101,11 @@ def test_the_autoencoder_is_the_papers():
     code = torch.distributions.Normal(mean, (log_variance / 2).exp())
     kl = torch.distributions.kl_divergence(code, prior).sum(1)
     torch.testing.assert_close(loss, ((rebuilt - e) ** 2).sum(1) + 0.3 * kl)
+    for layer, value in ((vae.mean, 3.0), (vae.log_variance, math.log(4))):
+        nn.init.zeros_(layer.weight), nn.init.constant_(layer.bias, value)
+    vae.decoder = nn.Identity()
+    z = vae(torch.zeros(20_000, 6, dtype=torch.float64))[0]  # N(3, 2^2)
+    assert abs(z.mean() - 3) < 0.05 and abs(z.std() - 2) < 0.05
     assert bool((VAE(6, 2, "sigmoid")(e.float())[0] > 0).all())
     with pytest.raises(ValueError, match="decoder is one of"):
         VAE(6, 2, "tanh")
@@ -117,7 +122,7 @@ def test_it_is_the_released_procedure_with_less_work():
     fit(model, train, Training(8), progress=False)
     forget, retain = request.forget.inputs, request.retain.inputs
     size = len(forget) // 3
-    config = LAF.paper("cnn", "class")
+    config = LAF.paper("cnn", "random")  # the one with another temperature than the default
     config = dataclasses.replace(config, epochs=10, batch_size=size, vae=Training(2, 32))
     mine = laf(model, forget, retain, config=config, seed=4)
 
