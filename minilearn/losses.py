@@ -156,13 +156,14 @@ def extraction_loss(kept: Tensor, gone: Tensor, form: str = "saturated") -> Tens
     Paper: Shen et al. 2024, L_UE.          Chapter: 7
     Shapes: kept (B_r,), gone (B_f,): squared reconstruction errors, from 0 on; returns a scalar
     Differs: none known from the authors' code with "saturated" (VUnlearning.py:35-42, 96)
-    Raises: ValueError if there is no such form
+    Raises: ValueError if there is no such form, or an argument is no tensor (B,)
     Example:
         >>> extraction_loss(torch.zeros(3), torch.zeros(2))
         tensor(1.)
     """
     if form not in ERRORS:
         raise ValueError(f"form is one of {ERRORS}, got {form!r}")
+    _check_flat(kept, gone)
     if form == "saturated":
         kept, gone = ((m / (m + 1)).exp() for m in (kept, gone))
     return kept.sum() - gone.sum()
@@ -181,16 +182,34 @@ def alignment_loss(kept: Tensor, gone: Tensor, temperature: float = 20.0) -> Ten
     Shapes: kept (B_r,), gone (B_f,): distances in [0, 2]; returns a scalar
     Differs: none known from the authors' code (VUnlearning.py:47-55): the temperature divides the
         forgotten distances alone
+    Raises: ValueError if an argument is no tensor (B,), nothing is forgotten, or tau <= 0
     Example:
         >>> round(alignment_loss(torch.zeros(32), torch.zeros(32)).item(), 4)
         -110.9035
     """
+    _check_flat(kept, gone)
+    if not len(gone) or not temperature > 0:
+        raise ValueError(
+            f"needs a forgotten distance and a temperature above 0, got {len(gone)}, {temperature}"
+        )
     return kept.sum() - len(kept) * (gone / temperature).logsumexp(0)
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos of the angle between two vectors, row by row: (B, D) twice to (B,)."""
+    """1 - cos of the angle between two vectors, row by row: (B, D) twice to (B,).
+
+    Raises: ValueError if the shapes differ
+    """
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(f"needs (B, D) twice, got {tuple(a.shape)} and {tuple(b.shape)}")
     return 1 - F.cosine_similarity(a, b)
+
+
+def _check_flat(*values):
+    for value in values:
+        if not isinstance(value, Tensor) or value.ndim != 1:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"needs one number an example as a tensor (B,), got {shape}")
 
 
 def _first(tap):

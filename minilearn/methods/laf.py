@@ -72,7 +72,7 @@ def laf(
         n = len(x_f)
         cost.touch("forget", forward=n, backward=n)
         cost.touch("retain", forward=len(x_r), backward=len(x_r))
-        e = extract(torch.cat([x_f, x_r]))
+        e = _trained(extract(torch.cat([x_f, x_r])))
         if loss == "extraction":
             return extraction_loss(h.error(e[n:]), h_f.error(e[:n]), config.error)
         far = cosine_distance(e[n:], e_r), cosine_distance(e[:n], e_f)
@@ -82,6 +82,16 @@ def laf(
     options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
     history = fit(student, stream, config.turns(), objective=objective, cost=cost, **options)
     return Unlearned(student, "laf", config, seed, history, ready + h_cost + f_cost + cost)
+
+
+def _trained(e: Tensor) -> Tensor:
+    """Features in single precision, as the losses want them."""
+    if not e.requires_grad:
+        raise ValueError(
+            "no weight that can be trained comes before the representation: take a later layer, as "
+            "in LAF(layer=...), or unfreeze the extractor"
+        )
+    return e.float()
 
 
 def _check(model: nn.Module, forget, retain, config: LAF):

@@ -43,7 +43,7 @@ class Known:
         """The original's features, in evaluation mode and without a gradient."""
         cost.touch(self.source, forward=len(x))
         with mode(self.original, train=False), torch.no_grad():
-            return extractor(self.original, self.layer)(x)
+            return extractor(self.original, self.layer)(x).float()
 
 
 def known(inputs, original: nn.Module, config: LAF, source: str, cost: Cost) -> Known:

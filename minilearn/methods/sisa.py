@@ -60,6 +60,8 @@ def sisa(records: Sharded, request: Request, *, jobs: int = 1) -> Sharded:
     Differs: as `sharded`
     Raises: ValueError if the request is of another set, or nothing is left
     """
+    if not isinstance(records, Sharded):
+        raise ValueError(f"records are what sharded(...) returns, got {type(records).__name__}")
     if not isinstance(request, Request) or len(request.mask) != len(records.gone):
         raise ValueError("the request must be a Request over the set that the records are of")
     gone, slices = records.gone | request.mask, records.result.config.slices

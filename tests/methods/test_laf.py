@@ -12,7 +12,7 @@ from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled, batches, digits
 from minilearn.evaluation import evaluate
 from minilearn.experiments import released_laf
-from minilearn.losses import alignment_loss, extraction_loss
+from minilearn.losses import alignment_loss, cosine_distance, extraction_loss
 from minilearn.methods import LAF, laf, retrain, unlearn
 from minilearn.methods.contract import build
 from minilearn.methods.laf import AUTOENCODERS
@@ -312,6 +312,32 @@ def test_a_representation_must_have_a_row_an_input_and_differ(run, tiny_net):
         net.body[0].weight.fill_(torch.nan)
     with pytest.raises(ValueError, match="features of the forget set are NaN or infinite"):
         run(net)
+
+
+def test_there_must_be_something_to_train_before_the_representation(run):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    with pytest.raises(ValueError, match="no weight that can be trained comes before"):
+        run(flat, config=dataclasses.replace(SHORT, layer="0"))
+
+
+def test_double_precision_will_do(run, classification, tiny_net):
+    x, plain = classification.inputs.double(), run()
+    double = run(tiny_net().double(), x[:7], x[7:])
+    torch.testing.assert_close(double.history.loss, plain.history.loss, rtol=1e-3, atol=1e-3)
+    assert next(double.model.parameters()).dtype == torch.float64
+
+
+def test_the_losses_refuse_what_is_no_row_of_numbers():
+    row = torch.zeros(3)
+    for loss in (alignment_loss, extraction_loss):
+        for wrong in (3.0, torch.zeros(2, 2), None):
+            with pytest.raises(ValueError, match="one number an example as a tensor"):
+                loss(row, wrong)
+    for gone, tau in ((row[:0], 5), (row, 0), (row, -1), (row, float("nan"))):
+        with pytest.raises(ValueError, match="needs a forgotten distance and a temperature"):
+            alignment_loss(row, gone, tau)
+    with pytest.raises(ValueError, match=r"needs \(B, D\) twice"):
+        cosine_distance(torch.zeros(2, 3), torch.zeros(2, 4))
 
 
 def test_an_autoencoder_that_breaks_says_which(run):

@@ -126,6 +126,8 @@ def test_bad_input(records, classification, regression):
         sisa(records, by_index(classification[:20], [1]))
     with pytest.raises(ValueError, match="over the set that the records are of"):
         sisa(records, [1])
+    with pytest.raises(ValueError, match="records are what sharded.* returns, got int"):
+        sisa(3, by_index(classification, [1]))
     most = sisa(records, by_index(classification, range(20)))
     with pytest.raises(ValueError, match="nothing is retained"):
         sisa(most, by_index(classification, range(18, 24)))
