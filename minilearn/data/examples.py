@@ -164,7 +164,7 @@ def targets_of(data: Examples | Dataset) -> Tensor:
     return checked_targets(targets)
 
 
-def subset(data: Examples | Dataset, mask: Tensor) -> Examples | Subset:
+def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor | Subset:
     """The examples where `mask` (N,) bool is true, of the same kind as `data`.
 
     Raises: ValueError if the mask is not boolean or has another length
@@ -175,6 +175,8 @@ def subset(data: Examples | Dataset, mask: Tensor) -> Examples | Subset:
     check_mask(mask, len(data))
     if isinstance(data, Examples):
         return data[mask]
+    if isinstance(data, Tensor):
+        return data[mask.to(data.device)]
     return Subset(data, mask.nonzero().flatten().tolist())
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_number
-from minilearn.data.examples import mixed, subset
+from minilearn.data.checks import check_count, check_number
+from minilearn.data.examples import mixed
 from minilearn.evaluation import check_device
 from minilearn.methods.contract import (
     Unlearned,
@@ -20,6 +20,7 @@ from minilearn.methods.contract import (
     checked_inputs,
     copy_of,
     same_architecture,
+    share_of,
 )
 from minilearn.methods.items import logits_of
 from minilearn.models import device_of, mode
@@ -77,10 +78,7 @@ def bad_teacher(
     checked_inputs("forget", forget), checked_inputs("retain", retain)
     bad = build(fresh, seed + TEACHERS).to(device_of(model))
     same_architecture(model, bad)
-    some = torch.zeros(len(retain), dtype=torch.bool)
-    order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(seed))
-    some[order[: max(1, round(config.fraction * len(retain)))]] = True
-    kept = retain[some.to(retain.device)] if isinstance(retain, Tensor) else subset(retain, some)
+    kept = share_of(retain, config.fraction, check_count("seed", seed, 0))
     student, good, cost = copy_of(model), copy_of(model), Cost()
 
     def stream(order: torch.Generator) -> Iterator:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
 from minilearn.data.checks import check_dataset, refuse_non_finite
-from minilearn.data.examples import Examples, Unlabelled
+from minilearn.data.examples import Examples, Unlabelled, subset
 from minilearn.models import device_of
 from minilearn.training import History, seeded
 
@@ -130,6 +131,15 @@ def checked_inputs(name: str, data):
             "alone, as without_targets(data)"
         )
     return data
+
+
+def share_of(data, fraction: float, seed: int):
+    """A random fraction of a set, of the same kind, in the set's order; at least one example."""
+    count = max(1, round(fraction * len(data)))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(len(data), dtype=torch.bool)
+    chosen[order[:count]] = True
+    return subset(data, chosen)
 
 
 def checked_config(config, kind: type):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_number
-from minilearn.data.examples import Examples, batches, subset
+from minilearn.data.checks import check_count, check_number
+from minilearn.data.examples import Examples, batches
 from minilearn.evaluation import check_device, classes_of, pair
 from minilearn.losses import loss_per_example
-from minilearn.methods.contract import Unlearned, checked, checked_config, copy_of
+from minilearn.methods.contract import Unlearned, checked, checked_config, copy_of, share_of
 from minilearn.models import device_of, extractor, mode
 from minilearn.training import Training, fit
 
@@ -68,11 +68,7 @@ def repair(
         {'retain': 23}
     """
     checked_config(config, Repair), checked("retain", retain), check_device(model, retain)
-    count = max(1, round(config.fraction * len(retain)))
-    chosen = torch.zeros(len(retain), dtype=torch.bool)
-    order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(seed))
-    chosen[order[:count]] = True
-    labelled = subset(retain, chosen)
+    labelled = share_of(retain, config.fraction, check_count("seed", seed, 0))
     student, ready, cost = copy_of(model), Cost(), Cost()
     classes = classes_of(model, retain)
     frozen = _upstream(student, pair(next(batches(labelled, 1)))[0], config.layer, ready)
@@ -86,7 +82,7 @@ def repair(
         cost.touch("retain", forward=len(x))
         return loss_per_example(student(x), y, classes).mean()
 
-    about = {"settings": config, "data": retain, "labelled": order[:count]}
+    about = {"settings": config, "data": retain}
     options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
     history = fit(student, stream, config.training(), objective=objective, cost=cost, **options)
     for parameter in frozen:
