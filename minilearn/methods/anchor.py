@@ -34,6 +34,7 @@ class Anchor:
     Paper: Cha et al. 2024.          Chapter: 5
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.zeros_(net.weight)
         >>> anchor = Anchor(net, {"weight": torch.tensor([[0.0, 3.0]])})
         >>> _ = net.weight.data.add_(2.0)
         >>> anchor.penalty().item(), torch.autograd.grad(anchor.penalty(), net.weight)[0]
