@@ -205,6 +205,18 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(a, b)
 
 
+def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
+    """T^2 KL(p || q), p and q the teacher's and the student's probabilities at temperature T.
+
+    Shapes: teacher, student (B, C) logits; returns (B,), nats, summed over classes
+    Example:
+        >>> divergence(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).round(decimals=4)
+        tensor([0.1201])
+    """
+    p, q = ((logits / temperature).log_softmax(1) for logits in (teacher, student))
+    return temperature**2 * F.kl_div(q, p, reduction="none", log_target=True).sum(1)
+
+
 def _check_flat(*values):
     for value in values:
         if not isinstance(value, Tensor) or value.ndim != 1:

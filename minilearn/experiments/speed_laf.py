@@ -16,6 +16,7 @@ from minilearn import data
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples
 from minilearn.experiments import released_laf as released
+from minilearn.experiments.label_free import CLASS
 from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import LAF, laf
 from minilearn.methods.contract import build
@@ -23,29 +24,24 @@ from minilearn.methods.laf_features import autoencoder, both, known
 from minilearn.models import cnn
 from minilearn.requests import by_class
 
-CLASS = 0
-# pixels, epochs of the student, of the autoencoders; all epochs are the released ones
-SIZES = {"toy": (28, 20, 10), "small": (28, 20, 10), "paper": (28, 20, 10)}
+PIXELS = 28
+CONFIG = LAF.paper("cnn", "class")
 WORKERS = (0, 1)  # one as released; the faster counts
 
 
 def images(run: Run) -> Examples:
     """The digits as large as MNIST's, or, at size "paper", MNIST itself."""
-    pixels = SIZES[run.size][0]
-    train = data.load("mnist").train if run.size == "paper" else data.digits(pixels).train
+    train = data.load("mnist").train if run.size == "paper" else data.digits(PIXELS).train
     return train.to(run.device)
 
 
 def units(run: Run, timed: Callable) -> Iterator[Unit]:
     """The whole and its two parts; `timed(name, ours, theirs, device, workers)` takes the times."""
-    pixels, epochs, vae_epochs = SIZES[run.size]
-    config = LAF.paper("cnn", "class")
-    config = replace(config, epochs=epochs, vae=replace(config.vae, epochs=vae_epochs))
     name = "mnist" if run.size == "paper" else "digits"
-    text = f"size={run.size}; {run.device.type}; {name}, {pixels} pixels; cnn; {config}; "
+    text = f"size={run.size}; {run.device.type}; {name}, {PIXELS} pixels; cnn; {CONFIG}; "
     text += f"released loader with {WORKERS[0]} or {WORKERS[1]} workers"
     for seed in run.seeds:
-        for method, sides in _sides(images(run), config, seed).items():
+        for method, sides in _sides(images(run), CONFIG, seed).items():
             measure = partial(timed, method, *sides, run.device, WORKERS)
             yield Unit(name, f"class {CLASS}", method, seed, text, measure)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import mixed
 from minilearn.evaluation import check_device
+from minilearn.losses import divergence
 from minilearn.methods.contract import (
     Unlearned,
     build,
@@ -88,8 +88,8 @@ def bad_teacher(
         for source, x in (("forget", x_f), ("retain", x_r)):
             cost.touch(source, forward=2 * len(x), backward=len(x))
         taught = [_said(t, x) for t, x in ((bad, x_f), (good, x_r)) if len(x)]
-        said = logits_of(student, torch.cat([x_f, x_r])).log_softmax(1)
-        return F.kl_div(said, torch.cat(taught), reduction="batchmean", log_target=True)
+        said = logits_of(student, torch.cat([x_f, x_r]))
+        return divergence(torch.cat(taught), said).mean()
 
     about = {"settings": config, "data": (forget, retain), "teachers": (bad, good)}
     options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
@@ -98,6 +98,6 @@ def bad_teacher(
 
 
 def _said(teacher: nn.Module, x: Tensor) -> Tensor:
-    """A teacher's log probabilities."""
+    """A teacher's logits."""
     with mode(teacher, train=False), torch.no_grad():
-        return logits_of(teacher, x).log_softmax(1)
+        return logits_of(teacher, x)

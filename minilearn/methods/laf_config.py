@@ -37,7 +37,7 @@ class LAF:
     batch_size: int = 32  # forgotten inputs a step, and as many retained ones; as released
     lr_extraction: float = 5e-5  # learning rate (Adam) of the extraction loss, as released
     lr_alignment: float = 1e-4  # learning rate (Adam) of the alignment loss, as released
-    temperature: float = 20.0  # tau; released: 5 for random items of small sets, else 20
+    temperature: float = 20.0  # tau, as released for four of the six `RECIPES`; the others 5
     error: str = "saturated"  # exp(m / (m + 1)), as released; "squared": the error itself
     decoder: str = "sigmoid"  # of the autoencoders, as released; or "linear"
     first: str = "all"  # inputs of the first autoencoder, as released; or "retain"

@@ -53,7 +53,8 @@ def repair(
 
     After `laf` this is the paper's LAF+R: the representation is unlearnt without labels, and a few
     labels tell the classifier where the retained classes lie now. The extractor gets no gradient
-    and runs in evaluation mode, its batch normalisation included. Alone it forgets nothing.
+    and runs in evaluation mode, its batch normalisation included; the backward pass through the
+    classifier alone is not counted. Without `laf` before it, it forgets nothing.
 
     Paper: Shen et al. 2024, supervised repair.          Chapter: 8
     Shapes: retain Examples or a map-style dataset

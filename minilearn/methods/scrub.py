@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count
 from minilearn.data.examples import Examples, batches
 from minilearn.evaluation import check_device, classes_of, pair
-from minilearn.losses import loss_per_example
+from minilearn.losses import divergence, loss_per_example
 from minilearn.methods.contract import (
     Unlearned,
     checked,
@@ -98,7 +97,9 @@ def scrub(
     def objective(student, x, y) -> Tensor:
         cost.touch("forget" if y is None else "retain", forward=2 * len(x), backward=len(x))
         logits = logits_of(student, x)
-        apart = _divergence(original, logits, x, config.temperature)
+        with mode(original, train=False), torch.no_grad():
+            said = logits_of(original, x)
+        apart = divergence(said, logits, config.temperature).mean()
         if y is None:
             return -apart
         return config.gamma * loss_per_example(logits, y, classes).mean() + config.alpha * apart
@@ -107,11 +108,3 @@ def scrub(
     options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
     history = fit(student, stream, config.training(), objective=objective, cost=cost, **options)
     return Unlearned(student, "scrub", config, seed, history, cost)
-
-
-def _divergence(original: nn.Module, logits: Tensor, x: Tensor, temperature: float) -> Tensor:
-    """The mean over examples of KL(original || student) at a temperature, times its square."""
-    with mode(original, train=False), torch.no_grad():
-        said = (logits_of(original, x) / temperature).log_softmax(1)
-    mine = (logits / temperature).log_softmax(1)
-    return temperature**2 * F.kl_div(mine, said, reduction="batchmean", log_target=True)

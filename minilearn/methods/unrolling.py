@@ -69,23 +69,21 @@ def unrolling(
     checked_config(config, Unrolling), checked("forget", forget), check_device(model, forget)
     same_architecture(model, start)
     student, begin, cost = copy_of(model), copy_of(start), Cost()
-    moved = [p for p in student.parameters() if p.requires_grad]
+    scale = config.lr * config.epochs / config.batch_size
     with cost.clock(device_of(model)):
         loss, slopes = _summed(begin, forget, cost)
         if not all(bool(slope.isfinite().all()) for slope in slopes):
-            raise NonFiniteLoss("a gradient at the start is not finite: was it trained weights?")
-        by_name = dict(zip((n for n, _ in begin.named_parameters()), slopes, strict=True))
-        names = [n for n, p in student.named_parameters() if p.requires_grad]
+            raise NonFiniteLoss("a gradient at the start is not finite")
         with torch.no_grad():
-            for name, parameter in zip(names, moved, strict=True):
-                scale = config.lr * config.epochs / config.batch_size
-                parameter.add_(by_name[name], alpha=scale)
+            for parameter, slope in zip(student.parameters(), slopes, strict=True):
+                if parameter.requires_grad:
+                    parameter.add_(slope, alpha=scale)
     history = History(loss=loss.detach().cpu().float()[None])
     return Unlearned(student, "unrolling", config, seed, history, cost)
 
 
 def _summed(begin: nn.Module, data, cost: Cost) -> tuple[Tensor, list[Tensor]]:
-    """The mean loss at the start, and the sum of all gradients there, by parameter."""
+    """The mean loss at the start, and the sum of all gradients there, a parameter each."""
     begin.requires_grad_(True)
     total, classes = 0.0, classes_of(begin, data)
     with mode(begin, train=False):

@@ -50,7 +50,7 @@ def asr_published(
     Cannot see: over-forgetting; anything, where one of the two kinds is far more frequent.
     Differs: scikit-learn's gradient boosting with XGBoost's default depth and rate in place of
         XGBoost; the attacker has a seed. There, members are augmented and test images are not: that
-        is for the caller; and members are at most as many as the forgotten, as here
+        is for the caller
     Raises: ValueError if there are fewer than 4 test examples, a set is empty, or the targets are
         no classes
     """
