@@ -28,10 +28,8 @@ class PublishedASR:
     scored: int
 
     def __repr__(self) -> str:
-        return (
-            f"PublishedASR({self.value:.3f} of {self.scored} scored; calling everyone a member: "
-            f"{self.always_member:.3f}, no one: {1 - self.always_member:.3f})"
-        )
+        chance = f"all members {self.always_member:.3f}, none {1 - self.always_member:.3f}"
+        return f"PublishedASR({self.value:.3f} [{chance}], {self.scored} scored)"
 
 
 def asr_published(

@@ -83,7 +83,7 @@ def test_the_published_counts():
         found = asr_published(answers(54_077, 1), answers(10_000, 1, 1), answers(5_923, 1, 2))
     assert seen == {"members": 5000, "nonmembers": 5000}
     assert found.scored == 5923 + 5000 and found.value == pytest.approx(5000 / 10923)
-    assert "calling everyone a member: 0.542, no one: 0.458" in repr(found)
+    assert repr(found) == "PublishedASR(0.458 [all members 0.542, none 0.458], 10923 scored)"
 
 
 def test_silly_inputs():
