@@ -52,7 +52,8 @@ class Checkpoint:
         state = self._read()
         if self.run["starting weights"] == state["weights"]:
             self.run["starting weights"] = state["run"]["starting weights"]
-        other = [name for name in self.run if self.run[name] != state["run"].get(name)]
+        theirs = state["run"]
+        other = [name for name in self.run | theirs if self.run.get(name) != theirs.get(name)]
         if other:
             raise ValueError(
                 f"{self.path} belongs to a run with other {' and other '.join(other)}; "

@@ -8,6 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minilearn.kernels.attention_tap import attention_rows, unit_map
+
+# two losses that live beside their kernels
+from minilearn.kernels.laf_losses import FORMS, check_flat
+from minilearn.kernels.laf_losses import alignment_loss as alignment_loss
+from minilearn.kernels.laf_losses import cosine_distance as cosine_distance
+
 
 @dataclass(frozen=True)
 class Quantile:
@@ -37,7 +44,7 @@ class Quantile:
 
 
 LOSSES = ("auto", "absolute", "squared")
-ERRORS = ("saturated", "squared")  # of `extraction_loss`
+ERRORS = FORMS  # of `extraction_loss`
 Loss = str | Quantile
 
 
@@ -93,15 +100,8 @@ def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
         >>> attention_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]])).norm(dim=1)
         tensor([1.])
     """
-    if not isinstance(activation, Tensor):
-        raise ValueError(f"an activation must be a tensor, got {type(activation).__name__}")
-    if _positions(activation, axis) < 2:
-        raise ValueError(
-            f"an activation of shape {tuple(activation.shape)} averaged over axis {axis} leaves "
-            "nothing to compare per example: take axis=None, or another layer"
-        )
-    squares = activation.square()
-    return F.normalize((squares if axis is None else squares.mean(axis)).flatten(1), dim=1)
+    _check_map(activation, axis)
+    return unit_map(_averaged_first(activation, axis))
 
 
 def attention_transfer(student: Tensor, teacher: Tensor, axis: int | None = 1) -> Tensor:
@@ -119,7 +119,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, axis: int | None = 1) -
             f"the two networks' activations must have one shape, got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
         )
-    return (attention_map(student, axis) - attention_map(teacher, axis)).square().mean(1)
+    _check_map(student, axis)
+    return attention_rows(*(_averaged_first(a, axis) for a in (student, teacher)))
 
 
 def attention_gap(
@@ -163,46 +164,10 @@ def extraction_loss(kept: Tensor, gone: Tensor, form: str = "saturated") -> Tens
     """
     if form not in ERRORS:
         raise ValueError(f"form is one of {ERRORS}, got {form!r}")
-    _check_flat(kept, gone)
-    if form == "saturated":
-        kept, gone = ((m / (m + 1)).exp() for m in (kept, gone))
+    check_flat(kept, gone)
+    if form == "saturated":  # right at infinity too, where m / (m + 1) is NaN
+        kept, gone = ((1 - 1 / (1 + m)).exp() for m in (kept, gone))
     return kept.sum() - gone.sum()
-
-
-def alignment_loss(kept: Tensor, gone: Tensor, temperature: float = 20.0) -> Tensor:
-    """Retained features keep the original's direction, forgotten ones turn away from it.
-
-        L_RA = sum over B_r of d - |B_r| log sum over B_f of exp(d / tau)
-
-    d is the cosine distance of a feature from the original model's. Written as a sum over pairs,
-    this is the contrastive loss of every retained input against all forgotten ones; no input of
-    one kind meets one of the other, so there is no matrix of pairs.
-
-    Paper: Shen et al. 2024, L_RA.          Chapter: 7
-    Shapes: kept (B_r,), gone (B_f,): distances in [0, 2]; returns a scalar
-    Differs: none known from the authors' code (VUnlearning.py:47-55): the temperature divides the
-        forgotten distances alone
-    Raises: ValueError if an argument is no tensor (B,), nothing is forgotten, or tau <= 0
-    Example:
-        >>> round(alignment_loss(torch.zeros(32), torch.zeros(32)).item(), 4)
-        -110.9035
-    """
-    _check_flat(kept, gone)
-    if not len(gone) or not temperature > 0:
-        raise ValueError(
-            f"needs a forgotten distance and a temperature above 0, got {len(gone)}, {temperature}"
-        )
-    return kept.sum() - len(kept) * (gone / temperature).logsumexp(0)
-
-
-def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos of the angle between two vectors, row by row: (B, D) twice to (B,).
-
-    Raises: ValueError if the shapes differ
-    """
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(f"needs (B, D) twice, got {tuple(a.shape)} and {tuple(b.shape)}")
-    return 1 - F.cosine_similarity(a, b)
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
@@ -217,11 +182,19 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
     return temperature**2 * F.kl_div(q, p, reduction="none", log_target=True).sum(1)
 
 
-def _check_flat(*values):
-    for value in values:
-        if not isinstance(value, Tensor) or value.ndim != 1:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"needs one number an example as a tensor (B,), got {shape}")
+def _check_map(activation, axis: int | None):
+    if not isinstance(activation, Tensor):
+        raise ValueError(f"an activation must be a tensor, got {type(activation).__name__}")
+    if _positions(activation, axis) < 2:
+        raise ValueError(
+            f"an activation of shape {tuple(activation.shape)} averaged over axis {axis} leaves "
+            "nothing to compare per example: take axis=None, or another layer"
+        )
+
+
+def _averaged_first(activation: Tensor, axis: int | None) -> Tensor:
+    """The activation with the axis that is averaged right after the examples."""
+    return activation.unsqueeze(1) if axis is None else activation.movedim(axis, 1)
 
 
 def _first(tap):

@@ -20,6 +20,7 @@ from minilearn.data.examples import batches
 from minilearn.evaluation import check_device, classes_of, in_words, pair
 from minilearn.losses import Loss, check_loss, loss_per_example
 from minilearn.models import device_of, mode
+from minilearn.precision import Stepper
 from minilearn.stopping import Stop, tensors_of
 
 
@@ -141,25 +142,27 @@ def fit(
     stream, config = _stream(model, data, turns), turns[0]
     history, cost = History(), Cost() if cost is None else cost
     objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
-    optimizers = [one.make_optimizer(_trainable(model)) for one in turns]
+    stepper = Stepper(model, [one.make_optimizer(_trainable(model)) for one in turns])
     with seeded(seed), mode(model, train=True):
         order = torch.Generator().manual_seed(seed)
-        run = {"settings": turns, "seed": seed, "data": data} | (identity or {})
-        kept = Checkpoint(checkpoint, run, model, optimizers, order, history, cost)
+        run = (
+            {"settings": turns, "seed": seed, "data": data} | (identity or {}) | stepper.identity()
+        )
+        kept = Checkpoint(checkpoint, run, model, stepper.kept(), order, history, cost)
         stop = Stop(model, until)
         for epoch in _bar(kept.load(), config.epochs, progress):
             with _whole_or_undone(model, epoch, config, checkpoint):
                 with cost.clock(device_of(model)):
                     if stop.before_epoch():
                         break
-                    _set_rates(turns, optimizers, epoch)
-                    losses = _one_epoch(model, stream(order), objective, optimizers, stop)
+                    _set_rates(turns, stepper.optimizers, epoch)
+                    losses = _one_epoch(model, stream(order), objective, stepper, stop)
                 _refuse_non_finite(model, losses, epoch, config.lr_at(epoch))
                 seen = _watched(watch, epoch + 1, model, seed)
             history.loss = torch.cat([history.loss, losses])
             history.epochs += seen
             kept.save(finished=epoch + 1)
-    optimizers[0].zero_grad()
+    stepper.optimizers[0].zero_grad()
     return history
 
 
@@ -169,18 +172,17 @@ def _set_rates(turns: tuple, optimizers: list, epoch: int):
             group["lr"] = one.lr_at(epoch)
 
 
-def _one_epoch(model, stream, objective, optimizers: list, stop: Stop) -> Tensor:
+def _one_epoch(model, stream, objective, stepper: Stepper, stop: Stop) -> Tensor:
     losses = []
-    for batch, optimizer in zip(stream, cycle(optimizers), strict=False):
+    for batch, optimizer in zip(stream, cycle(stepper.optimizers), strict=False):
         batch = batch if isinstance(batch, tuple | list) else (batch,)
         stop.keep()
         with in_words(*batch):
-            loss = objective(model, *batch)
+            with stepper.forward():
+                loss = objective(model, *batch)
             if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
                 raise ValueError("the objective must return a scalar that depends on the weights")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            stepper.step(loss, optimizer)
         losses.append(loss.detach())  # stays on the device: read once an epoch, no step waits
         if stop.after_step():
             break

@@ -57,7 +57,9 @@ def section(rows: list[dict[str, str]]) -> str:
     for metric, split in columns:
         alone = metric if metrics.count(metric) > 1 else ""
         tables.setdefault(alone, []).append((metric, split))
-    title = f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; size {size(first)}"
+    about = text(first["request"])
+    about = about if first["experiment"] == "kernels" else f"forgotten: {about}"
+    title = f"**{text(first['dataset'])}**, {about}; size {size(first)}"
     parts = [title, *(table(rows, chosen) for chosen in tables.values()), *sources(rows)]
     return "\n\n".join([*parts, origin(rows), settings(rows)]) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +13,11 @@ from torch import Tensor, nn
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_integers, check_number
 from minilearn.data.examples import Examples
+from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
 from minilearn.methods.contract import copy_of
 from minilearn.methods.items import items_of, logits_of
 from minilearn.models import mode
 from minilearn.training import seeded
-
-ORDERS = ("clamp_project", "project_clamp")
-TINY = 1e-30  # below this a gradient has no direction; the norm is taken after scaling, see `_unit`
 
 
 @dataclass(frozen=True)
@@ -149,38 +148,14 @@ def _checked_targets(targets, true: Tensor, classes: int) -> Tensor:
 
 
 def _chunk(model, x0, noise, targets, config: PGD, cost: Cost) -> tuple[Tensor, Tensor]:
-    x = _into(x0, noise - x0, config)
+    within = {"low": config.box[0], "high": config.box[1], "order": config.order}
+    moved = partial(l2_pgd_step, x0=x0, eps=config.eps, **within)
+    x = moved(noise, torch.zeros_like(noise), step=0.0)  # into box and ball
     for _ in range(config.steps):
         x = x.detach().requires_grad_()
         loss = F.cross_entropy(model(x), targets, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, x)
-        with torch.no_grad():
-            x = _into(x0, x - x0 - config.step * _unit(gradient), config)
+        x = moved(x.detach(), gradient, step=config.step)
     cost.touch("forget", forward=(config.steps + 1) * len(x), backward=config.steps * len(x))
     with torch.no_grad():
         return x.detach(), model(x).argmax(1) == targets
-
-
-def _into(x0: Tensor, d: Tensor, config: PGD) -> Tensor:
-    """x0 + d, moved into box and ball in the order that the config says; both hold at the end.
-
-    Clamping never lengthens d, since x0 is in the box, and shrinking d keeps x0 + d in it.
-    """
-    low, high = config.box
-
-    def shrunk(d: Tensor) -> Tensor:
-        return d * (config.eps / _norm(d)).clamp(max=1)
-
-    if config.order == "clamp_project":
-        d = (x0 + d).clamp(low, high) - x0
-    return (x0 + shrunk(d)).clamp(low, high)
-
-
-def _unit(g: Tensor) -> Tensor:
-    """Each sample's direction; scaled first, so that the squares of tiny numbers do not vanish."""
-    peak = g.flatten(1).abs().amax(1).clamp(min=TINY).view(-1, *[1] * (g.ndim - 1))
-    return (g / peak) / _norm(g / peak).clamp(min=TINY)
-
-
-def _norm(d: Tensor) -> Tensor:
-    return d.flatten(1).norm(dim=1).view(-1, *[1] * (d.ndim - 1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from minilearn.cost import Cost
 from minilearn.evaluation import check_device
-from minilearn.losses import alignment_loss, cosine_distance, extraction_loss
+from minilearn.losses import alignment_loss, cosine_distance
 from minilearn.methods.contract import Unlearned, checked_config, checked_inputs, copy_of
 from minilearn.methods.laf_config import LAF
 from minilearn.methods.laf_features import autoencoder, both, known, refuse_overlap
@@ -74,7 +74,7 @@ def laf(
         cost.touch("retain", forward=len(x_r), backward=len(x_r))
         e = _trained(extract(torch.cat([x_f, x_r])))
         if loss == "extraction":
-            return extraction_loss(h.error(e[n:]), h_f.error(e[:n]), config.error)
+            return h.error(e[n:], config.error).sum() - h_f.error(e[:n], config.error).sum()
         far = cosine_distance(e[n:], e_r), cosine_distance(e[:n], e_f)
         return alignment_loss(*far, config.temperature)
 

@@ -15,12 +15,12 @@ from minilearn.cost import Cost
 from minilearn.data.checks import check_count, refuse_non_finite
 from minilearn.data.examples import Examples
 from minilearn.evaluation import check_device
+from minilearn.kernels.abs_bmm import AT_ONCE, abs_bmm
 from minilearn.methods.contract import copy_of
 from minilearn.methods.items import logits_of
 from minilearn.models import mode
 
 KINDS = ("per-item", "loop", "batch-mean")
-AT_ONCE = 2**22  # numbers that the products of a layer may hold at a time
 LOOP = 'importance(model, data, "loop") takes any network'
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
@@ -199,29 +199,12 @@ def _watched(model: nn.Module, names: dict[int, str], found: dict[str, Tensor], 
 
 # What an item adds to the gradient of a layer, as the sum of absolute values over the items: `a` is
 # what the layer was given, `g` the gradient of what it gave out, both with one row an item.
-# abs_products(G, A) = sum_n | G_n A_n |
-
-
-def abs_products(g: Tensor, a: Tensor) -> Tensor:
-    """sum_n | g_n a_n |, the sum over items of absolute matrix products.
-
-    Shapes: g (N, O, P), a (N, P, K); returns (O, K)
-    Example:
-        >>> abs_products(torch.tensor([[[1.0]], [[-2.0]]]), torch.tensor([[[3.0]], [[1.0]]]))
-        tensor([[5.]])
-    """
-    if g.shape[2] == 1:  # |g a| = |g| |a|: the sum over items is one matrix product
-        return g[:, :, 0].abs().T @ a[:, 0].abs()
-    total = g.new_zeros(g.shape[1], a.shape[2])
-    size = max(1, AT_ONCE // total.numel())
-    for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
-        total += torch.bmm(some_g, some_a).abs_().sum(0)
-    return total
+# abs_bmm(G, A) = sum_n | G_n A_n |
 
 
 def _linear(layer: nn.Linear, a: Tensor, g: Tensor):
     g, a = (t.reshape(len(t), -1, t.shape[-1]) for t in (g, a))
-    yield layer.weight, abs_products(g.mT, a)
+    yield layer.weight, abs_bmm(g.mT, a)
     yield layer.bias, g.sum(1).abs().sum(0)
 
 
@@ -230,7 +213,7 @@ def _convolution(layer: nn.Conv2d, a: Tensor, g: Tensor):
     shape = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     size = max(1, AT_ONCE // (total.shape[1] * g.shape[2]))
     for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
-        total += abs_products(some_g, F.unfold(some_a, *shape).mT)
+        total += abs_bmm(some_g, F.unfold(some_a, *shape).mT)
     yield layer.weight, total
     yield layer.bias, g.sum(2).abs().sum(0)
 

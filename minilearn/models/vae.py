@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.data.checks import check_count
+from minilearn.kernels.gaussian_elbo import gaussian_elbo
+from minilearn.kernels.laf_losses import reconstruction_error
 
 DECODERS = ("linear", "sigmoid")
 
@@ -46,9 +48,9 @@ class VAE(nn.Module):
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         return self.decoder(z), mean, log_variance
 
-    def error(self, e: Tensor) -> Tensor:
-        """How badly each vector is rebuilt: the squared distance, (B,)."""
-        return (self(e)[0] - e).square().sum(1)
+    def error(self, e: Tensor, form: str = "squared") -> Tensor:
+        """How badly each vector is rebuilt: the squared distance, or that "saturated", (B,)."""
+        return reconstruction_error(self(e)[0].to(e.dtype), e, form)
 
     def loss(self, e: Tensor, weight: float) -> Tensor:
         """Squared distance plus `weight` times KL(N(mu, sigma^2) || N(0, 1)), each (B,).
@@ -56,6 +58,5 @@ class VAE(nn.Module):
         With weight 1/2 minus the evidence lower bound of a Gaussian decoder, times 2, and up to a
         constant.
         """
-        rebuilt, mean, log_variance = self(e)
-        kl = (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2
-        return (rebuilt - e).square().sum(1) + weight * kl
+        rebuilt, mean, log_variance = (part.to(e.dtype) for part in self(e))
+        return gaussian_elbo(rebuilt, e, mean, log_variance, weight)

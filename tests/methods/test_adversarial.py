@@ -10,7 +10,7 @@ from torch import nn
 from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
-from minilearn.methods.adversarial import PGD, _into, _unit, l2_pgd
+from minilearn.methods.adversarial import PGD, l2_pgd
 
 SHORT = PGD(eps=0.6, steps=7, repeats=3)
 
@@ -170,19 +170,6 @@ def test_cost_counts_what_ran(net, items):
     l2_pgd(net, items, SHORT, cost=cost)
     # one to look, seven steps forward and backward, and the last look at 18 images
     assert cost.forward["forget"] == 1 + 8 * 18 and cost.backward["forget"] == 7 * 18
-
-
-@pytest.mark.parametrize("size", [1e-30, 1e-25, 1.0, 1e25, 1e36])
-def test_a_direction_has_length_one_whatever_its_size(size):
-    g = size * torch.tensor([[3.0, 4.0], [0.0, -1.0]])
-    torch.testing.assert_close(_unit(g), torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
-
-
-def test_no_gradient_no_step_and_nan_stays_in_its_image():
-    assert torch.equal(_unit(torch.zeros(2, 3)), torch.zeros(2, 3))
-    d = torch.tensor([[float("nan"), 0.0], [0.3, 0.4]])
-    moved = _into(torch.zeros(2, 2), d, SHORT)
-    assert moved[0].isnan().any() and torch.equal(moved[1], d[1])
 
 
 def test_a_single_channel_a_vector_and_an_odd_size():

@@ -8,9 +8,10 @@ from minilearn import models
 from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
+from minilearn.kernels.abs_bmm import abs_bmm
 from minilearn.methods import mas
 from minilearn.methods.anchor import Anchor, anchored
-from minilearn.methods.mas import abs_products, importance
+from minilearn.methods.mas import importance
 
 
 def definition(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -118,9 +119,9 @@ def test_chunks_do_not_change_the_sum(monkeypatch, at_once):
     g, a = images(7, 3, 4) - 0.5, images(7, 4, 5) - 0.5
     monkeypatch.setattr(mas, "AT_ONCE", at_once)
     expected = sum((one @ two).abs() for one, two in zip(g, a, strict=True))
-    torch.testing.assert_close(abs_products(g, a), expected)
+    torch.testing.assert_close(abs_bmm(g, a), expected)
     one = sum((g[n, :, :1] @ a[n, :1]).abs() for n in range(7))
-    torch.testing.assert_close(abs_products(g[:, :, :1], a[:, :1]), one)
+    torch.testing.assert_close(abs_bmm(g[:, :, :1], a[:, :1]), one)
 
 
 def test_no_product_holds_a_gradient_of_every_item(monkeypatch):

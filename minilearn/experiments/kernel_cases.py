@@ -1,0 +1,195 @@
+"""What the kernels are timed on, and the other ways to the same numbers.
+
+`CASES[name](size)` gives, for every case, words for its shapes, the inputs as a function of a seed
+and a device, how many of the inputs have a gradient, and the bytes that must be moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from minilearn.kernels.anchored import settings
+
+# a smaller version for "toy", where the sizes of "paper" are those of the papers or of one GPU
+SHRINK = {"toy": 8, "small": 2, "paper": 1}
+
+
+def _random(seed: int, device, *shapes, uniform: bool = False) -> list[torch.Tensor]:
+    generator = torch.Generator(device).manual_seed(seed)
+    draw = torch.rand if uniform else torch.randn
+    return [draw(shape, generator=generator, device=device) for shape in shapes]
+
+
+def _half(n: int, device) -> torch.Tensor:
+    return torch.arange(n, device=device) % 2 == 0
+
+
+def _make_batch(size: str):
+    for b in (256, 4096 // SHRINK[size]):
+
+        def make(seed, device, b=b):
+            generator = torch.Generator(device).manual_seed(seed)
+            draw = partial(torch.randint, generator=generator, device=device)
+            data = draw(256, (10_000 // SHRINK[size], 3, 32, 32), dtype=torch.uint8)
+            mean, std = (torch.full((3,), v, device=device) for v in (0.5, 0.25))
+            index, crop, flip = draw(len(data), (b,)), draw(9, (b, 2)), draw(2, (b,)) == 1
+            return data, index, crop, flip, mean, std, 4, torch.float32
+
+        yield f"{b} images of 3 x 32 x 32 bytes", make, 0, 5 * b * 3072
+
+
+def _mixed_l1(size: str):
+    for b in (256, 2**20 // SHRINK[size]):
+
+        def make(seed, device, b=b):
+            out, label, proxy = _random(seed, device, *[(b,)] * 3)
+            ids = torch.arange(b, device=device)
+            return out, label, _half(b, device), proxy, ids, 0.0, 0.0, 0
+
+        yield f"{b} rows", make, 1, 17 * b
+
+
+def _anchored(size: str):
+    for n in (2**16, 11_200_000 // SHRINK[size] ** 2):
+
+        def make(seed, device, n=n):
+            p, g, a, w, v = _random(seed, device, *[(n,)] * 5, uniform=True)
+            hyper = settings("sgd", p, lr=1e-9, momentum=0.9, **{"lambda": 1.0})
+            return p, g, a, w, v.view(1, -1), hyper, False
+
+        yield f"{n} weights, SGD", make, 0, 28 * n
+
+
+def _l2_pgd(size: str):
+    for b, side in ((32, 32), (320, 32), (320 // SHRINK[size], 224 // SHRINK[size])):
+
+        def make(seed, device, shape=(b, 3, side, side)):
+            x, x0 = _random(seed, device, shape, shape, uniform=True)
+            (gradient,) = _random(seed + 1, device, shape)
+            return x, gradient, x0, 0.1, 1.0, 0.0, 1.0, True
+
+        yield f"{b} images of 3 x {side} x {side}", make, 0, 16 * b * 3 * side**2
+
+
+def _attention_tap(size: str):
+    b = 256 // SHRINK[size]
+    for channels, side in ((96, 32), (192, 8)):
+
+        def make(seed, device, shape=(b, channels, side, side)):
+            return *_random(seed, device, shape, shape), _half(b, device)
+
+        moved = int(4 * b * channels * side**2 * (2 * 0.5 + 0.5 + 1))  # nothing comes from above
+        yield f"{b} maps of {channels} x {side} x {side}, half forgotten", make, 1, moved
+
+
+def _abs_bmm(size: str):
+    n = max(2, 32 // SHRINK[size])
+    for o, k, p in ((64, 576, 64), (128, 1152, 16), (512, 4608, 4)):  # of ResNet-18 at 32 pixels
+
+        def make(seed, device, shapes=((n, o, p), (n, p, k))):
+            return tuple(_random(seed, device, *shapes))
+
+        yield f"{n} items, {o} x {k} weights, {p} positions", make, 0, 4 * (n * p * (o + k) + o * k)
+
+
+def _rows(size: str, count: int):
+    """Two rows of features for every input."""
+    for b in (32, 16_384 // SHRINK[size]):
+
+        def make(seed, device, b=b):
+            return tuple(0.1 * t for t in _random(seed, device, *[(b, 256)] * count))
+
+        yield b, make
+
+
+def _cosine(size: str):
+    for b, make in _rows(size, 2):
+        yield f"{b} rows of 256", make, 1, 16 * b * 256
+
+
+def _alignment(size: str):
+    for b in (32, 4096 // SHRINK[size]):
+
+        def make(seed, device, b=b):
+            return *_random(seed, device, (b,), (b,), uniform=True), 20.0
+
+        yield f"{b} and {b} distances", make, 2, 16 * b
+
+
+def _rebuilding(size: str):
+    for b, make in _rows(size, 2):
+        yield f"{b} rows of 256", lambda *a, make=make: (*make(*a), True), 2, 20 * b * 256
+
+
+def _gaussian_elbo(size: str):
+    for b, make in _rows(size, 2):
+
+        def whole(seed, device, b=b, make=make):
+            h, e = make(seed, device)
+            mean, log = _random(seed + 1, device, (b, 8), (b, 8))
+            return h, mean, log, e, 0.025
+
+        yield f"{b} rows of 256, codes of 8", whole, 3, b * (16 * 256 + 32 * 8)
+
+
+CASES = {
+    "make_batch": _make_batch,
+    "mixed_l1": _mixed_l1,
+    "anchored": _anchored,
+    "l2_pgd": _l2_pgd,
+    "attention_tap": _attention_tap,
+    "abs_bmm": _abs_bmm,
+    "cosine": _cosine,
+    "alignment": _alignment,
+    "rebuilding": _rebuilding,
+    "gaussian_elbo": _gaussian_elbo,
+}
+
+
+def _two_means(out, label, forget, proxy, *rest):
+    """As published: boolean indices, which wait for the device, and a weight for either mean."""
+    share = forget.float().mean()
+    gone = (out[forget] - proxy[forget]).abs().mean()
+    return share * gone + (1 - share) * (out[~forget] - label[~forget]).abs().mean()
+
+
+def _masked_maps(student, teacher, forget):
+    """As published: the rows are picked out by a boolean index before anything is computed."""
+
+    def unit(x):
+        return F.normalize(x[forget].pow(2).mean(1).flatten(1))
+
+    each = (unit(student) - unit(teacher)).pow(2).mean(1)
+    return student.new_zeros(len(student)).index_put((forget,), each)
+
+
+def _recorded_penalty(p, g, a, w, state, hyper, adam):
+    """As published: autograd records the penalty, and torch.optim makes the step."""
+    leaf = p.detach().requires_grad_()
+    penalty = (w * (leaf - a).square()).sum() / 2
+    (slope,) = torch.autograd.grad(penalty, leaf)
+    optimizer = torch.optim.SGD([leaf], lr=1e-9, momentum=0.9)
+    optimizer.state[leaf]["momentum_buffer"] = state[0]
+    leaf.grad = g + slope
+    optimizer.step()
+    return penalty.detach()
+
+
+def _all_pairs(kept, gone, temperature):
+    """As published: every retained input against all forgotten ones."""
+    pairs = kept.exp()[:, None] / (gone / temperature).exp().sum().expand(len(kept), 1)
+    return pairs.log().sum()
+
+
+# by kernel, then by name
+OTHERS: dict[str, dict[str, Callable]] = {
+    "mixed_l1": {"published": _two_means},
+    "anchored": {"published": _recorded_penalty},
+    "attention_tap": {"published": _masked_maps},
+    "abs_bmm": {"stored": lambda g, a: torch.bmm(g, a).abs().sum(0)},
+    "alignment": {"published": _all_pairs},
+}

@@ -1,0 +1,14 @@
+"""The GPU kernels: each in a file of its own, beside the reference that it must agree with.
+
+A file is read from top to bottom: the formula with its shapes and the bytes that must be moved,
+`reference` in plain torch, the Triton kernel, its launch, its registration, the public function.
+Every public function takes `impl`: "triton", "reference" or "auto". If it is not given, the
+innermost `with use(...)` decides, else the variable MINILEARN_KERNELS, else it is "auto": the
+kernel on a GPU that it can run on and where a comparison with the reference has passed, the
+reference anywhere else. `status()` says which runs here, and why. Nothing here needs Triton to be
+imported, and nothing needs a GPU.
+"""
+
+from minilearn.kernels.dispatch import NAMES, interpreted, kernel, status, use
+
+__all__ = ["NAMES", "interpreted", "kernel", "status", "use"]

@@ -1,0 +1,281 @@
+"""Which of two implementations runs, the reference in torch or the kernel in Triton, and why."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # the references need no Triton
+    triton = tl = None
+
+NAMES = ("make_batch", "mixed_l1", "anchored", "l2_pgd", "attention_tap", "abs_bmm")
+LAF = ("cosine", "alignment", "rebuilding")  # three in one file
+NAMES += (*LAF, "gaussian_elbo")
+CHOICES = ("auto", "reference", "triton")
+VARIABLE = "MINILEARN_KERNELS"
+HALVES = (torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, torch.float64, *HALVES)
+
+_KERNELS: dict[str, Kernel] = {}
+_PASSED: dict[tuple, str] = {}  # (kernel, device): why its self-test failed, "" if it passed
+_WARNED: set[tuple[str, str]] = set()
+_asked: list[str] = []
+_library = torch.library.Library("minilearn", "DEF")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A computation in its two forms: the same arguments, the same results within `tolerance`."""
+
+    name: str
+    reference: Callable  # in torch, differentiable
+    fused: Callable  # by the Triton kernel
+    example: Callable  # of a device: arguments of moderate size, for the self-test
+    dtypes: tuple[torch.dtype, ...] = FLOATS  # of the tensors that hold numbers
+    capability: tuple[int, int] = (7, 5)  # the oldest GPU that gains by it
+    tolerance: float = 1e-5  # relative distance of the results, in single precision
+
+    def __call__(self, *args, impl: str | None = None):
+        """The result, by the form that `impl` or the surroundings choose."""
+        return (self.fused if self.chosen(args, impl) else self.reference)(*args)
+
+    def chosen(self, args: tuple, impl: str | None = None) -> bool:
+        """Whether the Triton kernel will run on these arguments."""
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        wrapped = not torch.compiler.is_compiling() and any(
+            map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)
+        )
+        index, kind = tensors[0].device.index, tensors[0].device.type
+        return _decide(self.name, impl, kind, index, tensors[0].dtype, wrapped)
+
+
+def register(*args, **options) -> Kernel:
+    """Make a Kernel and list it in the table of `status`."""
+    kernel = Kernel(*args, **options)
+    _KERNELS[kernel.name] = kernel
+    return kernel
+
+
+def jit(function: Callable) -> Callable:
+    """`triton.jit`, or nothing where there is no Triton."""
+    return triton.jit(function) if triton else function
+
+
+def op(schema: str, launch: Callable, fake: Callable) -> Callable:
+    """Tell torch of an operation: how it is launched, and what shapes it returns.
+
+    Known to torch, it passes through `torch.compile` without a break. It has no derivative of its
+    own: an autograd function calls one operation forward and another one backward.
+    """
+    name = schema.partition("(")[0]
+    _library.define(schema)
+    _library.impl(name, launch, "CPU"), _library.impl(name, launch, "CUDA")
+    torch.library.register_fake(f"minilearn::{name}", fake, lib=_library)
+    return getattr(torch.ops.minilearn, name).default
+
+
+def sloped(operation: Callable, mirrored: bool = False) -> Callable:
+    """An operation that returns a value and its slopes, as something that has a gradient.
+
+    The slopes are those by the first arguments, computed while the value is: what is left for the
+    backward pass is a product. With `mirrored` the second argument has the first one's slope, with
+    the other sign. The gradient cannot be differentiated again, and says so.
+    """
+
+    class Sloped(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *args):
+            value, *slopes = operation(*args)
+            ctx.save_for_backward(*slopes)
+            ctx.given = len(args)
+            return value
+
+        @staticmethod
+        def backward(ctx, g):
+            refuse_second()
+            found = [
+                s * (g if g.ndim == 0 else g.view(-1, *[1] * (s.ndim - 1)))
+                for s in ctx.saved_tensors
+            ]
+            found += [-found[0]] if mirrored else []
+            return *found, *[None] * (ctx.given - len(found))
+
+    return Sloped.apply
+
+
+def refuse_second():
+    """Refuse, in a backward pass, to be part of what is differentiated again."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(
+            "a kernel's gradient is written down and cannot be differentiated again: take "
+            'impl="reference", which can'
+        )
+
+
+@contextmanager
+def use(impl: str):
+    """Choose for a block: "reference", "triton", or "auto" again.
+
+    Raises: ValueError if there is no such choice
+    Example:
+        >>> with use("reference"):
+        ...     status()["runs"].unique().tolist()
+        ['reference']
+    """
+    _asked.append(_checked(impl, "use()"))
+    try:
+        yield
+    finally:
+        _asked.pop()
+
+
+def status(device=None):
+    """A table of the kernels: which form would run on float32 tensors there, and why.
+
+    By default of the GPU, if there is one. A self-test that has not been made is made now.
+
+    Raises: ValueError if there is no such device
+    """
+    import pandas  # imported here: it is slow to import
+
+    try:
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"there is no such device: {str(error).splitlines()[0]}") from None
+    wish, rows = _wish(None), {}
+    for name in NAMES:
+        reason = _obstacle(kernel(name), wish, device, kernel(name).dtypes[0])
+        fused = wish != "reference" and not reason
+        asked = f"{wish} is asked for" if wish != "auto" else "it can run here"
+        rows[name] = {"runs": "triton" if fused else "reference", "why": reason or asked}
+    return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("kernel")
+
+
+def kernel(name: str) -> Kernel:
+    """A kernel by its name; ValueError if there is none of that name."""
+    if name not in NAMES:
+        raise ValueError(f"there is no kernel {name!r}, only {', '.join(NAMES)}")
+    import_module(f"minilearn.kernels.{'laf_losses' if name in LAF else name}")
+    return _KERNELS[name]
+
+
+def interpreted() -> bool:
+    """Whether Triton runs its kernels in its interpreter, on the CPU, number by number."""
+    return triton is not None and bool(triton.knobs.runtime.interpret)
+
+
+@torch.compiler.assume_constant_result
+def _decide(name: str, impl, kind: str, index, dtype: torch.dtype, wrapped: bool) -> bool:
+    """In a compiled function this is asked once, while it is compiled."""
+    wish = _wish(impl)
+    if wish == "reference":
+        return False
+    known, device = _KERNELS[name], torch.device(kind, index)
+    reason = "vmap and its like cannot look into it" if wrapped else ""
+    reason = reason or _obstacle(known, wish, device, dtype)
+    if reason and wish == "triton":
+        raise ValueError(f"the Triton kernel {name} cannot run: {reason}")
+    if reason and kind == "cuda" and (name, reason) not in _WARNED:
+        _WARNED.add((name, reason))
+        warnings.warn(f"{name} runs in torch, not in Triton: {reason}", stacklevel=5)
+    return not reason
+
+
+def _wish(impl: str | None) -> str:
+    if impl is not None:
+        return _checked(impl, "impl")
+    if _asked:
+        return _asked[-1]
+    return _checked(os.environ.get(VARIABLE) or "auto", f"the variable {VARIABLE}")
+
+
+def _checked(impl, where: str) -> str:
+    if impl not in CHOICES:
+        raise ValueError(f"{where} chooses one of {CHOICES}, got {impl!r}")
+    return impl
+
+
+def _obstacle(known: Kernel, wish: str, device: torch.device, dtype: torch.dtype) -> str:
+    """Why the kernel cannot or should not run; "" if nothing stands against it."""
+    if wish == "reference":
+        return ""
+    if triton is None:
+        return "Triton is not installed"
+    if dtype not in known.dtypes:
+        return f"it has no {str(dtype).removeprefix('torch.')} form"
+    if device.type == "cpu":
+        if not interpreted():
+            return "a CPU runs kernels in Triton's interpreter only: set TRITON_INTERPRET=1 before"
+        return "" if wish == "triton" else "on a CPU when asked for only"
+    if device.type != "cuda":
+        return f"there is no Triton here for {device.type}"
+    if interpreted():
+        return "TRITON_INTERPRET is set, so that kernels run on the CPU"
+    if torch.cuda.get_device_capability(device) < known.capability:
+        return "this GPU is too old: sm_{}{} is needed".format(*known.capability)
+    return _self_test(known, device) if wish == "auto" else ""
+
+
+def _self_test(known: Kernel, device: torch.device) -> str:
+    """Compare the two forms once on this device; any failure is a reason, never an error."""
+    key = known.name, device.index
+    if key not in _PASSED:
+        try:
+            far = compare(known, device)
+            _PASSED[key] = "" if far <= 10 * known.tolerance else f"its self-test is off by {far:g}"
+        except Exception as error:  # a driver, a compiler, a GPU: whatever it is, torch can do it
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            _PASSED[key] = f"its self-test failed ({reason})"
+    return _PASSED[key]
+
+
+def compare(known: Kernel, device: torch.device) -> float:
+    """The largest distance of the two forms on the kernel's example: results, and what changed."""
+    forms = []
+    for form in (known.fused, known.reference):
+        args = known.example(device)
+        forms.append([*_tensors(form(*args)), *(t for t in args if isinstance(t, Tensor))])
+    return max(distance(a, b) for a, b in zip(*forms, strict=True))
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """|ours - theirs| / |theirs| in the Euclidean norm; infinite if NaN is not at the same places.
+
+    Example:
+        >>> distance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]))
+        0.0
+    """
+    ours, theirs = ours.detach().double().cpu(), theirs.detach().double().cpu()
+    if ours.shape != theirs.shape or not torch.equal(ours.isnan(), theirs.isnan()):
+        return float("inf")
+    same = ours.isnan() | (ours == theirs)
+    gap = torch.where(same, 0.0, ours - theirs).norm()
+    size = torch.where(ours.isnan() | ours.isinf(), 0.0, theirs).norm()
+    return float(gap / size.clamp(min=1e-300)) if gap else 0.0
+
+
+def check_alike(**tensors: Tensor):
+    """Refuse, by ValueError, what is not floating point, or of several shapes, types or devices."""
+    name, one = next(iter(tensors.items()))
+    for other, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"{other} must be a tensor of floating-point numbers, got {kind}")
+        for what in ("shape", "dtype", "device"):
+            mine, others = getattr(one, what), getattr(tensor, what)
+            if mine != others:
+                raise ValueError(f"{name} and {other} differ in {what}: {mine} and {others}")
+
+
+def _tensors(result) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)

@@ -1,0 +1,50 @@
+"""What is timed gives the same numbers, and a way that does not is not timed."""
+
+import pytest
+import torch
+
+from minilearn.experiments import kernel_cases, kernels
+from minilearn.experiments.runner import Run
+from minilearn.kernels import NAMES, kernel
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_way_gives_the_reference_s_numbers(name, monkeypatch):
+    monkeypatch.setitem(kernel_cases.SHRINK, "toy", 64)
+    for _, make, slopes, moved in kernel_cases.CASES[name]("toy"):
+        plain = kernels._both_ways(kernel(name).reference, slopes)(*make(0, CPU))
+        assert moved > 0 and torch.as_tensor(kernels._first(plain)).isfinite().all()
+        for other in kernel_cases.OTHERS.get(name, {}).values():
+            ours = kernels._both_ways(other, slopes)(*make(0, CPU))
+            kernels._check(name, "other", kernels._first(ours), kernels._first(plain))
+        first, second = make(0, CPU), make(0, CPU)
+        assert all(
+            torch.equal(a, b) for a, b in zip(first, second, strict=True) if torch.is_tensor(a)
+        )
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(kernels, "SECONDS", {"toy": 1e-3})
+    monkeypatch.setattr(kernels, "CACHE", 2**12)
+    monkeypatch.setitem(kernel_cases.SHRINK, "toy", 64)
+
+
+def test_rows_are_ratios_of_one_run(quick, monkeypatch):
+    units = [u for u in kernels.units(Run(seeds=range(2))) if u.dataset == "mixed_l1"]
+    ways = [u.method for u in units if u.seed == 0]
+    assert ways == ["reference", "compiled", "published"] * 2  # no Triton on a CPU
+    seconds = iter([2.0, 6.0, 10.0, 4.0, 1.5])  # ours and PyTorch, twice, then a copy
+    monkeypatch.setattr(kernels, "_seconds", lambda run, asked: next(seconds))
+    rows = {row["metric"]: float(row["value"]) for row in units[0].measure()}
+    assert rows["seconds"] == 6.0 and rows["ratio"] == pytest.approx(5.0 / 6.0)
+    assert rows["bandwidth"] == pytest.approx(1.5 / 6.0) and rows["launches"] > 5
+
+
+def test_another_result_is_not_timed(quick, monkeypatch):
+    monkeypatch.setitem(kernel_cases.OTHERS, "cosine", {"wrong": lambda a, b: (a + b).sum(1)})
+    unit = next(u for u in kernels.units(Run(seeds=[0])) if u.method == "wrong")
+    with pytest.raises(ValueError, match="cosine, wrong: off from the reference by .* not timed"):
+        unit.measure()

@@ -1,0 +1,28 @@
+"""What is not written must not look right: fresh memory holds NaN, or for whole numbers 77."""
+
+import pytest
+import torch
+
+
+def _poisoned(allocate):
+    def fresh(*args, **options):
+        tensor = allocate(*args, **options)
+        if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
+            if tensor.is_floating_point():
+                tensor.fill_(float("nan"))
+            elif not tensor.is_complex() and tensor.dtype != torch.bool:
+                tensor.fill_(77)
+        return tensor
+
+    return fresh
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Fill what `empty` allocates."""
+    for home, name in (
+        (torch, "empty"),
+        (torch, "empty_like"),
+        (torch.Tensor, "new_empty"),
+    ):
+        monkeypatch.setattr(home, name, _poisoned(getattr(home, name)))

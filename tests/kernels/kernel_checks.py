@@ -1,0 +1,530 @@
+"""What every kernel must do, as functions of its module: a wrong kernel can be put in its place.
+
+`CHECKS[name]` are the checks of the kernel in the file `name`. Each compares `fused` with the
+reference in float64, or with a property that needs no reference, and asserts.
+"""
+
+import itertools
+
+import torch
+from torch import nn
+
+from minilearn.draws import normal
+from minilearn.kernels import interpreted
+from minilearn.kernels.dispatch import distance
+
+DEVICE = "cuda" if torch.cuda.is_available() and not interpreted() else "cpu"
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+NAN = float("nan")
+CHECKS: dict[str, list] = {}
+
+
+def check(name: str):
+    """Enter a function as a check of a kernel."""
+
+    def enter(function):
+        CHECKS.setdefault(name, []).append(function)
+        return function
+
+    return enter
+
+
+def random(*shape, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(DEVICE, dtype)
+
+
+def doubled(args):
+    """The same arguments in double precision."""
+    return [a.double() if torch.is_tensor(a) and a.is_floating_point() else a for a in args]
+
+
+def near(ours, theirs, dtype=torch.float32):
+    """Results, several or one, within the tolerance of a type."""
+    pairs = zip(*(r if isinstance(r, tuple) else (r,) for r in (ours, theirs)), strict=True)
+    for a, b in pairs:
+        far = distance(a, b)
+        assert far <= TOLERANCE[dtype], f"off by {far:g}"
+
+
+def gradients(form, args, wanted, seed: int = 1):
+    """The value and its gradients by the first `wanted` arguments, under a random weight."""
+    args = list(args)
+    for i in range(wanted):
+        args[i] = args[i].detach().clone().requires_grad_()
+    value = form(*args)
+    weight = random(*value.shape, seed=seed).to(value)
+    return value, *torch.autograd.grad((value * weight).sum(), args[:wanted])
+
+
+def layouts(x: torch.Tensor):
+    """The same numbers as they may come: with gaps, permuted, and, of one row, expanded."""
+    yield x
+    yield torch.stack([x, x], -1)[..., 0]
+    yield x.transpose(0, -1).contiguous().transpose(0, -1)
+    if x.ndim == 4:
+        yield x.to(memory_format=torch.channels_last)
+
+
+# ------------------------------------------------------------------------------------- make_batch
+
+
+def pictures(n=7, channels=3, height=9, width=6):
+    generator = torch.Generator().manual_seed(0)
+    shape = n, channels, height, width
+    return torch.randint(256, shape, generator=generator, dtype=torch.uint8).to(DEVICE)
+
+
+@check("make_batch")
+def a_batch_is_cut_from_the_padded_image(m):
+    data, pad = pictures(), 2
+    index = torch.tensor([6, 0, 3, 3, 5], device=DEVICE)
+    crop = torch.tensor([[0, 0], [4, 4], [2, 2], [1, 3], [3, 0]], device=DEVICE)
+    flip = torch.tensor([False, True, False, True, True], device=DEVICE)
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
+    out = m.make_batch(
+        data, index, crop=crop, flip=flip, mean=mean, std=std, pad=pad, impl="triton"
+    )
+    for b, i in enumerate(index.tolist()):  # one pixel at a time
+        padded = torch.zeros(3, 9 + 2 * pad, 6 + 2 * pad, dtype=torch.float64)
+        padded[:, pad:-pad, pad:-pad] = data[i].cpu().double() / 255
+        top, left = crop[b].tolist()
+        window = padded[:, top : top + 9, left : left + 6]
+        window = window.flip(2) if flip[b] else window
+        expected = (window - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        near(out[b], expected)
+
+
+@check("make_batch")
+def types_and_odd_sizes_are_cast_at_the_end(m):
+    for dtype, n in itertools.product((torch.float32, torch.float16, torch.bfloat16), (0, 1, 3)):
+        data, index = pictures(3, 1, 5, 7), torch.arange(n, device=DEVICE)
+        out = m.make_batch(data, index, dtype=dtype, impl="triton")
+        assert out.dtype == dtype and out.shape == (n, 1, 5, 7)
+        near(out, data[index].double() / 255, dtype)
+
+
+@check("make_batch")
+def a_large_image_takes_several_programs(m):
+    data = pictures(2, 3, 31, 33)
+    out = m.make_batch(data, torch.tensor([1], device=DEVICE), impl="triton")
+    near(out, data[1:].double() / 255)
+
+
+@check("make_batch")
+def flipping_twice_and_gaps_change_nothing(m):
+    data = pictures()
+    index, flip = torch.arange(7, device=DEVICE), torch.ones(7, dtype=torch.bool, device=DEVICE)
+    gaps = torch.stack([data, data], -1)[..., 0]
+    once = m.make_batch(gaps, index, flip=flip, impl="triton")
+    assert torch.equal(once.flip(3), m.make_batch(data, index, impl="triton"))
+
+
+# --------------------------------------------------------------------------------------- mixed_l1
+
+
+def rows(n=300, dtype=torch.float32):
+    out, label, proxy = (random(n, seed=s, dtype=dtype) for s in (1, 2, 3))
+    return out, label, random(n, seed=4) > 0.3, proxy, torch.arange(n, device=DEVICE), 0.0, 0.0, 0
+
+
+@check("mixed_l1")
+def it_is_the_published_mixture(m):
+    for dtype, n in itertools.product(TOLERANCE, (1, 1023, 2049)):
+        args = rows(n, dtype)
+        value, slope = gradients(m.fused, args, 1)
+        out, label, forget, proxy = doubled(args)[:4]
+        share = forget.double().mean()
+        parts = (out - proxy).abs(), (out - label).abs()
+        means = [part[mask].mean() for part, mask in zip(parts, (forget, ~forget), strict=True)]
+        mixture = share * means[0].nan_to_num() + (1 - share) * means[1].nan_to_num()
+        near(value, mixture, dtype)
+        near((value, slope), gradients(m.reference, doubled(args), 1), dtype)
+
+
+@check("mixed_l1")
+def none_or_all_may_be_forgotten(m):
+    args = list(rows(40))
+    for forget in (torch.zeros, torch.ones):
+        args[2] = forget(40, dtype=torch.bool, device=DEVICE)
+        near(gradients(m.fused, args, 1), gradients(m.reference, doubled(args), 1))
+
+
+@check("mixed_l1")
+def a_target_that_is_not_chosen_may_be_nan(m):
+    args = list(rows(40))
+    args[1] = args[1].where(~args[2], NAN)
+    args[3] = args[3].where(args[2], NAN)
+    value, slope = gradients(m.fused, args, 1)
+    assert value.isfinite() and slope.isfinite().all()
+
+
+@check("mixed_l1")
+def nan_in_a_row_stays_in_its_slope_and_a_tie_has_none(m):
+    args = list(rows(40))
+    args[0] = args[1].where(~args[2], args[3]).clone()  # every row meets its target
+    assert torch.equal(gradients(m.fused, args, 1)[1], torch.zeros(40, device=DEVICE))
+    args[0][7] = NAN
+    value, slope = gradients(m.fused, args, 1)
+    assert value.isnan() and slope.isnan().nonzero().flatten().tolist() == [7]
+
+
+@check("mixed_l1")
+def a_draw_is_a_function_of_seed_and_id_alone(m):
+    ids = torch.randperm(2**20, generator=torch.Generator().manual_seed(0))[:100].to(DEVICE)
+    out = torch.zeros(100, device=DEVICE)
+    forget = torch.ones(100, dtype=torch.bool, device=DEVICE)
+    for mean, sd, seed in ((0.0, 1.0, 0), (40.0, 15.0, 2**40 + 3)):
+        drawn = [
+            m.fused(out[:1], out[:1], forget[:1], None, i[None], mean, sd, seed) for i in ids[:5]
+        ]
+        expected = (mean + sd * normal(seed, ids.cpu()).double()).abs()
+        near(torch.stack(drawn), expected[:5])
+        near(m.fused(out, out, forget, None, ids, mean, sd, seed), expected.mean())
+        back = m.fused(out, out, forget, None, ids.flip(0), mean, sd, seed)
+        near(back, expected.mean())
+
+
+# ----------------------------------------------------------------------------------------- l2_pgd
+
+
+def attack(size=75, dtype=torch.float32, first=True, n=3):
+    x0 = random(n, size, seed=1).sigmoid().to(dtype)
+    x = (x0 + 0.2 * random(n, size, seed=2).to(dtype)).clamp(0, 1)
+    return x, random(n, size, seed=3, dtype=dtype), x0, 0.3, 0.5, 0.0, 1.0, first
+
+
+SIZES = (1, 75, 3072, 8193, 13_001)  # on the chip up to 8192, streamed above
+
+
+@check("l2_pgd")
+def a_step_is_the_formula(m):
+    for size, first in itertools.product(SIZES, (True, False)):
+        args = attack(size, first=first)
+        near(m.fused(*args), m.reference(*doubled(args)))
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):  # settings come in single
+        args, tolerance = attack(75, dtype), dtype if dtype.itemsize == 2 else torch.float32
+        near(m.fused(*args), m.reference(*doubled(args)), tolerance)
+
+
+@check("l2_pgd")
+def box_and_ball_hold(m):
+    for size, first, step in itertools.product(SIZES, (True, False), (0.0, 0.3, 100.0)):
+        x, g, x0, *_ = attack(size)
+        out = m.fused(x, g, x0, step, 0.5, 0.0, 1.0, first)
+        assert (out - x0).double().norm(dim=1).max() <= 0.5 * (1 + 1e-5)
+        assert out.min() >= 0 and out.max() <= 1
+
+
+@check("l2_pgd")
+def a_direction_has_length_one_whatever_its_size(m):
+    for size, scale in itertools.product((2, 9000), (1e-29, 1e-25, 1.0, 1e25, 1e36)):
+        x0 = torch.zeros(1, size, device=DEVICE)
+        g = x0.clone()
+        g[0, :2] = torch.tensor([3.0, 4.0]) * scale
+        out = m.fused(x0, g, x0, 1.0, 2.0, -9.0, 9.0, True)
+        near(out[0, :2], torch.tensor([-0.6, -0.8]))
+        assert not out[0, 2:].any()
+
+
+@check("l2_pgd")
+def a_new_peak_rescales_what_was_summed(m):
+    x0 = torch.zeros(1, 9000, device=DEVICE)
+    g = torch.full((1, 9000), 1e-20, device=DEVICE)  # whose squares are 0
+    g[0, 8500] = 1e-19
+    for first in (True, False):
+        args = x0, g, x0, 1.0, 0.5, -9.0, 9.0, first
+        near(m.fused(*args), m.reference(*doubled(args)))
+
+
+@check("l2_pgd")
+def no_gradient_no_step_and_nan_stays_in_its_sample(m):
+    for size in (75, 9000):
+        x, g, x0, *rest = attack(size)
+        x = x0 + 0.01 * (x - x0)
+        g[0], g[1, 5] = 0, NAN
+        out = m.fused(x, g, x0, *rest)
+        assert distance(out[0], x[0]) < 1e-6
+        assert out[1].isnan().all() and out[2].isfinite().all()
+        g = g.nan_to_num()
+        x[2, 7] = NAN
+        assert m.fused(x, g, x0, *rest)[2].isnan().all()
+
+
+@check("l2_pgd")
+def any_layout_and_no_sample_will_do(m):
+    x, g, x0 = (t.view(3, 3, 5, 5) for t in attack()[:3])
+    expected = m.reference(x, g, x0, 0.3, 0.5, 0.0, 1.0, True)
+    for a, b, c in zip(*map(layouts, (x, g, x0)), strict=True):
+        near(m.fused(a, b, c, 0.3, 0.5, 0.0, 1.0, True), expected.double())
+    assert m.fused(x[:0], g[:0], x0[:0], 0.3, 0.5, 0.0, 1.0, True).shape == (0, 3, 5, 5)
+
+
+# -------------------------------------------------------------------------------------- anchored
+
+
+def weights(n=1500, adam=False, dtype=torch.float32):
+    p, g, a = (random(n, seed=s, dtype=dtype) for s in (1, 2, 3))
+    hyper = (
+        [0.1, 0.01, 2.0, 1.0, 0.9] if not adam else [0.1, 0.01, 2.0, 1.0, 0.9, 0.999, 1e-8, 0, 0]
+    )
+    state = torch.zeros(1 + adam, n, device=DEVICE, dtype=dtype)
+    w = random(n, seed=4).sigmoid().to(dtype)
+    return p, g, a, w, state, torch.tensor(hyper, device=DEVICE, dtype=dtype)
+
+
+@check("anchored")
+def ten_steps_are_those_of_torch_with_the_penalty(m):
+    for rule, n in itertools.product(("sgd", "adam"), (1, 16, 1500)):
+        p, g, a, w, state, hyper = weights(n, rule == "adam")
+        twin = nn.Parameter(p.double())
+        kind = torch.optim.SGD if rule == "sgd" else torch.optim.Adam
+        options = {"momentum": 0.9} if rule == "sgd" else {}
+        optimizer = kind([twin], lr=0.1, weight_decay=0.01, **options)
+        for step in range(10):
+            g = random(n, seed=10 + step)
+            penalty = (w.double() * (twin - a.double()).square()).sum()  # lambda / 2 is 1
+            optimizer.zero_grad()
+            (penalty + (g.double() * twin).sum()).backward()
+            optimizer.step()
+            ours = m.anchored_step_(p, g, a, w, state, hyper, rule=rule, impl="triton")
+            assert distance(ours, penalty) < 2e-5
+        assert distance(p, twin) < 2e-5
+
+
+@check("anchored")
+def one_step_is_the_formula_with_either_sign(m):
+    for adam, sign, dtype in itertools.product(
+        (False, True), (1, -1), (torch.float32, torch.float64)
+    ):
+        first, second = weights(1500, adam, dtype), doubled(weights(1500, adam, dtype))
+        for args in (first, second):
+            args[5][3] = sign
+            if adam:
+                args[5][7:] = torch.tensor([0.1, 0.001])
+        near(m.fused(*first, adam), m.reference(*second, adam), dtype)
+        near(tuple(first), tuple(second), torch.float32)
+
+
+@check("anchored")
+def no_rate_no_move_and_nan_stays_in_its_weight(m):
+    args = weights()
+    args[5][0], before = 0, args[0].clone()
+    m.fused(*args, False)
+    assert torch.equal(args[0], before)
+    args = weights()
+    args[1][77] = NAN
+    m.fused(*args, False)
+    assert args[0].isnan().nonzero().flatten().tolist() == [77]
+    assert m.fused(*(t[..., :0] for t in weights()[:5]), weights()[5], False) == 0
+
+
+# --------------------------------------------------------------------------------- attention_tap
+
+
+def maps(shape=(5, 7, 6, 7), dtype=torch.float32):
+    forget = torch.arange(shape[0], device=DEVICE) % 2 == 0
+    return *(random(*shape, seed=s, dtype=dtype) for s in (1, 2)), forget
+
+
+def tapped(m, args, above):
+    """Loss of the rows, and what reaches the student from both sides."""
+    x = args[0].detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    through, loss = m._Tap.apply(x, *args[1:])
+    assert distance(through, x) == 0
+    weight = random(len(x), seed=5).to(loss)
+    return loss, torch.autograd.grad((through, loss), x, (above, weight))[0]
+
+
+def expected_tap(m, args, above):
+    x = args[0].double().requires_grad_()
+    loss = m.reference(x, args[1].double(), args[2])
+    weight = random(len(x), seed=5).double()
+    return loss, torch.autograd.grad((loss * weight).sum(), x)[0] + above.double()
+
+
+@check("attention_tap")
+def loss_and_gradient_are_the_formula(m):
+    shapes = (5, 7, 6, 7), (1, 1, 1, 2), (3, 33, 300), (2, 3, 1, 1100), (4, 17, 16, 16)
+    for shape in shapes:
+        args, above = maps(shape), random(*shape, seed=6)
+        near(tapped(m, args, above), expected_tap(m, args, above))
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        args = maps(dtype=dtype)
+        above = random(5, 7, 6, 7, seed=6, dtype=dtype)
+        near(tapped(m, args, above), expected_tap(m, args, above), dtype)
+
+
+@check("attention_tap")
+def it_is_attention_transfer_by_its_definition(m):
+    x, t, _ = maps()
+    near(m.attention_rows(x, t, impl="triton"), m.attention_rows(x.double(), t.double()))
+    q, r = (((v.double() ** 2).sum(1) / 7).flatten(1) for v in (x, t))
+    q, r = (v / (v * v).sum(1, keepdim=True).sqrt() for v in (q, r))
+    near(m.attention_rows(x, t, impl="triton"), ((q - r) ** 2).sum(1) / 42)
+
+
+@check("attention_tap")
+def any_layout_of_maps_and_of_the_gradient_will_do(m):
+    args, above = maps(), random(5, 7, 6, 7, seed=6)
+    expected = expected_tap(m, args, above)
+    for x, t, g in zip(*map(layouts, (*args[:2], above)), strict=True):
+        near(tapped(m, (x, t, args[2]), g), expected)
+    spread = torch.ones((), device=DEVICE).expand(5, 7, 6, 7)
+    near(tapped(m, args, spread), expected_tap(m, args, spread))
+
+
+@check("attention_tap")
+def none_or_all_or_no_row_may_be_forgotten(m):
+    x, t, _ = maps()
+    for forget in (torch.zeros, torch.ones):
+        args = x, t, forget(5, dtype=torch.bool, device=DEVICE)
+        near(tapped(m, args, x), expected_tap(m, args, x))
+    empty = x[:0], t[:0], args[2][:0]
+    assert tapped(m, empty, x[:0])[0].shape == (0,)
+
+
+@check("attention_tap")
+def nan_in_a_row_that_is_kept_does_no_harm(m):
+    x, t, forget = maps()
+    x[1], t[3] = NAN, NAN  # both are not forgotten
+    loss, slope = tapped(m, (x, t, forget), torch.zeros_like(x))
+    assert loss.isfinite().all() and slope[[0, 2, 3, 4]].isfinite().all()
+    assert not slope[[1, 3]].nan_to_num(1.0).any()
+    x[2, 3, 3, 3] = NAN  # this one is
+    loss, slope = tapped(m, (x, t, forget), torch.zeros_like(x))
+    assert loss.isnan().nonzero().flatten().tolist() == [2] and slope[4].isfinite().all()
+
+
+@check("attention_tap")
+def maps_of_nought_and_of_any_size_have_a_slope(m):
+    x, t, forget = maps()
+    x[0] = 0
+    for scale in (1e-8, 1.0, 1e6):
+        args = x * scale, t * scale, forget
+        near(tapped(m, args, x), expected_tap(m, args, x))
+
+
+# --------------------------------------------------------------------------------------- abs_bmm
+
+
+@check("abs_bmm")
+def it_is_the_sum_over_items_one_at_a_time(m):
+    sizes = (1, 1, 2, 1), (3, 65, 5, 3), (5, 3, 33, 70), (9, 20, 16, 130), (17, 2, 40, 2)
+    for n, o, p, k in sizes:
+        g, a = random(n, o, p, seed=1), random(n, p, k, seed=2)
+        expected = torch.zeros(o, k, dtype=torch.float64, device=DEVICE)
+        for g_n, a_n in zip(g.double(), a.double(), strict=True):
+            expected += (g_n @ a_n).abs()
+        near(m.fused(g, a), expected)
+
+
+@check("abs_bmm")
+def signs_do_not_cancel(m):
+    g, a = random(1, 5, 20, seed=1), random(1, 20, 6, seed=2)
+    twice = m.fused(torch.cat([g, -g]), torch.cat([a, a]))
+    near(twice, 2 * (g[0].double() @ a[0].double()).abs())
+
+
+@check("abs_bmm")
+def nothing_gives_nought_and_gaps_do_no_harm(m):
+    g, a = random(4, 5, 20, seed=1), random(4, 20, 6, seed=2)
+    for n, o, p, k in ((0, 5, 20, 6), (4, 5, 0, 6)):
+        assert torch.equal(m.fused(g[:n, :o, :p], a[:n, :p, :k]), torch.zeros(5, 6, device=DEVICE))
+    near(m.fused(g.mT.contiguous().mT, a.mT.contiguous().mT), m.reference(g.double(), a.double()))
+
+
+@check("abs_bmm")
+def nan_stays_in_its_row_and_halves_are_summed_in_single(m):
+    g, a = random(4, 5, 20, seed=1), random(4, 20, 6, seed=2)
+    g[2, 3, 1] = NAN
+    assert m.fused(g, a).isnan().all(1).nonzero().flatten().tolist() == [3]
+    for dtype in (torch.float16, torch.bfloat16):
+        halves = random(4, 5, 20, seed=1, dtype=dtype), random(4, 20, 6, seed=2, dtype=dtype)
+        near(m.fused(*halves), m.reference(*doubled(halves)), dtype)
+
+
+# ------------------------------------------------------------------------------------ laf_losses
+
+
+@check("laf_losses")
+def cosine_is_the_formula(m):
+    for dtype, n, d in itertools.product((torch.float32, torch.float64), (1, 33), (1, 256, 1025)):
+        args = random(n, d, seed=1, dtype=dtype), random(n, d, seed=2, dtype=dtype)
+        ours = gradients(m.COSINE.fused, args, 1)
+        theirs = gradients(m.COSINE.reference, doubled(args), 1)
+        if d > 1:  # along one axis there is no angle, and no slope
+            near(ours, theirs, dtype)
+        assert ours[1].abs().max() < 1e-6 or d > 1
+        near(1 - ours[0], (args[0] * args[1]).double().sum(1) / norms(args), dtype)
+
+
+def norms(args):
+    return args[0].double().norm(dim=1) * args[1].double().norm(dim=1)
+
+
+@check("laf_losses")
+def alignment_is_the_sum_over_all_pairs(m):
+    for n_r, n_f, tau in ((1, 1, 20.0), (32, 31, 20.0), (5, 1500, 0.01), (1030, 4, 1.0)):
+        kept, gone = random(n_r, seed=1).sigmoid() * 2, random(n_f, seed=2).sigmoid() * 2
+        args = kept, gone, tau
+        pairs = kept.double()[:, None].exp() / (gone.double()[None] / tau).exp().sum()
+        near(m.ALIGNMENT.fused(*args), pairs.log().sum())
+        near(
+            gradients(m.ALIGNMENT.fused, args, 2),
+            gradients(m.ALIGNMENT.reference, doubled(args), 2),
+        )
+
+
+@check("laf_losses")
+def rebuilding_is_the_formula_and_saturates(m):
+    for saturated, n, d in itertools.product((True, False), (1, 33), (1, 256, 1025)):
+        args = 0.3 * random(n, d, seed=1), 0.3 * random(n, d, seed=2), saturated
+        ours = gradients(m.REBUILDING.fused, args, 2)
+        near(ours, gradients(m.REBUILDING.reference, doubled(args), 2))
+        mass = (args[0] - args[1]).double().square().sum(1)
+        near(ours[0], (mass / (mass + 1)).exp() if saturated else mass)
+    far = torch.full((1, 4), 1e25, device=DEVICE)
+    assert abs(m.REBUILDING.fused(far, torch.zeros_like(far), True).item() - torch.e) < 1e-6
+
+
+@check("laf_losses")
+def rows_are_apart_and_nought_has_a_distance(m):
+    a, b = random(4, 70, seed=1), random(4, 70, seed=2)
+    a[1, 5], a[2] = NAN, 0
+    for kernel, rest in ((m.COSINE, ()), (m.REBUILDING, (True,))):
+        value, slope, *_ = gradients(kernel.fused, (a, b, *rest), 1)
+        assert value.isnan().nonzero().flatten().tolist() == [1]
+        assert slope.isnan().any(1).nonzero().flatten().tolist() == [1]
+    clean = a.nan_to_num()
+    args = clean, b
+    near(gradients(m.COSINE.fused, args, 1), gradients(m.COSINE.reference, doubled(args), 1))
+    args = clean * 1e-10, b  # shorter than eps: the norm is held, and only the product has a slope
+    weight = random(4, seed=1)[:, None].double()
+    slope = -weight * b.double() / b.double().norm(dim=1, keepdim=True) / m.EPS
+    near(gradients(m.COSINE.fused, args, 1)[1], slope)
+    assert m.COSINE.fused(a[:0], b[:0]).shape == (0,)
+
+
+# --------------------------------------------------------------------------------- gaussian_elbo
+
+
+@check("gaussian_elbo")
+def the_bound_is_the_formula(m):
+    for n, d, k in ((1, 1, 1), (33, 256, 8), (2, 1025, 1030)):
+        h, e, mean, log = (random(n, s, seed=i) for i, s in enumerate((d, d, k, k)))
+        args = h, mean, log, e, 0.5
+        ours = gradients(m.fused, args, 3)
+        near(ours, gradients(m.reference, doubled(args), 3))
+        posterior = torch.distributions.Normal(mean.double(), (log.double() / 2).exp())
+        kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+        near(ours[0], (h - e).double().square().sum(1) + 0.5 * kl.sum(1))
+
+
+@check("gaussian_elbo")
+def a_row_does_not_see_another(m):
+    h, e, mean, log = (random(3, s, seed=s + i) for i, s in enumerate((70, 70, 5, 5)))
+    mean[1, 2] = NAN
+    value = m.fused(h, mean, log, e, 0.5)
+    assert value.isnan().nonzero().flatten().tolist() == [1]
+    assert m.fused(h[:0], mean[:0], log[:0], e[:0], 0.5).shape == (0,)

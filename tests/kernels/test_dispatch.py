@@ -1,0 +1,245 @@
+"""Who decides which form runs, what is said about it, and that nothing needs Triton or a GPU."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from minilearn import kernels
+from minilearn.kernels import dispatch
+from minilearn.kernels.attention_tap import attention_tap
+from minilearn.kernels.laf_losses import cosine_distance
+from minilearn.kernels.mixed_l1 import mixed_l1
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """Which form of `cosine` ran, call by call."""
+    kernels.kernel("cosine")
+    seen = []
+
+    def form(name):
+        return lambda a, b: seen.append(name) or a.new_zeros(len(a))
+
+    fake = dispatch.Kernel("cosine", form("reference"), form("triton"), lambda device: ())
+    monkeypatch.setitem(dispatch._KERNELS, "cosine", fake)
+    monkeypatch.setattr("minilearn.kernels.laf_losses.COSINE", fake)
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    return seen
+
+
+def test_argument_before_context_before_variable(ran, monkeypatch):
+    x = torch.ones(2, 3)
+    cosine_distance(x, x)
+    cosine_distance(x, x, impl="triton")
+    monkeypatch.setenv(dispatch.VARIABLE, "triton")
+    cosine_distance(x, x)
+    with kernels.use("reference"):
+        cosine_distance(x, x)
+        with kernels.use("triton"):
+            cosine_distance(x, x), cosine_distance(x, x, impl="reference")
+        cosine_distance(x, x)
+        with kernels.use("auto"):
+            cosine_distance(x, x)
+    cosine_distance(x, x)
+    r, t = "reference", "triton"
+    assert ran == [r, t, t, r, t, r, r, r, t]
+
+
+def test_a_block_that_breaks_off_gives_back(ran):
+    with pytest.raises(KeyError), kernels.use("triton"):
+        raise KeyError
+    cosine_distance(torch.ones(1, 2), torch.ones(1, 2))
+    assert ran == ["reference"]
+
+
+def test_there_are_three_choices(monkeypatch):
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"impl chooses one of \('auto'.*got 'cuda'"):
+        cosine_distance(x, x, impl="cuda")
+    with pytest.raises(ValueError, match="use"), kernels.use("fast"):
+        pass
+    monkeypatch.setenv(dispatch.VARIABLE, "Triton")
+    with pytest.raises(ValueError, match="the variable MINILEARN_KERNELS chooses"):
+        cosine_distance(x, x)
+    with pytest.raises(ValueError, match="no kernel 'cos'"):
+        kernels.kernel("cos")
+    with pytest.raises(ValueError, match="no such device"):
+        kernels.status("gpu")
+
+
+def test_what_is_asked_for_and_cannot_be_is_an_error():
+    x = torch.ones(2, 3, dtype=torch.float16)
+    with pytest.raises(ValueError, match="cosine cannot run: it has no float16 form"):
+        cosine_distance(x, x, impl="triton")
+    a = torch.rand(4, 2, 3)
+    with pytest.raises(ValueError, match="vmap and its like"):
+        torch.vmap(lambda v: cosine_distance(v, v, impl="triton"))(a)
+    assert torch.vmap(lambda v: cosine_distance(v, v))(a).shape == (4, 2)
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """As if there were one, as far as the decision goes."""
+    monkeypatch.setattr(dispatch, "interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    monkeypatch.setattr(dispatch, "_PASSED", {})
+    monkeypatch.setattr(dispatch, "_WARNED", set())
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    kernels.kernel("cosine"), kernels.kernel("abs_bmm")
+
+
+def decide(name="cosine", impl=None, dtype=torch.float32):
+    return dispatch._decide(name, impl, "cuda", 0, dtype, False)
+
+
+def test_a_gpu_takes_the_kernel_once_it_has_passed(a_gpu, monkeypatch):
+    tested = []
+    monkeypatch.setattr(dispatch, "compare", lambda known, device: tested.append(device) or 1e-7)
+    assert decide() and decide() and tested == [CUDA]
+    assert not decide(impl="reference") and decide(impl="triton")
+    table = kernels.status(CUDA)
+    assert set(table["runs"]) == {"triton"} and set(table["why"]) == {"it can run here"}
+
+
+@pytest.mark.parametrize(
+    "fault, reason",
+    [
+        (lambda known, device: 0.1, r"its self-test is off by 0\.1"),
+        (lambda known, device: float("nan"), "its self-test is off by nan"),
+        (lambda known, device: 1 / 0, r"its self-test failed \(division by zero\)"),
+    ],
+)
+def test_a_gpu_that_fails_gets_the_reference_and_one_warning(a_gpu, monkeypatch, fault, reason):
+    monkeypatch.setattr(dispatch, "compare", fault)
+    with pytest.warns(UserWarning, match=f"cosine runs in torch, not in Triton: {reason}"):
+        assert not decide()
+    assert not decide()  # a second warning would be an error here
+    assert decide(impl="triton")  # who insists sees the failure itself
+
+
+def test_an_old_gpu_is_told(a_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(dispatch, "compare", lambda known, device: 0.0)
+    assert decide()
+    with pytest.warns(UserWarning, match="too old: sm_80 is needed"):
+        assert not decide("abs_bmm")
+
+
+def test_nothing_needs_triton():
+    program = """
+import sys; sys.modules["triton"] = None
+import torch, minilearn.methods
+from minilearn import kernels
+print(set(kernels.status()["why"]))
+from minilearn.kernels.laf_losses import cosine_distance as f
+x = torch.rand(3, 4, requires_grad=True)
+f(x, torch.rand(3, 4)).sum().backward()
+try: f(x.detach(), x.detach(), impl="triton")
+except ValueError as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "{'Triton is not installed'}",
+        "the Triton kernel cosine cannot run: Triton is not installed",
+    ]
+
+
+def test_without_the_interpreter_a_cpu_says_what_to_set():
+    program = """
+import torch
+from minilearn.kernels.laf_losses import cosine_distance as f
+try: f(torch.ones(1, 2), torch.ones(1, 2), impl="triton")
+except ValueError as error: print(error)
+"""
+    there = {
+        k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", dispatch.VARIABLE)
+    }
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=there)
+    assert "set TRITON_INTERPRET=1 before" in done.stdout, done.stderr
+
+
+def refused(match, call, *args, **options):
+    with pytest.raises(ValueError, match=match):
+        call(*args, **options)
+
+
+def test_silly_inputs_get_a_sentence():
+    x, y, f = torch.rand(3), torch.rand(3), torch.tensor([True, False, True])
+    refused("a proxy or a Gaussian", mixed_l1, x, y, f)
+    refused("a proxy or a Gaussian", mixed_l1, x, y, f, y, gaussian=(0, 1, 0))
+    refused("out and label differ in shape", mixed_l1, x, y[:2], f, y)
+    refused("differ in dtype", mixed_l1, x, y.double(), f, y)
+    refused("label must be a tensor of floating-point", mixed_l1, x, f, f, y)
+    refused("forget must be", mixed_l1, x, y, f.float(), y)
+    refused("ids must be", mixed_l1, x, y, f, y, ids=f)
+    refused("a row at least", mixed_l1, x[:0], y[:0], f[:0], y[:0])
+    refused("one number a row", mixed_l1, x[:, None], y[:, None], f, y[:, None])
+    a = torch.rand(3, 2, 4)
+    refused("student and teacher differ in shape", attention_tap, a, a[:2])
+    refused(r"needs activations \(B, C", attention_tap, a[0], a[0])
+    refused("forget must be a boolean", attention_tap, a, a, f[:2])
+    refused("got list", attention_tap, a, [1])
+
+
+def test_silly_steps_get_a_sentence():
+    from minilearn.kernels.abs_bmm import abs_bmm
+    from minilearn.kernels.anchored import anchored_step_, flatten_, settings
+    from minilearn.kernels.gaussian_elbo import gaussian_elbo
+    from minilearn.kernels.l2_pgd import l2_pgd_step
+    from minilearn.kernels.laf_losses import reconstruction_error
+    from minilearn.kernels.make_batch import make_batch
+
+    x = torch.rand(3, 4)
+    refused("order of", l2_pgd_step, x, x, x, 0.1, 1.0, order="project")
+    refused("needs eps > 0", l2_pgd_step, x, x, x, 0.1, 0.0)
+    refused("low < high", l2_pgd_step, x, x, x, 0.1, 1.0, low=1.0)
+    refused("x and gradient differ", l2_pgd_step, x, x[:2], x, 0.1, 1.0)
+    refused("do not fit", abs_bmm, torch.rand(2, 3, 4), torch.rand(2, 3, 4))
+    refused(r"needs tensors \(N", abs_bmm, x, x)
+    refused("form of", reconstruction_error, x, x, "plain")
+    refused("needs vectors", gaussian_elbo, x, x, x[:2], x[:2], 1.0)
+    v = torch.rand(4)
+    hyper = settings("sgd", v)
+    refused("rule is one of", anchored_step_, v, v, v, v, v[None], hyper, rule="rmsprop")
+    refused("sgd needs", anchored_step_, v, v, v, v, v, hyper)
+    refused("adam needs", anchored_step_, v, v, v, v, v[None], hyper, rule="adam")
+    refused("contiguous", anchored_step_, torch.rand(8)[::2], v, v, v, v[None], hyper)
+    refused("p and a differ", anchored_step_, v, v, v[:2], v, v[None], hyper)
+    refused("the settings are", settings, "sgd", v, beta1=0.1)
+    refused("needs parameters", flatten_, [])
+    image = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
+    at = torch.tensor([0])
+    refused("data must be bytes", make_batch, image.float(), at)
+    refused("index must be", make_batch, image, [0])
+    refused(r"index must lie in 0\.\.1, got 2\.\.2", make_batch, image, at + 2)
+    refused(r"crop must lie in 0\.\.2", make_batch, image, at, crop=torch.tensor([[3, 0]]), pad=1)
+    refused("crop must be", make_batch, image, at, crop=at)
+    refused("flip must be", make_batch, image, at, flip=at)
+    refused("mean must be one number", make_batch, image, at, mean=[1.0, 2.0])
+    refused("pad must be", make_batch, image, at, pad=-1)
+    refused("dtype is", make_batch, image, at, dtype=torch.float64)
+
+
+def test_parameters_become_views_of_one_buffer():
+    from minilearn.kernels.anchored import flatten_
+
+    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 1))
+    before = [p.detach().clone() for p in net.parameters()]
+    net(torch.ones(2, 3)).sum().backward()
+    slopes = [p.grad.clone() for p in net.parameters()]
+    p, g = flatten_(net.parameters())
+    assert len(p) == len(g) == 4 * 16
+    assert all(map(torch.equal, before, net.parameters()))
+    assert all(torch.equal(s, q.grad) for s, q in zip(slopes, net.parameters(), strict=True))
+    net(torch.ones(2, 3)).sum().backward()  # gradients gather in the buffer
+    p.sub_(0.1 * g)
+    for a, s, q in zip(before, slopes, net.parameters(), strict=True):
+        torch.testing.assert_close(q.detach(), a - 0.2 * s)
+    assert not p[15:16].any()

@@ -1,0 +1,128 @@
+"""Every kernel, in Triton's interpreter or on a GPU, against its checks; and what all share."""
+
+from importlib import import_module
+
+import kernel_checks as checks
+import numpy as np
+import pytest
+import torch
+from kernel_checks import CHECKS, DEVICE
+from torch.library import opcheck
+
+from minilearn.kernels import NAMES, kernel, use
+from minilearn.kernels.dispatch import compare
+
+CASES = [(name, check) for name, them in CHECKS.items() for check in them]
+
+
+@pytest.mark.parametrize("name, check", CASES, ids=[f"{n}-{c.__name__}" for n, c in CASES])
+def test_kernel(name, check, poison):
+    with np.errstate(all="ignore"):  # an overflow is no error on a GPU
+        check(import_module(f"minilearn.kernels.{name}"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_two_forms_agree_and_change_nothing_they_should_not(name, poison):
+    assert compare(kernel(name), torch.device(DEVICE)) < 1e-6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_runs_are_bitwise_equal(name):
+    runs = [kernel(name).fused(*kernel(name).example(DEVICE)) for _ in range(2)]
+    assert torch.equal(*runs)
+
+
+WITH_SLOPES = {
+    "mixed_l1": 1,
+    "attention_tap": 1,
+    "cosine": 1,
+    "alignment": 2,
+    "rebuilding": 2,
+    "gaussian_elbo": 3,
+}
+
+
+def double(name):
+    args = checks.doubled(kernel(name).example(DEVICE))
+    few = 2 if name in ("attention_tap", "gaussian_elbo", "cosine", "rebuilding") else 30
+    args = [a[:few].clone() if torch.is_tensor(a) else a for a in args]
+    if name == "alignment":
+        args[:2] = args[0][:6], args[1][:4]
+    for i in range(WITH_SLOPES[name]):
+        args[i].requires_grad_()
+    return args
+
+
+@pytest.mark.parametrize("name", WITH_SLOPES)
+def test_the_gradient_is_the_slope_of_the_value(name):
+    assert torch.autograd.gradcheck(kernel(name).fused, double(name))
+
+
+@pytest.mark.parametrize("name", WITH_SLOPES)
+def test_a_second_derivative_is_refused(name):
+    args = double(name)
+    value = kernel(name).fused(*args).sum()
+    with pytest.raises(RuntimeError, match='differentiated again: take impl="reference"'):
+        torch.autograd.grad(value, args[0], create_graph=True)
+
+
+OPERATIONS = {
+    "make_batch": "make_batch",
+    "mixed_l1": "mixed_l1",
+    "anchored_": "anchored",
+    "l2_pgd": "l2_pgd",
+    "attention_forward": "attention_tap",
+    "abs_bmm": "abs_bmm",
+    "cosine": "cosine",
+    "alignment": "alignment",
+    "rebuilding": "rebuilding",
+    "gaussian_elbo": "gaussian_elbo",
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_torch_accepts_the_operation(operation):
+    args = kernel(OPERATIONS[operation]).example(DEVICE)
+    args = [args[0].new_empty(0) if a is None else a for a in args]
+    if operation == "attention_forward":
+        args[2] = torch.ones_like(args[2])  # what belongs to other rows is never written
+    opcheck(getattr(torch.ops.minilearn, operation).default, args)
+
+
+def test_torch_accepts_the_way_back():
+    x, t, forget = checks.maps((3, 4, 2, 3))
+    loss, slope = torch.ops.minilearn.attention_forward(x, t, forget)
+    for above in (None, x, x.to(memory_format=torch.channels_last)):
+        args = x, slope.nan_to_num(), forget, loss, above
+        opcheck(torch.ops.minilearn.attention_backward.default, args)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_compiles_into_one_graph(name):
+    torch._dynamo.reset()
+    known, args = kernel(name), kernel(name).example(DEVICE)
+    compiled = torch.compile(lambda *a: known(*a), fullgraph=True, backend="aot_eager")
+    with use("triton"):
+        ours = compiled(*args)
+    expected = known.reference(*known.example(DEVICE))
+    assert checks.distance(ours, expected) < 1e-6
+
+
+def test_a_compiled_tap_has_both_gradients():
+    torch._dynamo.reset()
+    from minilearn.kernels.attention_tap import attention_tap
+
+    def step(x, t):
+        through, loss = attention_tap(2 * x, t, None, 0.3)
+        return (through.sin() * t).sum() + loss
+
+    x, t, _ = checks.maps((3, 4, 2, 3))
+    slopes = []
+    for run, impl in (
+        (step, "reference"),
+        (torch.compile(step, fullgraph=True, backend="aot_eager"), "triton"),
+    ):
+        leaf = x.clone().requires_grad_()
+        with use(impl):
+            slopes.append(torch.autograd.grad(run(leaf, t), leaf)[0])
+    assert checks.distance(slopes[1], slopes[0]) < 1e-6

@@ -1,0 +1,114 @@
+"""The switch: the same training in another layout and precision, and nothing outside its block."""
+
+import pytest
+import torch
+from torch import nn
+
+from minilearn import precision
+from minilearn.data import Examples
+from minilearn.methods import LAF, Blindspot, blindspot, laf
+from minilearn.methods.contract import build
+from minilearn.models import allcnn, small_cnn
+from minilearn.precision import fast
+from minilearn.training import Training, fit
+
+HALVES = [torch.bfloat16, torch.float16]
+LAST = torch.channels_last
+
+
+@pytest.fixture
+def data() -> Examples:
+    x = torch.rand(40, 1, 8, 8)
+    return Examples(x, x.flatten(1).mean(1) * 10)
+
+
+def net() -> nn.Module:
+    return build(lambda: allcnn(width=0.1, channels=1), 0)
+
+
+def trained(data, config=None, **options):
+    model = net()
+    config = config or Training(epochs=4, batch_size=8, lr=1e-3)
+    return model, fit(model, data, config, progress=False, **options)
+
+
+def test_the_layout_changes_nothing_but_rounding(data):
+    plain, history = trained(data)
+    with fast():
+        other, same = trained(data)
+    torch.testing.assert_close(history.loss, same.loss, rtol=1e-3, atol=1e-4)
+    assert other.features[0][0].weight.is_contiguous(memory_format=LAST)
+    wide = next(m.weight for m in plain.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 1)
+    assert not wide.is_contiguous(memory_format=LAST)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_learns_the_same_and_keeps_single_weights(data, dtype):
+    _, history = trained(data)
+    seen = set()
+    hook = nn.Conv2d.forward
+
+    def noting(self, x):
+        out = hook(self, x)
+        seen.add(out.dtype)
+        return out
+
+    with pytest.MonkeyPatch.context() as patch, fast(dtype):
+        patch.setattr(nn.Conv2d, "forward", noting)
+        other, same = trained(data)
+    assert seen == {dtype} and {p.dtype for p in other.parameters()} == {torch.float32}
+    assert torch.allclose(history.loss, same.loss, rtol=0.2, atol=0.3)
+    assert not torch.equal(history.loss, same.loss)
+
+
+@pytest.mark.parametrize("dtype", ["auto", *HALVES])
+def test_a_run_is_resumed_bit_for_bit_and_not_as_another(data, dtype, tmp_path):
+    config = Training(epochs=3, batch_size=8)
+    with fast(dtype):
+        whole, history = trained(data, config)
+
+    def interrupted(epoch, model):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    path = tmp_path / "run"
+    with fast(dtype):
+        with pytest.raises(KeyboardInterrupt):
+            trained(data, config, watch=interrupted, checkpoint=path)
+        again, same = trained(data, config, checkpoint=path)
+    assert torch.equal(history.loss, same.loss)
+    assert all(map(torch.equal, whole.parameters(), again.parameters()))
+    with pytest.raises(ValueError, match="belongs to a run with other"):
+        trained(data, config, checkpoint=path)
+
+
+def test_methods_heed_it(data):
+    model, images = net(), data.inputs
+    teacher = build(lambda: allcnn(width=0.1, channels=1), 1)
+    options = {"fresh": net, "teacher": teacher, "config": Blindspot(batch_size=16)}
+    with fast(torch.bfloat16):
+        one = blindspot(model, images[:8], data[8:], **options)
+        classes = build(lambda: small_cnn(4, size=8), 0)
+        vae = Training(epochs=1, batch_size=8)
+        two = laf(classes, images[:8], images[8:], config=LAF(1, 8, latent=2, vae=vae))
+    for run in (one, two):
+        assert run.history.loss.isfinite().all()
+        assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+
+
+def test_the_best_is_chosen_by_the_device(monkeypatch):
+    cuda = torch.device("cuda", 0)
+    assert precision._best(torch.device("cpu")) == torch.float32
+    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d, c=capability: c)
+        assert precision._best(cuda) == dtype
+
+
+def test_it_ends_with_its_block_and_refuses_what_is_no_precision(data):
+    with pytest.raises(KeyError), fast():
+        raise KeyError
+    assert not precision._asked
+    for wrong in ("half", torch.float64, None, True):
+        with pytest.raises(ValueError, match="dtype is"), fast(wrong):
+            pass
