@@ -53,9 +53,9 @@ class Stepper:
         half = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type) if half else None
 
-    def identity(self) -> dict:
-        """What a checkpoint must know of it; nothing without the switch."""
-        return {"precision": str(self.dtype or "channels last")} if _asked else {}
+    def identity(self, run: dict) -> dict:
+        """What a checkpoint must know of a run: with the switch, the precision too."""
+        return run | {"precision": str(self.dtype or "channels last")} if _asked else run
 
     def kept(self) -> list:
         """What a checkpoint must keep: the optimisers, and how far losses are scaled."""

@@ -145,9 +145,7 @@ def fit(
     stepper = Stepper(model, [one.make_optimizer(_trainable(model)) for one in turns])
     with seeded(seed), mode(model, train=True):
         order = torch.Generator().manual_seed(seed)
-        run = (
-            {"settings": turns, "seed": seed, "data": data} | (identity or {}) | stepper.identity()
-        )
+        run = stepper.identity({"settings": turns, "seed": seed, "data": data} | (identity or {}))
         kept = Checkpoint(checkpoint, run, model, stepper.kept(), order, history, cost)
         stop = Stop(model, until)
         for epoch in _bar(kept.load(), config.epochs, progress):
