@@ -86,7 +86,12 @@ def test_both_sides_are_timed_and_written(monkeypatch):
     for other in (speed_l2ul, speed_laf):  # they have tests of their own
         monkeypatch.setattr(other, "units", lambda run, timed: iter(()))
     units = list(speed.units(Run(seeds=range(1))))
-    assert [unit.method for unit in units] == ["blindspot", "reading", "evaluation"]
+    assert [unit.method for unit in units] == [
+        "blindspot",
+        "blindspot_fast",
+        "reading",
+        "evaluation",
+    ]
     for unit in units:
         rows = {row["metric"]: row for row in unit.measure()}
         ratio = float(rows["released_seconds"]["value"]) / float(rows["seconds"]["value"])
