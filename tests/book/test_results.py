@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
 OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
 OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
+OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
 OTHERS |= {"laf_repair", "sisa", "laf_vaes", "laf_student", "blindspot_fast"}
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
