@@ -52,6 +52,10 @@ class Kernel:
     def chosen(self, args: tuple, impl: str | None = None) -> bool:
         """Whether the Triton kernel will run on these arguments."""
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        for other in tensors:
+            if other.device != tensors[0].device:
+                places = f"{tensors[0].device} and {other.device}"
+                raise ValueError(f"{self.name} needs its tensors on one device, got {places}")
         wrapped = not torch.compiler.is_compiling() and any(
             map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)
         )
@@ -79,9 +83,19 @@ def op(schema: str, launch: Callable, fake: Callable) -> Callable:
     """
     name = schema.partition("(")[0]
     _library.define(schema)
-    _library.impl(name, launch, "CPU"), _library.impl(name, launch, "CUDA")
+    _library.impl(name, launch, "CPU"), _library.impl(name, _on_its_gpu(launch), "CUDA")
     torch.library.register_fake(f"minilearn::{name}", fake, lib=_library)
     return getattr(torch.ops.minilearn, name).default
+
+
+def _on_its_gpu(launch: Callable) -> Callable:
+    """Triton launches on the current GPU, which need not be the one that holds the data."""
+
+    def run(*args):
+        with torch.cuda.device_of(args[0]):
+            return launch(*args)
+
+    return run
 
 
 def sloped(operation: Callable, mirrored: bool = False) -> Callable:

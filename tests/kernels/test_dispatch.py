@@ -57,6 +57,14 @@ def test_a_block_that_breaks_off_gives_back(ran):
     assert ran == ["reference"]
 
 
+def test_tensors_are_on_one_device():
+    x = torch.ones(2, 3)
+    with pytest.raises(
+        ValueError, match="cosine needs its tensors on one device, got cpu and meta"
+    ):
+        kernels.kernel("cosine")(x, x.to("meta"))
+
+
 def test_there_are_three_choices(monkeypatch):
     x = torch.ones(2, 3)
     with pytest.raises(ValueError, match=r"impl chooses one of \('auto'.*got 'cuda'"):
