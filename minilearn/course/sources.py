@@ -1,0 +1,168 @@
+"""The source of an assignment: its questions, and the version that students get."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import os
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from minilearn.checkpoint import write_whole
+
+SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
+HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
+RUBRIC = "<!-- BEGIN RUBRIC -->", "<!-- END RUBRIC -->"
+TEST = re.compile(r"# TEST (\w+) \((\d+) points?\)\s*")
+ANSWER = re.compile(r"<!-- ANSWER (\w+) \((\d+) points?\) -->")
+STUB = "raise NotImplementedError  # your code here"  # inside a function
+BLANK = "# your code here"  # outside: the notebook goes on
+SHORT = 12  # characters: so short a line, such as `return x`, gives nothing away
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: its name, its points and its test; no test if a reader marks it."""
+
+    name: str
+    points: int
+    test: str = ""
+
+
+def read_source(path: str | os.PathLike) -> dict:
+    """The notebook of an assignment, looked through.
+
+    Raises: ValueError with one sentence if it cannot be read, is no notebook, has no question or
+        no solution, a marker is not closed, a name comes twice, or a test is no test
+    """
+    notebook = read_notebook(path)
+    cells = [text_of(cell) for cell in notebook["cells"]]
+    for markers in (SOLUTION, HIDDEN, RUBRIC):
+        for i, text in enumerate(cells, 1):
+            _parts(text, markers, f"cell {i} of {path}")
+    if not any(SOLUTION[0] in text for text in cells):
+        raise ValueError(f"{path} is no source of an assignment: nothing stands in {SOLUTION[0]}")
+    names = [question.name for question in questions(notebook)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        what = f"has the question {twice[0]!r} twice" if twice else "has no question"
+        raise ValueError(f"{path} {what}")
+    return notebook
+
+
+def read_notebook(path: str | os.PathLike) -> dict:
+    """A notebook of format 4; ValueError with one sentence if it is none."""
+    try:
+        notebook = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no notebook: it is not JSON ({error!s:.80})") from None
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list) or not all(map(_is_cell, cells)):
+        raise ValueError(f"{path} is no notebook: it has no list of cells")
+    return notebook
+
+
+def questions(notebook: dict) -> list[Question]:
+    """The questions of a source, in order.
+
+    Raises: ValueError if a test is more or less than one block `with attempt("name"):`
+    """
+    found = []
+    for cell in notebook["cells"]:
+        text = text_of(cell)
+        if cell["cell_type"] == "markdown":
+            found += [Question(name, int(points)) for name, points in ANSWER.findall(text)]
+        elif match := TEST.match(text):
+            found.append(Question(match[1], int(match[2]), _body(text, match[1])))
+    return found
+
+
+def student_version(source: dict) -> dict:
+    """The source without solutions, hidden tests, rubrics and outputs.
+
+    Raises: ValueError if a line of a solution or of a hidden test still stands in it
+    """
+    made, secret = copy.deepcopy(source), set()
+    for cell in made["cells"]:
+        text = text_of(cell)
+        for markers in (SOLUTION, HIDDEN, RUBRIC):
+            text, hidden = _without(text, markers)
+            secret |= hidden if markers != RUBRIC else set()
+        cell["source"] = text.strip("\n").splitlines(keepends=True)
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    shown = {line.strip() for cell in made["cells"] for line in text_of(cell).splitlines()}
+    if leaked := sorted(secret & shown):
+        raise ValueError(f"a line of a solution stands in the student version too: {leaked[0]!r}")
+    return made
+
+
+def assign(source: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Write the student version of a source.
+
+    Raises: ValueError as `read_source` and `student_version`, or if `out` is the source itself;
+        OSError if it cannot be written
+    """
+    source, out = Path(source), Path(out)
+    if out.exists() and out.resolve() == source.resolve():
+        raise ValueError(f"{out} is the source itself: the student version needs another name")
+    text = json.dumps(student_version(read_source(source)), indent=1, ensure_ascii=False) + "\n"
+    write_whole(out, lambda part: part.write_text(text, "utf-8"))
+    return out
+
+
+def text_of(cell: dict) -> str:
+    """A cell's text; a file may hold it whole or line by line."""
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _is_cell(cell) -> bool:
+    if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
+        return False
+    source = cell.get("source")
+    lines = [source] if isinstance(source, str) else source
+    return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+
+
+def _parts(text: str, markers: tuple[str, str], where: str):
+    begin, end = markers
+    marks = re.findall(f"{re.escape(begin)}|{re.escape(end)}", text)
+    if marks != [begin, end] * (len(marks) // 2):
+        raise ValueError(f"{where} has a {begin} without its {end}, or the other way round")
+
+
+def _without(text: str, markers: tuple[str, str]) -> tuple[str, set[str]]:
+    """The text without what is marked, or a stub for a solution; and the lines that were there."""
+    kept, secret, inside = [], set(), False
+    for line in text.splitlines():
+        word = line.strip()
+        if word == markers[0]:
+            inside = True
+            stub = STUB if line.startswith(" ") else BLANK
+            kept += [line.replace(word, stub)] if markers == SOLUTION else []
+        elif word == markers[1]:
+            inside = False
+        elif not inside:
+            kept.append(line)
+        elif len(word) > SHORT and not word.startswith("#"):
+            secret.add(word)
+    return "\n".join(kept), secret
+
+
+def _body(text: str, name: str) -> str:
+    """What stands in the block of a test, as code of its own."""
+    try:
+        tree = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f"the test {name!r} is no Python: {error.msg}") from None
+    form = f'with attempt("{name}"):'
+    if len(tree) != 1 or ast.get_source_segment(text, tree[0]).splitlines()[0] != form:
+        raise ValueError(f"the test {name!r} must be one block that begins {form}")
+    lines = text.splitlines()[tree[0].body[0].lineno - 1 : tree[0].end_lineno]
+    return textwrap.dedent("\n".join(lines)) + "\n"

@@ -1,0 +1,285 @@
+"""The whole loop: a source, its student version, and submissions of every kind, graded exactly."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minilearn.course import assign, attempt, grade, questions, read_source, student_version
+from minilearn.course.__main__ import main
+from minilearn.course.sandbox import Kernel, protection
+from minilearn.course.sources import text_of
+
+TEXTS = [
+    ("markdown", "# Toy\n\nTwo questions and an argument."),
+    ("code", "from minilearn.course import attempt\nGIVEN = [1, 2, 6]"),
+    (
+        "code",
+        "def double(x):\n    ### BEGIN SOLUTION\n    answer = 2 * x + 0\n    return answer\n"
+        "    ### END SOLUTION",
+    ),
+    (
+        "code",
+        '# TEST double (2 points)\nwith attempt("double"):\n    assert double(2) == 4\n'
+        '    ### BEGIN HIDDEN TESTS\n    assert double(-3) == -6, "negative numbers"\n'
+        "    ### END HIDDEN TESTS",
+    ),
+    (
+        "code",
+        "found = {}\n### BEGIN SOLUTION\nfound['mean'] = sum(GIVEN) / len(GIVEN)\n### END SOLUTION",
+    ),
+    (
+        "code",
+        '# TEST mean (3 points)\nwith attempt("mean"):\n    if not found:\n'
+        "        raise NotImplementedError\n    ### BEGIN HIDDEN TESTS\n"
+        "    assert found['mean'] == 3\n    ### END HIDDEN TESTS",
+    ),
+    (
+        "markdown",
+        "Why?\n\n<!-- ANSWER why (4 points) -->\n<!-- BEGIN RUBRIC -->\nBecause of this and that."
+        "\n<!-- END RUBRIC -->",
+    ),
+]
+DOUBLE, MEAN = "def double(x):\n    return x + x", "found = {'mean': 3.0}"
+WRONG = "def double(x):\n    return abs(x + x)"
+
+
+def cell(kind: str, text: str, **extra) -> dict:
+    made = {"cell_type": kind, "metadata": {}, "source": text.splitlines(keepends=True)} | extra
+    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+
+
+def notebook(*cells: dict) -> dict:
+    made = {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return made
+
+
+def write(path: Path, content: dict | str) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return path
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    cells = [cell(kind, text, id=f"c{i}") for i, (kind, text) in enumerate(TEXTS)]
+    return write(tmp_path / "source.ipynb", notebook(*cells))
+
+
+@pytest.fixture
+def student(source) -> dict:
+    return student_version(read_source(source))
+
+
+def answered(student: dict, double: str = DOUBLE, mean: str = MEAN) -> dict:
+    """A student's notebook with answers in the places of the stubs."""
+    made = json.loads(json.dumps(student))
+    made["cells"][2]["source"], made["cells"][4]["source"] = double, mean
+    return made
+
+
+def test_questions_have_points_and_bodies(source):
+    double, mean, why = questions(read_source(source))
+    assert (double.name, double.points, mean.points, why.points) == ("double", 2, 3, 4)
+    assert "attempt" not in double.test and "assert double(-3)" in double.test
+    assert not why.test
+
+
+def test_the_student_version_has_stubs_and_no_secrets(student):
+    text = "\n".join(text_of(c) for c in student["cells"])
+    assert "def double(x):\n    raise NotImplementedError  # your code here" in text
+    assert "found = {}\n# your code here" in text and "assert double(2) == 4" in text
+    for secret in ("answer =", "sum(GIVEN)", "negative", "found['mean']", "this and that", "###"):
+        assert secret not in text
+    assert "<!-- ANSWER why (4 points) -->" in text and len(student["cells"]) == len(TEXTS)
+
+
+def test_a_leak_is_refused(source, tmp_path):
+    made = json.loads(source.read_text())
+    made["cells"][1]["source"] = "found['mean'] = sum(GIVEN) / len(GIVEN)"
+    write(source, made)
+    with pytest.raises(ValueError, match="stands in the student version too: .*sum"):
+        assign(source, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_an_attempt_says_how_it_stands(capsys):
+    for error in (None, NotImplementedError, AssertionError("of two\n lines"), KeyError("k")):
+        with attempt("q"):
+            if error:
+                raise error
+    assert capsys.readouterr().out.splitlines() == [
+        "q: right, as far as the tests go that you can see",
+        "q: not attempted",
+        "q: not yet (AssertionError: of two lines)",
+        "q: not yet (KeyError: 'k')",
+    ]
+
+
+def hostile(student: dict) -> dict[str, tuple[dict | str, str, int]]:
+    """Name: (submission, what the reason says, points of 5)."""
+    good = answered(student)
+    bare = json.loads(json.dumps(good))
+    bare["nbformat_minor"] = 0
+    for c in bare["cells"]:
+        c.pop("id"), c.update(metadata={"id": "xyz", "colab": {}})
+    twice = notebook(*[c for c in good["cells"] for _ in range(2)])
+    fewer = notebook(*[c for c in good["cells"] if "# TEST" not in text_of(c)])
+    order = notebook(*[good["cells"][i] for i in (5, 3, 1, 4, 2)])
+    tampered = answered(student, WRONG)
+    tampered["cells"][3]["source"] = '# TEST double (2 points)\nwith attempt("double"):\n    pass'
+
+    def plus(text: str, double: str = DOUBLE) -> dict:
+        made = answered(student, double)
+        return notebook(*made["cells"][:3], cell("code", text), *made["cells"][3:])
+
+    forever = "def double(x):\n    while True:\n        pass"
+    deadly = "import os\ndef double(x):\n    os._exit(3)"
+    return {
+        "bare": (bare, "all tests passed", 5),
+        "twice": (twice, "all tests passed", 5),
+        "fewer": (fewer, "all tests passed", 5),
+        "order": (order, "all tests passed", 5),
+        "tampered": (tampered, "double: AssertionError: negative numbers", 3),
+        "endless": (plus("while True:\n    pass"), "cell 4: it took more than", 5),
+        "stubborn": (
+            plus("import signal\nsignal.signal(2, signal.SIG_IGN)\nwhile True:\n    pass"),
+            "cell 4: it took more than 3 seconds and could not be interrupted",
+            5,
+        ),
+        "exit": (plus("exit()"), "cell 4: SystemExit", 5),
+        "killed": (plus("import os\nos._exit(1)"), "cell 4: it ended the kernel", 5),
+        "memory": (plus("x = bytearray(2**42)"), "cell 4: MemoryError", 5),
+        "output": (plus("for i in range(10**5):\n    print('y' * 999)"), "all tests passed", 5),
+        "pip": (plus("%pip install nothing\nif True:\n    !rm -rf x"), "all tests passed", 5),
+        "no json": ("{", "it is no notebook: it is not JSON", 0),
+        "no cells": ("[1]", "it is no notebook: it has no list of cells", 0),
+        "forever": (answered(student, forever), "double: it took more than 3 seconds", 3),
+        "deadly": (answered(student, deadly), "double: it ended the kernel", 3),
+    }
+
+
+def test_good_half_empty_and_hostile_submissions_get_their_points(source, student, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    cases = {"good": (answered(student), "all tests passed", 5)} | hostile(student)
+    cases["half"] = answered(student, WRONG), "double: AssertionError: negative numbers", 3
+    cases["empty"] = student, "double: not attempted; mean: not attempted", 0
+    for name, (content, _, _) in cases.items():
+        write(folder / f"{name}.ipynb", content)
+    rows = grade(source, folder, tmp_path / "g.csv", seconds=3, memory=2**30)
+    assert len(rows) == len(cases)
+    for row in rows:
+        _, reason, points = cases[row["submission"].removesuffix(".ipynb")]
+        assert (row["points"], row["of"]) == (str(points), "5"), row
+        assert reason in row["reason"] and row["why (reader, 4)"] == "", row
+    with (tmp_path / "g.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+
+
+def test_a_killed_run_goes_on_where_it_was(source, student, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "g.csv"
+    folder.mkdir()
+    for i in range(3):
+        write(folder / f"{i}.ipynb", answered(student))
+    command = [sys.executable, "-m", "minilearn.course", "grade", source, folder, "--out", out]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not out.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    run.kill(), run.wait()
+    rows = out.read_text().splitlines()
+    assert 2 <= len(rows) < 4
+    out.write_text(out.read_text().replace("all tests passed", "graded before the kill"))
+    graded = grade(source, folder, out)
+    assert [row["points"] for row in graded] == ["5"] * 3
+    assert graded[0]["reason"] == "graded before the kill"
+    assert graded[-1]["reason"] == "all tests passed"
+    write(folder / "0.ipynb", answered(student, WRONG))  # handed in anew
+    assert grade(source, folder, out)[0]["points"] == "3"
+
+
+@pytest.mark.skipif("no network" not in protection(), reason="no namespaces on this machine")
+def test_there_is_no_network_and_no_home(tmp_path):
+    with Kernel(2**30, {"MINILEARN_KEY": "k"}) as kernel:
+        code = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+        assert kernel.run(code, 10)
+        seen = f"import os; assert os.environ['HOME'] != {str(Path.home())!r}"
+        assert kernel.run(seen + "; assert os.environ['MINILEARN_KEY'] == 'k'", 10) == ""
+        assert kernel.run("assert 'PYTEST_CURRENT_TEST' not in os.environ", 10) == ""
+        place = kernel.folder
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda cells: cells.pop(2) and cells.pop(3), "nothing stands in ### BEGIN SOLUTION"),
+        (lambda cells: cells.append(cells[3]), "has the question 'double' twice"),
+        (lambda cells: cells[2].update(source="### BEGIN SOLUTION"), "cell 3 of .* without its"),
+        (lambda cells: cells[3].update(source="# TEST double (2 points)\nx = 1"), "must be one"),
+        (lambda cells: cells[3].update(source="# TEST double (2 points)\nx ="), "is no Python"),
+        (lambda cells: [cells.pop() for _ in range(2)] and cells.pop(3), "has no question"),
+        (lambda cells: cells.append(3), "has no list of cells"),
+    ],
+)
+def test_a_faulty_source_is_refused(source, change, sentence):
+    made = json.loads(source.read_text())
+    change(made["cells"])
+    write(source, made)
+    with pytest.raises(ValueError, match=sentence):
+        read_source(source)
+
+
+def test_silly_arguments_get_a_sentence(source, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="no notebook in the folder"):
+        grade(source, empty)
+    with pytest.raises(ValueError, match="no notebook in the folder"):
+        grade(source, tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is the source itself"):
+        assign(source, source)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_source(tmp_path / "nothing.ipynb")
+    other = write(tmp_path / "other.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match="holds other columns"):
+        grade(source, tmp_path, other)
+    with pytest.raises(SystemExit, match="no notebook in the folder"):
+        main(["grade", str(source), str(empty)])
+    main(["assign", str(source), str(tmp_path / "new" / "student.ipynb")])
+    assert "written" in capsys.readouterr().out
+
+
+ASSIGNMENTS = sorted((Path(__file__).parents[2] / "notebooks/assignments").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda p: p.stem)
+def test_an_assignment_gives_full_points_to_its_solution_and_none_to_its_stubs(path, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    assign(path, folder / "stubs.ipynb")
+    (folder / "whole.ipynb").write_bytes(path.read_bytes())
+    whole = {"stubs": 0, "whole": sum(q.points for q in questions(read_source(path)) if q.test)}
+    for key in ("", "another key"):
+        for row in grade(path, folder, tmp_path / f"{key}.csv", key=key):
+            assert int(row["points"]) == whole[row["submission"].removesuffix(".ipynb")], row
+            assert "cell" not in row["reason"], row
+    nbformat = pytest.importorskip("nbformat")
+    nbformat.validate(nbformat.read(folder / "stubs.ipynb", as_version=4))
+
+
+@pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda p: p.stem)
+def test_a_student_version_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
+    from nbclient import NotebookClient
+    from nbformat import read
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made = read(assign(path, tmp_path / "student.ipynb"), as_version=4)
+    NotebookClient(made, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = str([output for c in made.cells for output in c.get("outputs", [])])
+    for question in questions(read_source(path)):
+        assert not question.test or f"{question.name}: not attempted" in printed
