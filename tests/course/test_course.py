@@ -264,10 +264,9 @@ def test_an_assignment_gives_full_points_to_its_solution_and_none_to_its_stubs(p
     assign(path, folder / "stubs.ipynb")
     (folder / "whole.ipynb").write_bytes(path.read_bytes())
     whole = {"stubs": 0, "whole": sum(q.points for q in questions(read_source(path)) if q.test)}
-    for key in ("", "another key"):
-        for row in grade(path, folder, tmp_path / f"{key}.csv", key=key):
-            assert int(row["points"]) == whole[row["submission"].removesuffix(".ipynb")], row
-            assert "cell" not in row["reason"], row
+    for row in grade(path, folder, tmp_path / "grades.csv", key="another key"):
+        assert int(row["points"]) == whole[row["submission"].removesuffix(".ipynb")], row
+        assert "cell" not in row["reason"], row
     nbformat = pytest.importorskip("nbformat")
     nbformat.validate(nbformat.read(folder / "stubs.ipynb", as_version=4))
 
