@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None):
     asked = _parser().parse_args(arguments)
     try:
         if asked.command == "assign":
-            print(f"{assign(asked.source, asked.out)} written")
+            print(f"{assign(asked.source, asked.out, nbgrader=asked.nbgrader)} written")
             return
         print(protection())
         limits = {"seconds": asked.seconds, "memory": int(asked.memory * 2**30)}
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (one, two):
         command.add_argument("source", help="the notebook with the answers")
     one.add_argument("out", help="the notebook for students")
+    one.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
     two.add_argument("folder", help="the folder with the submissions")
     two.add_argument("--out", default="grades.csv", help="the table (default: grades.csv)")
     two.add_argument("--seconds", type=float, default=60, help="for one cell (default: 60)")

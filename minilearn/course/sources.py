@@ -102,8 +102,8 @@ def student_version(source: dict) -> dict:
     return made
 
 
-def assign(source: str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Write the student version of a source.
+def assign(source: str | os.PathLike, out: str | os.PathLike, *, nbgrader: bool = False) -> Path:
+    """Write the student version of a source, or, for nbgrader, the source with its metadata.
 
     Raises: ValueError as `read_source` and `student_version`, or if `out` is the source itself;
         OSError if it cannot be written
@@ -111,9 +111,40 @@ def assign(source: str | os.PathLike, out: str | os.PathLike) -> Path:
     source, out = Path(source), Path(out)
     if out.exists() and out.resolve() == source.resolve():
         raise ValueError(f"{out} is the source itself: the student version needs another name")
-    text = json.dumps(student_version(read_source(source)), indent=1, ensure_ascii=False) + "\n"
+    form = nbgrader_version if nbgrader else student_version
+    text = json.dumps(form(read_source(source)), indent=1, ensure_ascii=False) + "\n"
     write_whole(out, lambda part: part.write_text(text, "utf-8"))
     return out
+
+
+def nbgrader_version(source: dict) -> dict:
+    """The source with the metadata that nbgrader keys on, for who grades with it.
+
+    nbgrader strips solutions and hidden tests itself. It takes a test that raises nothing as
+    passed, so that the tests stand here without their `attempt`.
+    """
+    made, answers = copy.deepcopy(source), 0
+    for cell in made["cells"]:
+        text, about = text_of(cell), {"solution": False, "grade": False, "locked": False}
+        if cell["cell_type"] == "code" and (match := TEST.match(text)):
+            name, about = match[1], about | {"grade": True, "locked": True}
+            about["points"], cell["source"] = int(match[2]), match[0] + _body(text, name)
+        elif cell["cell_type"] == "code" and SOLUTION[0] in text:
+            answers += 1
+            name, about = f"answer_{answers}", about | {"solution": True}
+        elif match := ANSWER.search(text):
+            name, about = match[1], about | {"solution": True, "grade": True}
+            about["points"], cell["source"] = int(match[2]), _without(text, RUBRIC)[0]
+        else:
+            continue
+        about |= {
+            "grade_id": name,
+            "schema_version": 3,
+            "task": False,
+            "cell_type": cell["cell_type"],
+        }
+        cell["metadata"] = cell["metadata"] | {"nbgrader": about}
+    return made
 
 
 def text_of(cell: dict) -> str:
@@ -164,5 +195,5 @@ def _body(text: str, name: str) -> str:
     form = f'with attempt("{name}"):'
     if len(tree) != 1 or ast.get_source_segment(text, tree[0]).splitlines()[0] != form:
         raise ValueError(f"the test {name!r} must be one block that begins {form}")
-    lines = text.splitlines()[tree[0].body[0].lineno - 1 : tree[0].end_lineno]
+    lines = text.splitlines()[tree[0].lineno :]  # with the marks of hidden tests around it
     return textwrap.dedent("\n".join(lines)) + "\n"

@@ -235,9 +235,11 @@ def _obstacle(known: Kernel, wish: str, device: torch.device, dtype: torch.dtype
         return f"there is no Triton here for {device.type}"
     if interpreted():
         return "TRITON_INTERPRET is set, so that kernels run on the CPU"
+    if wish == "triton":  # who insists gets it, slow or wrong
+        return ""
     if torch.cuda.get_device_capability(device) < known.capability:
-        return "this GPU is too old: sm_{}{} is needed".format(*known.capability)
-    return _self_test(known, device) if wish == "auto" else ""
+        return "this GPU is too old: it pays from sm_{}{} on".format(*known.capability)
+    return _self_test(known, device)
 
 
 def _self_test(known: Kernel, device: torch.device) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -95,6 +97,47 @@ def test_the_student_version_has_stubs_and_no_secrets(student):
     for secret in ("answer =", "sum(GIVEN)", "negative", "found['mean']", "this and that", "###"):
         assert secret not in text
     assert "<!-- ANSWER why (4 points) -->" in text and len(student["cells"]) == len(TEXTS)
+
+
+def test_the_source_for_nbgrader_has_its_metadata(source, tmp_path):
+    main(["assign", str(source), str(tmp_path / "n.ipynb"), "--nbgrader"])
+    cells = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
+    about = [c["metadata"].get("nbgrader", {}) for c in cells]
+    assert [(a.get("grade_id"), a.get("points")) for a in about] == [
+        (None, None),
+        (None, None),
+        ("answer_1", None),
+        ("double", 2),
+        ("answer_2", None),
+        ("mean", 3),
+        ("why", 4),
+    ]
+    assert about[2]["solution"] and not about[2]["grade"] and about[3]["locked"]
+    test, why = text_of(cells[3]), text_of(cells[6])
+    assert "attempt" not in test and "\nassert double(2) == 4\n### BEGIN HIDDEN TESTS\n" in test
+    assert test.rstrip().endswith("### END HIDDEN TESTS") and "this and that" not in why
+
+
+NBGRADER = shutil.which("nbgrader") or os.environ.get("NBGRADER", "")
+
+
+@pytest.mark.skipif(not NBGRADER, reason="nbgrader is not installed")
+def test_nbgrader_itself_grades_the_same(source, student, tmp_path):
+    course, run = tmp_path / "course", {"check": True, "capture_output": True, "text": True}
+    for part in ("source/toy", "submitted/good/toy", "submitted/half/toy"):
+        (course / part).mkdir(parents=True)
+    assign(source, course / "source/toy/toy.ipynb", nbgrader=True)
+    subprocess.run([NBGRADER, "generate_assignment", "toy"], cwd=course, **run)
+    released = json.loads((course / "release/toy/toy.ipynb").read_text())
+    assert "negative" not in str(released) and "raise NotImplementedError" in str(released)
+    for name, double in (("good", DOUBLE), ("half", WRONG)):
+        made = answered(released, double)
+        write(course / f"submitted/{name}/toy/toy.ipynb", made)
+    subprocess.run([NBGRADER, "autograde", "toy"], cwd=course, **run)
+    subprocess.run([NBGRADER, "export"], cwd=course, **run)
+    with (course / "grades.csv").open(newline="") as file:
+        points = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert points == {"good": 5.0, "half": 3.0}
 
 
 def test_a_leak_is_refused(source, tmp_path):

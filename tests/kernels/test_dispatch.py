@@ -134,8 +134,9 @@ def test_an_old_gpu_is_told(a_gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(dispatch, "compare", lambda known, device: 0.0)
     assert decide()
-    with pytest.warns(UserWarning, match="too old: sm_80 is needed"):
+    with pytest.warns(UserWarning, match="too old: it pays from sm_80 on"):
         assert not decide("abs_bmm")
+    assert decide("abs_bmm", "triton")
 
 
 def test_nothing_needs_triton():
