@@ -314,6 +314,19 @@ def test_an_assignment_gives_full_points_to_its_solution_and_none_to_its_stubs(p
     nbformat.validate(nbformat.read(folder / "stubs.ipynb", as_version=4))
 
 
+def test_the_faulty_functions_of_the_labs_get_nothing(tmp_path):
+    path = next(p for p in ASSIGNMENTS if p.stem == "find_the_bug")
+    made = json.loads(path.read_text("utf-8"))
+    for c in made["cells"]:
+        if "### BEGIN SOLUTION" in text_of(c):
+            name = text_of(c).split("(")[0].removeprefix("def ")
+            c["source"] = f"{name} = {name}_faulty"
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "faulty.ipynb", made)
+    (row,) = grade(path, tmp_path / "in", tmp_path / "g.csv")
+    assert row["points"] == "0" and row["reason"].count("AssertionError") == 6, row
+
+
 @pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda p: p.stem)
 def test_a_student_version_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     from nbclient import NotebookClient
