@@ -26,6 +26,8 @@ def markdown(name: str, folder: Path = FOLDER) -> str:
     from minilearn.experiments.results import read_rows
 
     sections = {}
+    if name == "kernels":
+        return timings(read_rows(folder / f"{name}.csv")) or NO_FILE.format(name=name)
     for row in read_rows(folder / f"{name}.csv"):
         key = (*(row[column] for column in SECTION), size(row))
         sections.setdefault(key, []).append(row)
@@ -57,11 +59,47 @@ def section(rows: list[dict[str, str]]) -> str:
     for metric, split in columns:
         alone = metric if metrics.count(metric) > 1 else ""
         tables.setdefault(alone, []).append((metric, split))
-    about = text(first["request"])
-    about = about if first["experiment"] == "kernels" else f"forgotten: {about}"
-    title = f"**{text(first['dataset'])}**, {about}; size {size(first)}"
+    title = f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; size {size(first)}"
     parts = [title, *(table(rows, chosen) for chosen in tables.values()), *sources(rows)]
     return "\n\n".join([*parts, origin(rows), settings(rows)]) + "\n"
+
+
+def timings(rows: list[dict[str, str]]) -> str:
+    """One table for every device and size: a line a kernel and case, a column a way."""
+    parts = {}
+    for row in rows:
+        parts.setdefault((row["device"], size(row)), []).append(row)
+    shown = []
+    for (device, scale), those in parts.items():
+        ways = [way for way in dict.fromkeys(r["method"] for r in those) if way != "reference"]
+        lines = [["kernel", "case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]]
+        lines.append(["---", "---"] + ["---:"] * (2 + len(ways)))
+        for kernel, case in dict.fromkeys((r["dataset"], r["request"]) for r in those):
+            here = [r for r in those if (r["dataset"], r["request"]) == (kernel, case)]
+            plain = [1e3 * x for x in numbers(here, "reference", "seconds")]
+            cells = [f"`{kernel}`", text(case), f"{sum(plain) / len(plain):.3g}"]
+            cells.append(f"{numbers(here, 'reference', 'launches')[0]:.0f}")
+            lines.append(cells + [ratio(here, way) for way in ways])
+        title = f"**{text(device)}**, size {scale}: how many times as fast as plain PyTorch"
+        shown += [title, "\n".join(f"| {' | '.join(line)} |" for line in lines), origin(those)]
+    return "\n\n".join(shown)
+
+
+def ratio(rows: list[dict[str, str]], way: str) -> str:
+    """The ratio of one way with its interval, and the share of a copy's bandwidth it reaches."""
+    from minilearn.metrics.report import Row
+
+    values = tuple(numbers(rows, way, "ratio"))
+    if not values:
+        return ""
+    share = numbers(rows, way, "bandwidth")
+    cell = str(Row("ratio", "", way, values, None)).replace(" ± ", "\u00a0±\u00a0")
+    return f"{cell} ({sum(share) / len(share):.0%})"
+
+
+def numbers(rows: list[dict[str, str]], method: str, metric: str) -> list[float]:
+    """The values of a metric over seeds."""
+    return [float(r["value"]) for r in rows if (r["method"], r["metric"]) == (method, metric)]
 
 
 def methods(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:

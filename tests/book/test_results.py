@@ -72,6 +72,21 @@ def test_a_cell_is_the_mean_and_half_of_its_interval(planted):
     assert "95 % interval over seeds" in shown
 
 
+def test_kernels_share_one_table(tmp_path):
+    given = {"experiment": "kernels", "dataset": "cosine", "request": "32 rows", "split": ""}
+    for seed in range(2):
+        for way, ms in (("reference", 4), ("compiled", 2)):
+            one = {"metric": "ratio", "unit": "x", "value": str(4 / ms + seed)}
+            rows = [given | one, given | {"metric": "seconds", "unit": "s", "value": str(ms / 1e3)}]
+            rows.append(given | {"metric": "bandwidth", "unit": "of a copy", "value": "0.25"})
+            rows.append(given | {"metric": "launches", "unit": "launches", "value": "27"})
+            append_unit(tmp_path / "kernels.csv", [row(way, seed, **r) for r in rows])
+    ((*_, case, plain, launches, compiled),) = cells(page.markdown("kernels", tmp_path))[1:]
+    assert (case, plain, launches) == ("32 rows", "4", "27")
+    assert compiled.startswith("2.5") and compiled.endswith("(25%)")
+    assert "not been measured" in page.markdown("kernels", tmp_path / "none")
+
+
 def test_one_seed_has_no_interval(planted):
     shown = planted(row(value=1.5))
     assert cells(shown)[1] == ["`original`", "1", "1.500"] and "One seed: no interval" in shown
