@@ -72,12 +72,12 @@ def timings(rows: list[dict[str, str]]) -> str:
     shown = []
     for (device, scale), those in parts.items():
         ways = [way for way in dict.fromkeys(r["method"] for r in those) if way != "reference"]
-        lines = [["kernel", "case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]]
-        lines.append(["---", "---"] + ["---:"] * (2 + len(ways)))
+        lines = [["kernel and case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]]
+        lines.append(["---"] + ["---:"] * (2 + len(ways)))
         for kernel, case in dict.fromkeys((r["dataset"], r["request"]) for r in those):
             here = [r for r in those if (r["dataset"], r["request"]) == (kernel, case)]
             plain = [1e3 * x for x in numbers(here, "reference", "seconds")]
-            cells = [f"`{kernel}`", text(case), f"{sum(plain) / len(plain):.3g}"]
+            cells = [f"`{kernel}` {text(case)}", f"{sum(plain) / len(plain):.3g}"]
             cells.append(f"{numbers(here, 'reference', 'launches')[0]:.0f}")
             lines.append(cells + [ratio(here, way) for way in ways])
         title = f"**{text(device)}**, size {scale}: how many times as fast as plain PyTorch"

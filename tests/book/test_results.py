@@ -82,7 +82,7 @@ def test_kernels_share_one_table(tmp_path):
             rows.append(given | {"metric": "launches", "unit": "launches", "value": "27"})
             append_unit(tmp_path / "kernels.csv", [row(way, seed, **r) for r in rows])
     ((*_, case, plain, launches, compiled),) = cells(page.markdown("kernels", tmp_path))[1:]
-    assert (case, plain, launches) == ("32 rows", "4", "27")
+    assert (case, plain, launches) == ("`cosine` 32 rows", "4", "27")
     assert compiled.startswith("2.5") and compiled.endswith("(25%)")
     assert "not been measured" in page.markdown("kernels", tmp_path / "none")
 
