@@ -237,7 +237,11 @@ def test_one_example_cannot_be_split():
             make()
 
 
-@pytest.mark.parametrize("data", [None, 3, "digits", digits, (1, 2), []], ids=repr)
+@pytest.mark.parametrize(
+    "data",
+    [None, 3, "digits", digits, (1, 2), []],
+    ids=["None", "a number", "a name", "a function", "a pair", "a list"],
+)
 def test_a_training_set_that_is_none(data):
     for make in (
         lambda: by_class(data, 1),

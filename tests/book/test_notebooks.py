@@ -13,7 +13,9 @@ PAGES = sorted([*(ROOT / "book").glob("*.md"), *ROOT.glob("*.md")])
 INSTALL = re.compile(
     r"import importlib\.util\n"
     r'if importlib\.util\.find_spec\("minilearn"\) is None:  # Colab, or a fresh environment\n'
-    r'    %pip install -q "git\+https://github\.com/[\w.-]+/[\w.-]+"'
+    r'    %pip install -q "git\+https://github\.com/[\w.-]+/[\w.-]+"\n\n'
+    r"from minilearn\.environment import setup\n\n"
+    r"setup\(minutes=\d\)"
 )
 DETAILS = re.compile(r"<details.*?</details>", re.S)
 NOT_PROSE = re.compile(

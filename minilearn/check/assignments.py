@@ -1,148 +1,58 @@
-"""Checkers that answer back: is a function of yours right, and if not, which mistake is it?
-
->>> check("importance", lambda a, g: (g.T @ a).abs())
-importance: not right. It looks as if absolute values were taken after the sum over items.
-False
-"""
+"""The exercises of the assignments."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minilearn.check.exercise import Exercise, numbers, size
 from minilearn.draws import normal
 from minilearn.kernels.l2_pgd import reference as pgd_reference
 
-CASES = 4  # random inputs, of other shapes each
-CLOSE = 1e-6  # relative, in double precision
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """What is asked for: random arguments, the right answer, and wrong ones with their names."""
-
-    make: Callable[[torch.Generator], tuple]
-    oracle: Callable
-    mistakes: dict[str, Callable]
-
-
-def check(name: str, attempt: Callable, *, seed: int = 0) -> bool:
-    """Try a function on random inputs in double precision, and say in a sentence how it did.
-
-    It gets copies, so that nothing is lost if it changes them, and no error comes out of it: an
-    exception in `attempt` is part of the answer.
-
-    Raises: ValueError if there is no exercise of that name
-    Example:
-        >>> check("extraction", lambda kept, gone: (kept / (kept + 1)).exp().sum())
-        extraction: not right. It looks as if the forgotten ones were left out.
-        False
-    """
-    if name not in EXERCISES:
-        raise ValueError(f"there is no exercise {name!r}, only {', '.join(EXERCISES)}")
-    right, sentence = verdict(EXERCISES[name], attempt, seed)
-    print(f"{name}: {sentence}")
-    return right
-
-
-def verdict(exercise: Exercise, attempt: Callable, seed: int = 0) -> tuple[bool, str]:
-    """Whether it is right, and what there is to say."""
-    order = torch.Generator().manual_seed(seed)
-    cases = [exercise.make(order) for _ in range(CASES)]
-    expected = [exercise.oracle(*case) for case in cases]
-    answers = []
-    for case in cases:
-        given = [a.clone() if isinstance(a, Tensor) else a for a in case]
-        try:
-            answer = attempt(*given)
-        except NotImplementedError:
-            return False, "not attempted"
-        except Exception as error:
-            words = " ".join(str(error).split())[:200]
-            return False, f"not right. It raised {type(error).__name__}{': ' * bool(words)}{words}"
-        if not isinstance(answer, Tensor):
-            return False, f"not right. It must return a tensor, got {type(answer).__name__}."
-        if any(isinstance(a, Tensor) and not _same(a, b) for a, b in zip(given, case, strict=True)):
-            return False, "not right. It changes what it is given: work on a copy."
-        answers.append(answer.detach().double())
-    if all(map(_same, answers, expected)):
-        return True, "right, to the last digit."
-    if all(map(_close, answers, expected)):
-        return True, f"right; the largest difference is {_gap(answers, expected)}: rounding."
-    for mistake, wrong in exercise.mistakes.items():
-        if all(_close(a, wrong(*case)) for a, case in zip(answers, cases, strict=True)):
-            return False, f"not right. It looks as if {mistake}."
-    for a, b in zip(answers, expected, strict=True):
-        if a.shape != b.shape:
-            shapes = f"{tuple(a.shape)} where {tuple(b.shape)} is asked for"
-            return False, f"not right. It returns the shape {shapes}."
-    return False, f"not right. The largest difference is {_gap(answers, expected)}."
-
-
-def _gap(answers: list[Tensor], expected: list[Tensor]) -> str:
-    gaps = torch.stack([(a - b).abs().max() for a, b in zip(answers, expected, strict=True)])
-    return f"{float(gaps.max()):.2g}"
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(a, b)
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b.double(), rtol=CLOSE, atol=1e-9)
-
-
-def _numbers(order: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=order, dtype=torch.float64)
-
-
-def _size(order: torch.Generator, low: int = 3, high: int = 9) -> int:
-    return int(torch.randint(low, high, (), generator=order))
-
 
 def _draw(order):
-    n = _size(order)
+    n = size(order)
     index = torch.randperm(50, generator=order)[:n]
-    return 30 + 9 * _numbers(order, _size(order)), index, _size(order)
+    return 30 + 9 * numbers(order, size(order)), index, size(order)
 
 
 def _batch(order):
-    out, answer, label = _numbers(order, 3, 4 * _size(order))
+    out, answer, label = numbers(order, 3, 4 * size(order))
     forget = torch.arange(len(out)) % 3 == 0  # never half of them
     return out, answer, label, forget
 
 
-def _map(order):
-    return (_numbers(order, _size(order), _size(order), _size(order), _size(order)),)
+def _maps(order):
+    n = 3 * size(order)
+    student, teacher = numbers(order, 2, n, size(order), size(order), size(order))
+    student[1], teacher[2] = torch.nan, torch.nan  # in retained rows
+    return student, teacher, torch.arange(n) % 3 == 0
 
 
 def _images(order):
-    shape = _size(order), _size(order), _size(order), _size(order)
+    shape = size(order), size(order), size(order), size(order)
     x0, x = (torch.rand(shape, generator=order, dtype=torch.float64) for _ in range(2))
-    return x0 + 0.1 * (x - x0), _numbers(order, *shape), x0, 2.0, 1.5
+    return x0 + 0.1 * (x - x0), numbers(order, *shape), x0, 2.0, 1.5
 
 
 def _layer(order):
-    n = _size(order)
-    return _numbers(order, n, _size(order)), _numbers(order, n, _size(order))
+    n = size(order)
+    return numbers(order, n, size(order)), numbers(order, n, size(order))
 
 
 def _weights(order):
-    theta, slope, anchor, w = _numbers(order, 4, _size(order))
+    theta, slope, anchor, w = numbers(order, 4, size(order))
     return theta, slope, anchor, w.abs(), 0.1, 0.7
 
 
 def _features(order):
-    n, d = _size(order), _size(order)
-    return _numbers(order, n, d), _numbers(order, n, d)
+    n, d = size(order), size(order)
+    return numbers(order, n, d), numbers(order, n, d)
 
 
 def _distances(order):
-    kept, gone = (_numbers(order, _size(order, *ends)).sigmoid() * 2 for ends in ((3, 6), (6, 9)))
+    kept, gone = (numbers(order, size(order, *ends)).sigmoid() * 2 for ends in ((3, 6), (6, 9)))
     return kept, gone, 3.0
 
 
@@ -155,8 +65,15 @@ def _spread(y: Tensor, correction: int = 0) -> Tensor:
     return y.std(correction=correction)
 
 
-def _looks(a: Tensor, axis=1, power: int = 2) -> Tensor:
-    return F.normalize(a.abs().pow(power).mean(axis).flatten(1), dim=1)
+def _looks(a: Tensor, axis=1, power: int = 2, unit: bool = True) -> Tensor:
+    seen = a.abs().pow(power).mean(axis).flatten(1)
+    return F.normalize(seen, dim=1) if unit else seen
+
+
+def _attention(student, teacher, forget, detach: bool = True, **options) -> Tensor:
+    taught = teacher.detach() if detach else teacher
+    apart = _looks(student[forget], **options) - _looks(taught[forget], **options)
+    return apart.square().mean(1).sum() / len(forget)
 
 
 def _phi(m: Tensor) -> Tensor:
@@ -172,7 +89,11 @@ def _over_batch(x, g, x0, alpha, eps):
     return x0 + d * (eps / d.norm()).clamp(max=1)
 
 
-EXERCISES = {
+def _blindspot(out, answer, label, forget) -> Tensor:
+    return (out - torch.where(forget, answer.detach(), label)).abs().mean()
+
+
+ASSIGNMENTS = {
     "draw": Exercise(
         _draw,
         lambda y, i, seed: y.mean() + _spread(y) * normal(seed, i).double(),
@@ -192,8 +113,11 @@ EXERCISES = {
     ),
     "blindspot_loss": Exercise(
         _batch,
-        lambda out, answer, label, forget: (out - torch.where(forget, answer, label)).abs().mean(),
+        _blindspot,
         {
+            "the teacher were not detached": lambda out, answer, label, forget: (
+                (out - torch.where(forget, answer, label)).abs().mean()
+            ),
             "forgotten and retained rows were exchanged": lambda out, answer, label, forget: (
                 (out - torch.where(forget, label, answer)).abs().mean()
             ),
@@ -206,15 +130,24 @@ EXERCISES = {
                 (out - torch.where(forget, answer, label)).square().mean()
             ),
         },
+        slopes=(0, 1),
     ),
-    "attention_map": Exercise(
-        _map,
-        _looks,
+    "attention_loss": Exercise(
+        _maps,
+        _attention,
         {
-            "it averaged positions and not channels": lambda a: _looks(a, (2, 3)),
-            "it were not divided by its length": lambda a: a.square().mean(1).flatten(1),
-            "absolute values were averaged and not squares": lambda a: _looks(a, power=1),
+            "the teacher were not detached": lambda *a: _attention(*a, detach=False),
+            "a mean were taken over forgotten rows only": lambda *a: (
+                _attention(*a) * len(a[2]) / a[2].sum()
+            ),
+            "maps were not divided by their lengths": lambda *a: _attention(*a, unit=False),
+            "it averaged positions and not channels": lambda *a: _attention(*a, axis=(2, 3)),
+            "absolute values were averaged and not squares": lambda *a: _attention(*a, power=1),
+            "the mask were multiplied, which lets NaN through": lambda a, b, forget: (
+                forget * (_looks(a) - _looks(b)).square().mean(1)
+            ).mean(),
         },
+        slopes=(0, 1),
     ),
     "pgd_step": Exercise(
         _images,
@@ -275,6 +208,7 @@ EXERCISES = {
                 lambda kept, gone, tau: kept.sum() - (gone / tau).logsumexp(0)
             ),
         },
+        slopes=(0, 1),
     ),
     "extraction": Exercise(
         _errors,
@@ -291,5 +225,6 @@ EXERCISES = {
                 kept.sum() - gone.sum()
             ),
         },
+        slopes=(0, 1),
     ),
 }
