@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 # where threads that wait for each other spin.
 export OMP_NUM_THREADS ?= 1
 
+# What students get of an assignment: without solutions and hidden tests.
+STUDENTS := $(patsubst notebooks/assignments/%,notebooks/students/%,\
+    $(wildcard notebooks/assignments/*.ipynb))
+
 # Say one sentence and stop.
 stop = { echo '$(1)' >&2; exit 1; }
 
@@ -21,10 +25,10 @@ help:
 	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
 	@echo 'make clean   remove everything that make has made'
 
-book: $(VENV)/.package
+book: $(VENV)/.package $(STUDENTS)
 	$(BIN)/python book/build.py
 
-test: $(VENV)/.package
+test: $(VENV)/.package $(STUDENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest tests minilearn notebooks --doctest-modules \
@@ -36,8 +40,11 @@ serve:
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 clean:
-	rm -rf _build $(VENV) *.egg-info .pytest_cache .hypothesis
+	rm -rf _build notebooks/students $(VENV) *.egg-info .pytest_cache .hypothesis
 	find . '(' -name __pycache__ -o -name .ruff_cache ')' -type d -prune -exec rm -rf {} +
+
+notebooks/students/%: notebooks/assignments/% minilearn/course/sources.py | $(VENV)/.package
+	$(BIN)/python -m minilearn.course assign $< $@
 
 # The stamp is removed first and made last, so that an install that was interrupted is begun anew.
 $(VENV)/.requirements: requirements.txt constraints.txt

@@ -35,6 +35,9 @@ def derived(path: Path, url: str) -> str:
     colab = "https://colab.research.google.com/github/"
     if path.suffix == ".ipynb":  # a notebook's Colab link opens that notebook
         place = f"{colab}{slug}/blob/main/{path.relative_to(ROOT).as_posix()}"
+        if path.parent.name in ("assignments", "students"):  # or the students' version of it
+            students = f"gh-pages/_sources/notebooks/students/{path.name}"
+            place = f"{colab}{slug}/blob/{students}"
         text = re.sub(rf"{re.escape(colab)}[^\s)\"\\]+", lambda _: place, text)
     for pattern, new in {
         rf"{re.escape(colab)}{SLUG}(?=/blob)": colab + slug,

@@ -97,6 +97,19 @@ def test_first_cells(path):
     assert "remove-cell" in tags(install) and INSTALL.fullmatch(source(install)), source(install)
 
 
+ASSIGNMENTS = sorted((ROOT / "notebooks/assignments").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda path: path.stem)
+def test_first_cells_of_an_assignment(path):
+    """Colab opens the students' version, which is published with the site."""
+    first = source(read(path)["cells"][0])
+    place = rf"/blob/gh-pages/_sources/notebooks/students/{path.name}"
+    assert first.startswith("# ") and re.search(rf"\[Open in Colab\]\(\S+{place}\)", first)
+    assert INSTALL.fullmatch(source(cells(path, "code")[0][1]))
+    assert f"notebooks/students/{path.stem}\n" in (ROOT / "book/_toc.yml").read_text()
+
+
 @each_notebook
 def test_amount_of_code(path):
     sizes = {i: len(text.splitlines()) for i, text in code(path)}

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-SITE = Path(__file__).parents[2] / "_build" / "html"
+from minilearn.course import questions, read_source
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "_build" / "html"
 FOUND = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 # All but the theme's templates and the front door, which only leads to the landing page.
 PAGES = [name for name in FOUND if not name.startswith("_static/") and name != "index.html"]
@@ -48,6 +51,7 @@ CONTRAST = """() => {
   return found.sort((a, b) => a[1] - b[1]);
 }"""
 
+HREF = "all => all.map(link => link.href)"
 IMAGES = """all => all.map(image => ({
   src: image.src.slice(-60), alt: image.getAttribute("alt") || "", width: image.naturalWidth,
 }))"""
@@ -241,7 +245,11 @@ def test_a_phone_shows_everything(browser, site):
     assert not cut, f"cut at the left: {cut}"
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("notebooks/")])
+STUDENTS = [name for name in PAGES if name.startswith("notebooks/students/")]
+CHAPTERS = [name for name in PAGES if name.startswith("notebooks/") and name not in STUDENTS]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_sliders_work_by_keyboard(browser, site, name):
     with opened(browser, site) as page:
         settle(page, site + name)
@@ -257,3 +265,22 @@ def test_sliders_work_by_keyboard(browser, site, name):
                 after = box.evaluate(state)
                 assert before[0] != after[0], f"figure {i}: the picture is the same after {status}"
                 assert before[1] != after[1] and status != box.locator("[role=status]").inner_text()
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_an_assignment_is_unanswered_and_opens_where_it_is_published(browser, site, name):
+    source = ROOT / "notebooks/assignments" / Path(name).with_suffix(".ipynb").name
+    with opened(browser, site) as page:
+        settle(page, site + name)
+        text = page.locator("article").inner_text()
+        links = page.eval_on_selector_all("a[href*='colab.']", HREF)
+        download = page.eval_on_selector_all(
+            "a[href$='.ipynb'][download], a[href*='_sources']", HREF
+        )
+    published = f"_sources/{name.removesuffix('.html')}.ipynb"
+    assert len(links) >= 2 and all(f"/blob/gh-pages/{published}" in link for link in links), links
+    assert any(published in link for link in download), download
+    assert (SITE / published).is_file()
+    for question in questions(read_source(source)):
+        assert not question.test or f"{question.name}: not attempted" in text, question.name
+    assert "BEGIN SOLUTION" not in text and "BEGIN HIDDEN" not in text
