@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
+COLAB := .venv-colab
+COLAB_PYTHON ?= $(firstword $(foreach version,3.13 3.12,$(shell command -v python$(version))) none)
 
 # The networks are small: one thread is as fast as two, and many times faster on a busy machine,
 # where threads that wait for each other spin.
@@ -16,23 +18,28 @@ STUDENTS := $(patsubst notebooks/assignments/%,notebooks/students/%,\
 # Say one sentence and stop.
 stop = { echo '$(1)' >&2; exit 1; }
 
-.PHONY: help book test serve clean
+.PHONY: help book test colab serve clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book    build the book into _build/html: every notebook is executed'
 	@echo 'make test    run the linter, the tests, the doctests, every notebook and the checks of the book'
+	@echo 'make colab   run every notebook with the versions that Colab has; needs Python 3.13 or 3.12'
 	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
 	@echo 'make clean   remove everything that make has made'
 
 book: $(VENV)/.package $(STUDENTS)
 	$(BIN)/python book/build.py
 
-test: $(VENV)/.package $(STUDENTS)
+# A file of tests or a notebook stays in one process, which runs it from top to bottom.
+test: $(VENV)/.nbgrader $(STUDENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest tests minilearn notebooks --doctest-modules \
-	    --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+	    --nbval-lax --nbval-current-env --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
+
+colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements
+	COLAB_PYTHON=$(abspath $(COLAB)/bin/python) $(BIN)/python -m pytest tests/notebooks/test_colab.py
 
 serve:
 	@test -f _build/html/index.html || $(MAKE) book
@@ -40,7 +47,7 @@ serve:
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 clean:
-	rm -rf _build notebooks/students $(VENV) *.egg-info .pytest_cache .hypothesis
+	rm -rf _build notebooks/students $(VENV) $(COLAB) *.egg-info .pytest_cache .hypothesis
 	find . '(' -name __pycache__ -o -name .ruff_cache ')' -type d -prune -exec rm -rf {} +
 
 notebooks/students/%: notebooks/assignments/% minilearn/course/sources.py | $(VENV)/.package
@@ -62,4 +69,18 @@ $(VENV)/.requirements: requirements.txt constraints.txt
 # Without build isolation setuptools comes from the environment, so this step needs no network.
 $(VENV)/.package: $(VENV)/.requirements pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# With it the tests grade an assignment once more; it brings JupyterLab, which the book does not need.
+$(VENV)/.nbgrader: $(VENV)/.package
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation \
+	    -e '.[nbgrader]' -c constraints.txt
+	@touch $@
+
+$(COLAB)/.requirements: book/colab.txt
+	@$(COLAB_PYTHON) -c "" 2> /dev/null || $(call stop,No Python 3.13 or 3.12 here: name one as in: \
+	make COLAB_PYTHON=python3.12 colab)
+	@rm -rf $(COLAB)
+	$(COLAB_PYTHON) -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install --disable-pip-version-check -r book/colab.txt
 	@touch $@

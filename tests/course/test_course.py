@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -118,11 +117,12 @@ def test_the_source_for_nbgrader_has_its_metadata(source, tmp_path):
     assert test.rstrip().endswith("### END HIDDEN TESTS") and "this and that" not in why
 
 
-NBGRADER = shutil.which("nbgrader") or os.environ.get("NBGRADER", "")
+NBGRADER = Path(sys.executable).with_name("nbgrader")
 
 
-@pytest.mark.skipif(not NBGRADER, reason="nbgrader is not installed")
 def test_nbgrader_itself_grades_the_same(source, student, tmp_path):
+    if not NBGRADER.exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("nbgrader is not installed")
     course, run = tmp_path / "course", {"check": True, "capture_output": True, "text": True}
     for part in ("source/toy", "submitted/good/toy", "submitted/half/toy"):
         (course / part).mkdir(parents=True)
@@ -320,16 +320,3 @@ def test_the_faulty_functions_of_the_labs_get_nothing(tmp_path):
     write(tmp_path / "in" / "faulty.ipynb", made)
     (row,) = grade(path, tmp_path / "in", tmp_path / "g.csv")
     assert row["points"] == "0" and row["reason"].count("AssertionError") == 6, row
-
-
-@pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda p: p.stem)
-def test_a_student_version_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
-    from nbclient import NotebookClient
-    from nbformat import read
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made = read(assign(path, tmp_path / "student.ipynb"), as_version=4)
-    NotebookClient(made, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = str([output for c in made.cells for output in c.get("outputs", [])])
-    for question in questions(read_source(path)):
-        assert not question.test or f"{question.name}: not attempted" in printed
