@@ -2,7 +2,6 @@
 
 >>> check("importance", lambda a, g: (g.T @ a).abs())
 importance: not right. It looks as if absolute values were taken after the sum over items.
-False
 """
 
 from minilearn.check.checking import EXERCISES, check, verdict
