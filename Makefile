@@ -15,6 +15,9 @@ export OMP_NUM_THREADS ?= 1
 STUDENTS := $(patsubst notebooks/assignments/%,notebooks/students/%,\
     $(wildcard notebooks/assignments/*.ipynb))
 
+# A file of tests or a notebook stays in one process, which runs it from top to bottom.
+NBVAL := --nbval-lax --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
+
 # Say one sentence and stop.
 stop = { echo '$(1)' >&2; exit 1; }
 
@@ -31,15 +34,16 @@ help:
 book: $(VENV)/.package $(STUDENTS)
 	$(BIN)/python book/build.py
 
-# A file of tests or a notebook stays in one process, which runs it from top to bottom.
 test: $(VENV)/.nbgrader $(STUDENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest tests minilearn notebooks --doctest-modules \
-	    --nbval-lax --nbval-current-env --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
+	    $(NBVAL) --nbval-current-env
 
 colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements
 	COLAB_PYTHON=$(abspath $(COLAB)/bin/python) $(BIN)/python -m pytest tests/notebooks/test_colab.py
+	JUPYTER_PATH=$(abspath $(COLAB)/share/jupyter) $(BIN)/python -m pytest notebooks $(NBVAL) \
+	    --nbval-kernel-name colab
 
 serve:
 	@test -f _build/html/index.html || $(MAKE) book
@@ -83,4 +87,5 @@ $(COLAB)/.requirements: book/colab.txt
 	@rm -rf $(COLAB)
 	$(COLAB_PYTHON) -m venv $(COLAB)
 	$(COLAB)/bin/python -m pip install --disable-pip-version-check -r book/colab.txt
+	$(COLAB)/bin/python -m ipykernel install --prefix $(COLAB) --name colab
 	@touch $@

@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from minilearn.check import EXERCISES, check, verdict
 
@@ -85,9 +87,12 @@ def test_nothing_comes_out_but_a_sentence(name, capsys):
         f"must return {exercise.returns}, got NoneType": lambda *args: None,
         "It raised TypeError": lambda: None,
         "not callable": 3,
+        "It raised SystemExit": lambda *args: sys.exit(),
     }
     if name in FORMULAS:
         attempts["returns the shape"] = lambda *args: torch.zeros(1, 2, 3, 4, 5)
+        attempts["returns the shape (9, 9, 1)"] = lambda *args: torch.zeros(9, 9, 1).to_sparse()
+        attempts["complex numbers"] = lambda *args: oracle(*args) + 1j
     if name in FORMULAS and name != "borrowed":
         attempts |= {
             "NaN": lost,
@@ -104,6 +109,16 @@ def test_nothing_comes_out_but_a_sentence(name, capsys):
 def test_there_is_no_such_exercise():
     with pytest.raises(ValueError, match="no exercise 'align', only draw, "):
         check("align", len)
+
+
+def test_nan_in_a_slope_is_called_by_its_name(capsys):
+    def chosen_too_late(student, teacher, forget):
+        looks = [F.normalize(a.square().mean(1).flatten(1)) for a in (student, teacher.detach())]
+        gap = (looks[0] - looks[1]).square().mean(1)
+        return torch.where(forget, gap, 0.0).mean()
+
+    check("attention_loss", chosen_too_late)
+    assert "The value is, but its slope holds NaN." in capsys.readouterr().out
 
 
 def test_a_loop_that_asks_for_ever_is_ended(capsys):

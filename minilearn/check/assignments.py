@@ -141,6 +141,9 @@ ASSIGNMENTS = {
                 _attention(*a) * len(a[2]) / a[2].sum()
             ),
             "maps were not divided by their lengths": lambda *a: _attention(*a, unit=False),
+            "maps were divided by the number of their entries": lambda a, b, forget: (
+                _attention(a, b, forget, unit=False) / (a.shape[2] * a.shape[3]) ** 2
+            ),
             "it averaged positions and not channels": lambda *a: _attention(*a, axis=(2, 3)),
             "absolute values were averaged and not squares": lambda *a: _attention(*a, power=1),
             "the mask were multiplied, which lets NaN through": lambda a, b, forget: (
