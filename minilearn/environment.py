@@ -10,6 +10,7 @@ from importlib import metadata
 import torch
 
 from minilearn import __version__
+from minilearn.data.checks import check_count
 
 
 def setup(minutes: int, *, version: Callable[[str], str] = metadata.version):
@@ -18,11 +19,13 @@ def setup(minutes: int, *, version: Callable[[str], str] = metadata.version):
     `minutes` is what the notebook takes on two cores, or a little more. Nothing is installed or
     changed.
 
-    Raises: RuntimeError if a package is missing, too old or broken, or the GPU does not answer
+    Raises: RuntimeError if a package is missing, too old or broken, or the GPU does not answer;
+        ValueError if `minutes` is no whole number from 1 on
     Example:
         >>> setup(minutes=2)
         minilearn ..., Python ..., torch ..., ...; about 2 minutes
     """
+    check_count("minutes", minutes, 1)
     for name, bound in _needed():
         try:
             there = version(name)

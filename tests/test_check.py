@@ -106,9 +106,14 @@ def test_nothing_comes_out_but_a_sentence(name, capsys):
         assert said.startswith(f"{name}: not ") and sentence in said, sentence
 
 
-def test_there_is_no_such_exercise():
+def test_silly_questions_get_a_sentence():
     with pytest.raises(ValueError, match="no exercise 'align', only draw, "):
         check("align", len)
+    for odd in (["draw"], None, 3):
+        with pytest.raises(ValueError, match="no exercise"):
+            check(odd, len)
+    with pytest.raises(ValueError, match="seed"):
+        check("draw", len, seed="one")
 
 
 def test_nan_in_a_slope_is_called_by_its_name(capsys):

@@ -70,3 +70,9 @@ def test_it_works_from_a_folder_that_was_never_installed(monkeypatch):
 
     monkeypatch.setattr(metadata, "requires", requires)
     setup(minutes=1)
+
+
+@pytest.mark.parametrize("minutes", [0, -1, 1.5, "two", None])
+def test_minutes_are_a_number(minutes):
+    with pytest.raises(ValueError, match="minutes"):
+        setup(minutes=minutes)

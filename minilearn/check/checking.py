@@ -13,6 +13,7 @@ from minilearn.check.chapters import CHAPTERS
 from minilearn.check.exercise import Exercise
 from minilearn.check.programs import PROGRAMS
 from minilearn.check.puzzles import PUZZLES
+from minilearn.data.checks import check_count
 
 EXERCISES = ASSIGNMENTS | CHAPTERS | PROGRAMS | PUZZLES
 CASES = 4  # random inputs, of other shapes each
@@ -25,14 +26,14 @@ def check(name: str, attempt: Callable, *, seed: int = 0):
     It gets copies, so that nothing is lost if it changes them, and no error comes out of it: an
     exception in `attempt` is part of the answer. Of a loss the slope is compared as well.
 
-    Raises: ValueError if there is no exercise of that name
+    Raises: ValueError if there is no exercise of that name, or the seed is no whole number
     Example:
         >>> check("extraction", lambda kept, gone: (kept / (kept + 1)).exp().sum())
         extraction: not right. It looks as if the forgotten ones were left out.
     """
-    if name not in EXERCISES:
+    if not isinstance(name, str) or name not in EXERCISES:
         raise ValueError(f"there is no exercise {name!r}, only {', '.join(EXERCISES)}")
-    print(f"{name}: {verdict(EXERCISES[name], attempt, seed)[1]}")
+    print(f"{name}: {verdict(EXERCISES[name], attempt, check_count('seed', seed, 0))[1]}")
 
 
 def verdict(exercise: Exercise, attempt: Callable, seed: int = 0) -> tuple[bool, str]:
