@@ -33,7 +33,9 @@ def _maps(order):
 def _images(order):
     shape = size(order), size(order), size(order), size(order)
     x0, x = (torch.rand(shape, generator=order, dtype=torch.float64) for _ in range(2))
-    return x0 + 0.1 * (x - x0), numbers(order, *shape), x0, 2.0, 1.5
+    g = numbers(order, *shape)
+    g[0], g[1] = 1e-25 * g[0], 0  # a tiny gradient still gives a whole step, and nought gives none
+    return x0 + 0.1 * (x - x0), g, x0, 2.0, 1.5
 
 
 def _layer(order):
@@ -159,6 +161,9 @@ ASSIGNMENTS = {
             "it went up the gradient and not down": lambda x, g, *rest: _step(x, -g, *rest),
             "it projected before it clamped": lambda *args: _step(*args, first=False),
             "the length were taken over the whole batch": _over_batch,
+            "a bound kept lengths from nought, and tiny gradients fell under it": lambda *args: (
+                _step(args[0], args[1] * (args[1].abs() > 1e-20), *args[2:])
+            ),
         },
     ),
     "importance": Exercise(
