@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +193,22 @@ def test_constraints_cover_the_requirements():
         assert exact.operator == "==" and wanted.specifier.contains(exact.version), (
             f"{wanted}: {pin}"
         )
+
+
+def test_what_is_pinned_installs_on_the_oldest_python():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    pinned = [requirement.name for requirement in requirements("constraints.txt")]
+    needs = {name: requires_python(name) for name in pinned}
+    too_new = {n: s for n, s in needs.items() if s and not SpecifierSet(s).contains(oldest)}
+    assert not too_new, f"not for Python {oldest}: {too_new}"
+
+
+def requires_python(package: str) -> str | None:
+    try:
+        return metadata.metadata(package)["Requires-Python"]
+    except metadata.PackageNotFoundError:  # pinned for another platform, or for nbgrader
+        return None
 
 
 def test_package_leaves_what_is_installed_alone():
