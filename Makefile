@@ -41,7 +41,7 @@ test: $(VENV)/.nbgrader $(STUDENTS)
 	    $(NBVAL) --nbval-current-env
 
 colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements
-	COLAB_PYTHON=$(abspath $(COLAB)/bin/python) $(BIN)/python -m pytest tests/notebooks/test_colab.py
+	MINILEARN_COLAB=$(abspath $(COLAB)) $(BIN)/python -m pytest tests/notebooks/test_colab.py
 	JUPYTER_PATH=$(abspath $(COLAB)/share/jupyter) $(BIN)/python -m pytest notebooks $(NBVAL) \
 	    --nbval-kernel-name colab
 

@@ -15,7 +15,7 @@ from minilearn.check import EXERCISES, check, verdict
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 MISTAKES = [(name, words) for name, e in EXERCISES.items() for words in e.mistakes]
 FORMULAS = [name for name, e in EXERCISES.items() if e.returns == "a tensor"]
-LOSSES = [name for name, e in EXERCISES.items() if e.slopes]
+LOSSES = [name for name, e in EXERCISES.items() if e.gradients]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -55,7 +55,9 @@ def test_the_names_that_the_field_knows_are_there():
 def test_a_loss_that_teaches_nothing_is_noticed(name, capsys):
     oracle = EXERCISES[name].oracle
     check(name, lambda *args: oracle(*args).detach())
-    assert capsys.readouterr().out == f"{name}: not right. Look at its slope: the value is right.\n"
+    assert (
+        capsys.readouterr().out == f"{name}: not right. Look at its gradient: the value is right.\n"
+    )
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -116,14 +118,14 @@ def test_silly_questions_get_a_sentence():
         check("draw", len, seed="one")
 
 
-def test_nan_in_a_slope_is_called_by_its_name(capsys):
+def test_nan_in_a_gradient_is_called_by_its_name(capsys):
     def chosen_too_late(student, teacher, forget):
         looks = [F.normalize(a.square().mean(1).flatten(1)) for a in (student, teacher.detach())]
         gap = (looks[0] - looks[1]).square().mean(1)
         return torch.where(forget, gap, 0.0).mean()
 
     check("attention_loss", chosen_too_late)
-    assert "The value is, but its slope holds NaN." in capsys.readouterr().out
+    assert "The value is, but its gradient holds NaN." in capsys.readouterr().out
 
 
 def test_a_loop_that_asks_for_ever_is_ended(capsys):

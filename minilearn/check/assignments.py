@@ -9,6 +9,7 @@ from torch import Tensor
 from minilearn.check.exercise import Exercise, numbers, size
 from minilearn.draws import normal
 from minilearn.kernels.l2_pgd import reference as pgd_reference
+from minilearn.losses import attention_transfer
 
 
 def _draw(order):
@@ -72,9 +73,12 @@ def _looks(a: Tensor, axis=1, power: int = 2, unit: bool = True) -> Tensor:
     return F.normalize(seen, dim=1) if unit else seen
 
 
-def _attention(student, teacher, forget, detach: bool = True, **options) -> Tensor:
-    taught = teacher.detach() if detach else teacher
-    apart = _looks(student[forget], **options) - _looks(taught[forget], **options)
+def _attention(student, teacher, forget) -> Tensor:
+    return attention_transfer(student[forget], teacher[forget]).sum() / len(forget)
+
+
+def _other_maps(student, teacher, forget, **options) -> Tensor:
+    apart = _looks(student[forget], **options) - _looks(teacher[forget], **options)
     return apart.square().mean(1).sum() / len(forget)
 
 
@@ -132,27 +136,27 @@ ASSIGNMENTS = {
                 (out - torch.where(forget, answer, label)).square().mean()
             ),
         },
-        slopes=(0, 1),
+        gradients=(0, 1),
     ),
     "attention_loss": Exercise(
         _maps,
         _attention,
         {
-            "the teacher were not detached": lambda *a: _attention(*a, detach=False),
+            "the teacher were not detached": _other_maps,
             "a mean were taken over forgotten rows only": lambda *a: (
                 _attention(*a) * len(a[2]) / a[2].sum()
             ),
-            "maps were not divided by their lengths": lambda *a: _attention(*a, unit=False),
+            "maps were not divided by their lengths": lambda *a: _other_maps(*a, unit=False),
             "maps were divided by the number of their entries": lambda a, b, forget: (
-                _attention(a, b, forget, unit=False) / (a.shape[2] * a.shape[3]) ** 2
+                _other_maps(a, b, forget, unit=False) / (a.shape[2] * a.shape[3]) ** 2
             ),
-            "it averaged positions and not channels": lambda *a: _attention(*a, axis=(2, 3)),
-            "absolute values were averaged and not squares": lambda *a: _attention(*a, power=1),
+            "it averaged positions and not channels": lambda *a: _other_maps(*a, axis=(2, 3)),
+            "absolute values were averaged and not squares": lambda *a: _other_maps(*a, power=1),
             "the mask were multiplied, which lets NaN through": lambda a, b, forget: (
                 forget * (_looks(a) - _looks(b)).square().mean(1)
             ).mean(),
         },
-        slopes=(0, 1),
+        gradients=(0, 1),
     ),
     "pgd_step": Exercise(
         _images,
@@ -180,7 +184,7 @@ ASSIGNMENTS = {
         lambda p, g, a, w, lr, lam: p - lr * (g + lam * w * (p - a)),
         {
             "the anchor pushed away": lambda p, g, a, w, lr, lam: p - lr * (g - lam * w * (p - a)),
-            "the penalty's slope were twice too large": lambda p, g, a, w, lr, lam: (
+            "the penalty's gradient were twice too large": lambda p, g, a, w, lr, lam: (
                 p - lr * (g + 2 * lam * w * (p - a))
             ),
             "the pull were not multiplied by the learning rate": lambda p, g, a, w, lr, lam: (
@@ -216,7 +220,7 @@ ASSIGNMENTS = {
                 lambda kept, gone, tau: kept.sum() - (gone / tau).logsumexp(0)
             ),
         },
-        slopes=(0, 1),
+        gradients=(0, 1),
     ),
     "extraction": Exercise(
         _errors,
@@ -233,6 +237,6 @@ ASSIGNMENTS = {
                 kept.sum() - gone.sum()
             ),
         },
-        slopes=(0, 1),
+        gradients=(0, 1),
     ),
 }

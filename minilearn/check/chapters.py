@@ -137,7 +137,7 @@ CHAPTERS = {
             "sums were taken over the batch and not means": lambda *a: _ascent(*a, reduction="sum"),
             "the forget term had full weight": lambda *a: _ascent(*a, forget=1),
         },
-        slopes=(0, 2),
+        gradients=(0, 2),
     ),
     "tpr_at_fpr": Exercise(
         _scores,
@@ -200,7 +200,7 @@ CHAPTERS = {
             ),
             "the fence were left out": lambda *a: _guarded(*a) - F.cross_entropy(*a[2:]) / 2,
         },
-        slopes=(0, 2),
+        gradients=(0, 2),
     ),
     "two_teachers": Exercise(
         _logits,
@@ -219,6 +219,6 @@ CHAPTERS = {
                 )
             ),
         },
-        slopes=(0, 1, 2),
+        gradients=(0, 1, 2),
     ),
 }

@@ -24,7 +24,7 @@ def check(name: str, attempt: Callable, *, seed: int = 0):
     """Try a function on random inputs in double precision, and say in a sentence how it did.
 
     It gets copies, so that nothing is lost if it changes them, and no error comes out of it: an
-    exception in `attempt` is part of the answer. Of a loss the slope is compared as well.
+    exception in `attempt` is part of the answer. Of a loss the gradient is compared as well.
 
     Raises: ValueError if there is no exercise of that name, or the seed is no whole number
     Example:
@@ -70,7 +70,7 @@ def verdict(exercise: Exercise, attempt: Callable, seed: int = 0) -> tuple[bool,
             shapes = f"{tuple(a.shape)} where {tuple(b.shape)} is asked for"
             return False, f"not right. It returns the shape {shapes}."
     if value_is_right and any(b.isnan().any() for _, b in found):
-        return False, "not right. The value is, but its slope holds NaN."
+        return False, "not right. The value is, but its gradient holds NaN."
     if value_is_right:
         return False, f"not right. Look at {exercise.beside}."
     if lost := sum(int((a.isnan() & ~b.isnan()).sum()) for a, b in alike):
@@ -81,15 +81,15 @@ def verdict(exercise: Exercise, attempt: Callable, seed: int = 0) -> tuple[bool,
 def _tried(exercise: Exercise, function: Callable, case: tuple) -> tuple:
     """What a function returns, what is seen beside it, and whether it left its arguments alone."""
     given = list(copy.deepcopy(case))
-    learnt = [given[i].requires_grad_() for i in exercise.slopes]
-    for i, leaf in zip(exercise.slopes, learnt, strict=True):
+    learnt = [given[i].requires_grad_() for i in exercise.gradients]
+    for i, leaf in zip(exercise.gradients, learnt, strict=True):
         given[i] = leaf.clone()  # a leaf may not be changed, and we want to see who does
     answer, beside = exercise.call(lambda *args: _dense(function(*args)), *given)
     kept = all(_same(a, b) for a, b in zip(given, case, strict=True) if isinstance(a, Tensor))
     is_loss = kept and isinstance(answer, Tensor) and answer.numel() == 1
     if learnt and is_loss and answer.requires_grad:
-        slopes = torch.autograd.grad(answer.sum(), learnt, materialize_grads=True)
-        beside = torch.cat([slope.flatten() for slope in slopes])
+        found = torch.autograd.grad(answer.sum(), learnt, materialize_grads=True)
+        beside = torch.cat([gradient.flatten() for gradient in found])
     elif learnt:
         beside = torch.zeros(sum(leaf.numel() for leaf in learnt), dtype=torch.float64)
     return answer.detach() if isinstance(answer, Tensor) else answer, beside, kept

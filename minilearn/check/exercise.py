@@ -22,17 +22,17 @@ def plain(function: Callable, *given) -> tuple:
 class Exercise:
     """What is asked for: random arguments, the right answer, and wrong ones with their names.
 
-    Of a loss the slope by the arguments number `slopes` is compared too. `call` is how a function
-    is tried; it returns the answer and what was seen `beside` it.
+    Of a loss the gradient by the arguments number `gradients` is compared too. `call` is how a
+    function is tried; it returns the answer and what was seen `beside` it.
     """
 
     make: Callable[[torch.Generator], tuple]
     oracle: Callable
     mistakes: dict[str, Callable]
-    slopes: tuple[int, ...] = ()
+    gradients: tuple[int, ...] = ()
     call: Callable = plain
     returns: str = "a tensor"
-    beside: str = "its slope: the value is right"
+    beside: str = "its gradient: the value is right"
 
 
 def numbers(order: torch.Generator, *shape: int) -> Tensor:

@@ -101,13 +101,15 @@ ASSIGNMENTS = sorted((ROOT / "notebooks/assignments").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda path: path.stem)
-def test_first_cells_of_an_assignment(path):
+def test_form_of_an_assignment(path):
     """Colab opens the students' version, which is published with the site."""
     first = source(read(path)["cells"][0])
     place = rf"/blob/gh-pages/_sources/notebooks/students/{path.name}"
     assert first.startswith("# ") and re.search(rf"\[Open in Colab\]\(\S+{place}\)", first)
     assert INSTALL.fullmatch(source(cells(path, "code")[0][1]))
     assert f"notebooks/students/{path.stem}\n" in (ROOT / "book/_toc.yml").read_text()
+    long = [i for i, text in code(path) if len(text.splitlines()) > 25]
+    assert not long, f"cells of more than 25 lines: {long}"
 
 
 @each_notebook

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PYTHON = os.environ.get("COLAB_PYTHON", "")
-NOTEBOOKS = [
-    p for folder in (".", "students") for p in (ROOT / "notebooks" / folder).glob("*.ipynb")
-]
+HERE = os.environ.get("MINILEARN_COLAB", "")
+PYTHON = Path(HERE) / "bin" / "python"
 pytestmark = [
-    pytest.mark.skipif(not PYTHON, reason="COLAB_PYTHON names no environment: run make colab"),
+    pytest.mark.skipif(not HERE, reason="MINILEARN_COLAB names no environment: run make colab"),
     pytest.mark.timeout(1200),
 ]
 
