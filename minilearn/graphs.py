@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
+from minilearn.cost import Cost
+
 WARM = 3  # runs before the recording, as torch asks for: libraries choose their algorithms
+KINDS = 8  # of batches that are recorded: every recording keeps the memory of its step
 
 
 def capture(step: Callable, *inputs: Tensor, state: Iterable[Tensor] = ()) -> Callable:
@@ -16,8 +20,8 @@ def capture(step: Callable, *inputs: Tensor, state: Iterable[Tensor] = ()) -> Ca
     A step of a small network on a small batch is some hundreds of launches of a few microseconds
     each, and the host cannot give them out as fast as the GPU could do them. The recording gives
     them out at once. `state` are the tensors that the step changes: weights, statistics, and what
-    an optimiser remembers. They are put back after the warm-up, so that the first call of the
-    result is the first step.
+    an optimiser remembers. They are put back after warm-up and recording, and so are the random
+    generators, so that the first call of the result is the first step.
 
     The step must be capturable: shapes that do not depend on numbers, no wait for the device
     (`.item()`, a boolean index), gradients set to None and not freed elsewhere, an optimiser with
@@ -33,7 +37,8 @@ def capture(step: Callable, *inputs: Tensor, state: Iterable[Tensor] = ()) -> Ca
         (2.0, 4.0)
     """
     static = [x.clone() for x in inputs]
-    recorded = _recorded(step, static, list(state)) if inputs and static[0].is_cuda else None
+    gpu = static and can_record(static[0].device)
+    recorded = _recorded(step, static, list(state)) if gpu else None
 
     def run(*new: Tensor):
         fits = [(x.shape, x.dtype, x.device) for x in new]
@@ -53,18 +58,93 @@ def capture(step: Callable, *inputs: Tensor, state: Iterable[Tensor] = ()) -> Ca
     return run
 
 
+def can_record(device: torch.device) -> bool:
+    """Whether steps on this device can be recorded: on a GPU of NVIDIA's or AMD's."""
+    return device.type == "cuda"
+
+
+def recording() -> bool:
+    """Whether a step is being recorded just now."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
 def _recorded(step: Callable, static: list[Tensor], state: list[Tensor]):
     before = [x.detach().clone() for x in state]
+    try:
+        with torch.random.fork_rng([static[0].device] if static[0].is_cuda else []):
+            _warm(step, static)
+            return _record(step, static)
+    finally:
+        with torch.no_grad():
+            for x, value in zip(state, before, strict=True):
+                x.copy_(value)
+
+
+def _warm(step: Callable, static: list[Tensor]):
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
         for _ in range(WARM):
             step(*static)
     torch.cuda.current_stream().wait_stream(beside)
-    with torch.no_grad():
-        for x, value in zip(state, before, strict=True):
-            x.copy_(value)
+
+
+def _record(step: Callable, static: list[Tensor]):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = step(*static)
     return graph, result
+
+
+class Replayed:
+    """A step of training that is recorded for every kind of batch, and replayed from then on.
+
+    Batches of one kind differ in numbers alone: their tensors have the same shapes and types, and
+    what else is in them is the same. The first of a kind is a step like any other, in which the
+    optimiser makes its state; the second is recorded. After `KINDS` kinds new ones are not recorded
+    any more. What the step books in `cost`, a replay books too.
+
+    `state` gives the tensors that a step changes, once the first was made. A recording holds
+    numbers of Python, as a learning rate, for ever: `forget` when they change.
+
+    Raises: ValueError if a step cannot be recorded, because it waits for the device
+    """
+
+    def __init__(self, step: Callable, state: Callable[[], list[Tensor]], cost: Cost):
+        self.step, self.state, self.cost = step, state, cost
+        self.forget()
+
+    def forget(self):
+        """Throw the recordings away."""
+        self.booked, self.runs = {}, {}
+
+    def __call__(self, *batch) -> Tensor:
+        kind = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in batch)
+        tensors = [x for x in batch if isinstance(x, Tensor)]
+        before = Counter(self.cost.forward), Counter(self.cost.backward)
+        if kind not in self.booked:
+            loss = self.step(*batch)
+            if len(self.booked) < KINDS:
+                now = self.cost.forward, self.cost.backward
+                self.booked[kind] = [a - b for a, b in zip(now, before, strict=True)]
+            return loss
+        if kind not in self.runs:
+            self.runs[kind] = self._record(batch, tensors)
+        loss = self.runs[kind](*tensors).clone()
+        pairs = zip(before, self.booked[kind], strict=True)
+        self.cost.forward, self.cost.backward = (old + new for old, new in pairs)
+        return loss
+
+    def _record(self, batch: tuple, tensors: list[Tensor]) -> Callable:
+        def step(*given):
+            given = iter(given)
+            return self.step(*(next(given) if isinstance(x, Tensor) else x for x in batch))
+
+        try:
+            return capture(step, *tensors, state=self.state())
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(
+                f"a step that waits for the device cannot be recorded (graph=True): {error}"
+            ) from error

@@ -220,9 +220,9 @@ def _errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
                 f"the model gives {_shapes(outputs, targets)}: for {len(loss.levels)} quantile "
                 "levels the output needs one axis more, the last, of that size"
             )
-        levels = torch.tensor(loss.levels, dtype=outputs.dtype, device=outputs.device)
-        below = targets[..., None] - outputs
-        return torch.maximum(levels * below, (levels - 1) * below)
+        below = (targets[..., None] - outputs).unbind(-1)
+        pairs = zip(loss.levels, below, strict=True)
+        return torch.stack([torch.maximum(q * b, (q - 1) * b) for q, b in pairs], -1)
     if outputs.shape != targets.shape:
         raise ValueError(
             f"the model gives {_shapes(outputs, targets)}: for regression they must agree "
@@ -236,17 +236,23 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int) -> Tensor:
     shapes = _shapes(outputs, targets)
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
         raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
-    if targets.device.type == "cpu" and len(targets):
-        low, high = (int(end) for end in targets.aminmax())
-        classes = max(classes, high + 1)
-        if low < 0:
-            raise ValueError(f"class labels start at 0, got {low}")
+    classes = _needed(targets, classes)
     if outputs.shape[1] < classes:
         raise ValueError(
             f"the model gives {shapes} but the labels go up to {classes - 1}: "
             f"it needs logits (B, C) with C >= {classes}"
         )
     return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def _needed(targets: Tensor, classes: int) -> int:
+    """How many classes the labels need, as far as that can be known without a wait."""
+    if targets.device.type != "cpu" or not len(targets):
+        return classes
+    low, high = (int(end) for end in targets.aminmax())
+    if low < 0:
+        raise ValueError(f"class labels start at 0, got {low}")
+    return max(classes, high + 1)
 
 
 def _shapes(outputs: Tensor, targets: Tensor) -> str:

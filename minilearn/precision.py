@@ -1,20 +1,24 @@
-"""One switch for the layout and the precision in which networks are trained."""
+"""One switch for layout, precision and recording: how networks are trained, not what they learn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from minilearn import graphs
+from minilearn.cost import Cost
 from minilearn.models import device_of
+from minilearn.stopping import tensors_of
 
 DTYPES = ("auto", torch.float32, torch.bfloat16, torch.float16)
 _asked: list = []
 
 
 @contextmanager
-def fast(dtype: str | torch.dtype = "auto"):
+def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
     """Train inside the block as the device likes it best; every `fit`, so every method, heeds it.
 
     Images are laid out with their channels last. On a GPU the network computes in half precision:
@@ -23,7 +27,13 @@ def fast(dtype: str | torch.dtype = "auto"):
     single precision, and so does evaluation. The results are those without the switch up to
     rounding, which is another run for a checkpoint.
 
-    Raises: ValueError if `dtype` is none of "auto", float32, bfloat16 and float16
+    With `graph` a step on a GPU is recorded when a kind of batch comes the second time, and then
+    replayed (`graphs.Replayed`): for small networks, whose host cannot keep up. Every method here
+    can be recorded. An objective of your own must depend on its batch and on tensors that change in
+    place, and on nothing else. On a CPU, and in float16, nothing is recorded.
+
+    Raises: ValueError if `dtype` is none of "auto", float32, bfloat16 and float16, or `graph` is
+        neither true nor false
     Example:
         >>> from minilearn.training import fit
         >>> net = nn.Sequential(nn.Conv2d(2, 1, 3), nn.Flatten())
@@ -34,7 +44,9 @@ def fast(dtype: str | torch.dtype = "auto"):
     """
     if dtype not in DTYPES:
         raise ValueError(f'dtype is "auto", float32, bfloat16 or float16, got {dtype!r}')
-    _asked.append(dtype)
+    if not isinstance(graph, bool):
+        raise ValueError(f"graph is True or False, got {graph!r}")
+    _asked.append((dtype, graph))
     try:
         yield
     finally:
@@ -44,14 +56,19 @@ def fast(dtype: str | torch.dtype = "auto"):
 class Stepper:
     """How `fit` computes a loss and makes a step: plainly, or, inside `fast`, faster."""
 
-    def __init__(self, model: nn.Module, optimizers: list):
-        self.device, self.dtype, self.optimizers = device_of(model), None, optimizers
+    def __init__(self, model: nn.Module, turns: tuple, objective: Callable, cost: Cost):
+        self.model, self.turns, self.objective = model, turns, objective
+        self.optimizers = [one.make_optimizer(_trainable(model)) for one in turns]
+        self.device, self.dtype, graph = device_of(model), None, False
         if _asked:
             model.to(memory_format=torch.channels_last)
-            dtype = _best(self.device) if _asked[-1] == "auto" else _asked[-1]
+            asked, graph = _asked[-1]
+            dtype = _best(self.device) if asked == "auto" else asked
             self.dtype = None if dtype == torch.float32 else dtype
         half = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type) if half else None
+        recorded = graph and graphs.can_record(self.device) and not half
+        self.replayed = graphs.Replayed(self._step, self._state, cost) if recorded else None
 
     def identity(self, run: dict) -> dict:
         """What a checkpoint must know of a run: with the switch, the precision too."""
@@ -61,22 +78,51 @@ class Stepper:
         """What a checkpoint must keep: the optimisers, and how far losses are scaled."""
         return [*self.optimizers, *([self.scaler] if self.scaler else [])]
 
-    def forward(self):
-        """A context for computing the loss."""
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+    def begin(self, epoch: int):
+        """Take the learning rates of an epoch."""
+        for one, optimizer in zip(self.turns, self.optimizers, strict=True):
+            for group in optimizer.param_groups:
+                if self.replayed and group["lr"] != one.lr_at(epoch):
+                    self.replayed.forget()
+                group["lr"] = one.lr_at(epoch)
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer):
-        """Go back from the loss, and make one step of the optimiser."""
+    def step(self, turn: int, batch: tuple) -> Tensor:
+        """Make a step of one of the optimisers; returns the loss, which stays on the device."""
+        return (self.replayed or self._step)(turn, *batch)
+
+    def _step(self, turn: int, *batch) -> Tensor:
+        half = nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+        with half:
+            loss = self.objective(self.model, *batch)
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+            raise ValueError("the objective must return a scalar that depends on the weights")
+        optimizer = self.optimizers[turn]
+        for group in optimizer.param_groups if self.replayed else ():
+            group["capturable"] = graphs.recording()  # for Adam, which warns outside
         optimizer.zero_grad()
         if self.scaler is None:
             loss.backward()
             optimizer.step()
-        else:  # asks the device whether a gradient overflowed; such a step is left out
+        else:  # a step whose gradients overflowed is left out, by the device itself
             self.scaler.scale(loss).backward()
             self.scaler.step(optimizer)
             self.scaler.update()
+        return loss.detach()
+
+    def _state(self) -> list[Tensor]:
+        found = list(tensors_of(self.model))
+        for optimizer in self.optimizers:
+            found += (v for kept in optimizer.state.values() for v in kept.values())
+        return [v for v in found if isinstance(v, Tensor)]
+
+
+def _trainable(model: nn.Module) -> list[Tensor]:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(
+            "every parameter is frozen (requires_grad is False): nothing can be trained"
+        )
+    return parameters
 
 
 def _best(device: torch.device) -> torch.dtype:

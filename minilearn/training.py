@@ -58,7 +58,7 @@ class Training:
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """A fresh optimiser over `parameters`."""
-        options = {"lr": self.lr, "weight_decay": self.weight_decay}
+        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, **options)
         return torch.optim.SGD(parameters, momentum=self.momentum, **options)
@@ -142,7 +142,7 @@ def fit(
     stream, config = _stream(model, data, turns), turns[0]
     history, cost = History(), Cost() if cost is None else cost
     objective = objective or _supervised(classes_of(model, data), config.loss, cost, source)
-    stepper = Stepper(model, [one.make_optimizer(_trainable(model)) for one in turns])
+    stepper = Stepper(model, turns, objective, cost)
     with seeded(seed), mode(model, train=True):
         order = torch.Generator().manual_seed(seed)
         run = stepper.identity({"settings": turns, "seed": seed, "data": data} | (identity or {}))
@@ -153,8 +153,8 @@ def fit(
                 with cost.clock(device_of(model)):
                     if stop.before_epoch():
                         break
-                    _set_rates(turns, stepper.optimizers, epoch)
-                    losses = _one_epoch(model, stream(order), objective, stepper, stop)
+                    stepper.begin(epoch)
+                    losses = _one_epoch(stream(order), stepper, stop)
                 _refuse_non_finite(model, losses, epoch, config.lr_at(epoch))
                 seen = _watched(watch, epoch + 1, model, seed)
             history.loss = torch.cat([history.loss, losses])
@@ -164,24 +164,13 @@ def fit(
     return history
 
 
-def _set_rates(turns: tuple, optimizers: list, epoch: int):
-    for one, optimizer in zip(turns, optimizers, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = one.lr_at(epoch)
-
-
-def _one_epoch(model, stream, objective, stepper: Stepper, stop: Stop) -> Tensor:
+def _one_epoch(stream, stepper: Stepper, stop: Stop) -> Tensor:
     losses = []
-    for batch, optimizer in zip(stream, cycle(stepper.optimizers), strict=False):
+    for batch, turn in zip(stream, cycle(range(len(stepper.turns))), strict=False):
         batch = batch if isinstance(batch, tuple | list) else (batch,)
         stop.keep()
         with in_words(*batch):
-            with stepper.forward():
-                loss = objective(model, *batch)
-            if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-                raise ValueError("the objective must return a scalar that depends on the weights")
-            stepper.step(loss, optimizer)
-        losses.append(loss.detach())  # stays on the device: read once an epoch, no step waits
+            losses.append(stepper.step(turn, batch))  # read once an epoch: no step waits
         if stop.after_step():
             break
     if not losses:
@@ -265,15 +254,6 @@ def _stream(model: nn.Module, data, turns: tuple) -> Callable:
     device = device_of(model)
     check_device(model, data)
     return lambda order: batches(data, turns[0].batch_size, order=order, device=device)
-
-
-def _trainable(model: nn.Module) -> list[Tensor]:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError(
-            "every parameter is frozen (requires_grad is False): nothing can be trained"
-        )
-    return parameters
 
 
 def _bar(start: int, epochs: int, progress: bool) -> tqdm:

@@ -1,22 +1,41 @@
-"""A captured step is the step."""
+"""A captured step is the step, and a recorded training the training; on a tape or a GPU."""
+
+import itertools
+from contextlib import ExitStack
 
 import pytest
 import torch
+from tape import taped
 from torch import nn
 
+from minilearn import graphs
+from minilearn.cost import Cost
+from minilearn.data import Examples
 from minilearn.graphs import capture
+from minilearn.losses import Quantile
+from minilearn.models import allcnn, cnn
+from minilearn.precision import fast
+from minilearn.training import Training, fit
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))]
+GPU = pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.fixture(params=["tape", GPU])
+def device(request):
+    """Where steps are recorded: on a GPU, or in its stead on a CPU with a tape."""
+    with ExitStack() as stack:
+        if request.param == "tape":
+            stack.enter_context(taped())
+        yield "cpu" if request.param == "tape" else "cuda"
+
+
 def test_ten_captured_steps_are_ten_steps(device):
     batches = torch.randn(10, 8, 5, device=device)
 
     def trained(captured: bool):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).to(device)
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, capturable=device == "cuda")
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-2, momentum=0.9)
 
         def step(x):
             loss = net(x).square().mean()
@@ -51,3 +70,162 @@ def test_other_shapes_are_refused():
             run(other)
     with pytest.raises(ValueError, match="capture it anew"):
         run()
+
+
+NETS = {
+    "normalised": lambda: allcnn(3, width=0.1, channels=1),
+    "dropping": lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 3)),
+    "small": lambda: cnn(3, 8),
+}
+
+
+def images(count: int = 23, task: str = "classes") -> Examples:
+    x = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    return Examples(x, torch.arange(count) % 3 if task == "classes" else x.flatten(1).mean(1))
+
+
+def trained(net, config, data, device, graph, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = net().to(device)
+    cost = Cost()
+    with fast(torch.float32, graph=graph):
+        history = fit(model, data.to(device), config, cost=cost, progress=False, **options)
+    return model, history.loss, cost
+
+
+def check_alike(one, other):
+    (model, loss, cost), (twin, same, count) = one, other
+    exact = {"rtol": 0, "atol": 0} if next(model.parameters()).device.type == "cpu" else {}
+    torch.testing.assert_close(loss, same, **exact)
+    for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, **exact)
+    assert cost.by_source() == count.by_source()
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("optimizer, schedule", [("adam", "cosine"), ("sgd", "constant")])
+def test_a_recorded_training_is_the_training(net, optimizer, schedule, device):
+    """With a last batch that is smaller, and learning rates that change."""
+    config = Training(4, 5, 1e-2, optimizer=optimizer, schedule=schedule)
+    runs = [trained(NETS[net], config, images(), device, graph) for graph in (False, True)]
+    check_alike(*runs)
+
+
+def test_two_optimisers_in_turns_and_too_many_kinds_of_batches(device, monkeypatch):
+    sizes = range(2, 2 + graphs.KINDS + 2)
+    data, recorded = images(sum(sizes)), []
+
+    def stream(order):
+        parts = torch.randperm(len(data), generator=order).split(list(sizes))
+        return ((data[part].inputs.to(device), data[part].targets.to(device)) for part in parts)
+
+    def objective(model, x, y):
+        return nn.functional.cross_entropy(model(x), y)
+
+    turns = Training(3, lr=1e-2), Training(3, lr=1e-3, optimizer="sgd")
+
+    def run(graph: bool):
+        model = NETS["small"]().to(device)
+        with fast(torch.float32, graph=graph):
+            about = {"identity": {}, "objective": objective, "progress": False}
+            return model, fit(model, stream, turns, **about).loss, Cost()
+
+    def noting(step, *inputs, **options):
+        recorded.append(inputs)
+        return capture(step, *inputs, **options)
+
+    with torch.random.fork_rng():
+        plain = run(False)
+    monkeypatch.setattr(graphs, "capture", noting)
+    check_alike(plain, run(True))
+    assert len(recorded) == graphs.KINDS
+
+
+def test_quantiles_can_be_recorded(device):
+    config = Training(3, 5, 1e-2, loss=Quantile((0.1, 0.5, 0.9)))
+
+    def net():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    check_alike(*(trained(net, config, images(20, "numbers"), device, g) for g in (False, True)))
+
+
+def test_a_recording_is_replayed_and_not_run(device):
+    """The objective runs once by itself, as often as it is warmed up, and once to be recorded."""
+    called = []
+
+    def objective(model, x, y):
+        called.append(len(x))
+        return nn.functional.cross_entropy(model(x), y)
+
+    config = Training(6, 5, 1e-2)
+    trained(NETS["small"], config, images(20), device, True, objective=objective)
+    assert called == [5] * (2 + graphs.WARM)
+
+
+def test_what_changes_without_the_batch_is_lost(device):
+    """What the documentation warns of: so much does a recording not see."""
+
+    def run(graph: bool):
+        count = itertools.count()
+
+        def objective(model, x, y):
+            return nn.functional.cross_entropy(model(x), y) * next(count)
+
+        return trained(
+            NETS["small"], Training(3, 5), images(20), device, graph, objective=objective
+        )
+
+    (_, plain, _), (_, other, _) = run(False), run(True)
+    assert not torch.allclose(plain, other)
+
+
+WAITING = {
+    "a number": lambda out: out.sum() * out.sum().item(),
+    "a choice": lambda out: out[out > 0].sum() + out.sum(),
+    "a number of the host": lambda out: (out * torch.tensor(0.5, device=out.device)).sum(),
+}
+
+
+@pytest.mark.parametrize("wait", WAITING)
+def test_a_step_that_waits_is_refused_and_leaves_the_weights(wait, device):
+    model = NETS["small"]().to(device)
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def objective(model, x, y):
+        return WAITING[wait](model(x))
+
+    with fast(torch.float32, graph=True), pytest.raises(ValueError, match="cannot be recorded"):
+        fit(model, images(20).to(device), Training(1, 5), objective=objective, progress=False)
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_recorded_run_resumes_bit_for_bit(device, tmp_path):
+    def stop(epoch, model):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    call = NETS["normalised"], Training(4, 5, 1e-2), images(20), device, True
+    whole = trained(*call)
+    with pytest.raises(KeyboardInterrupt):
+        trained(*call, watch=stop, checkpoint=tmp_path / "run")
+    check_alike(whole, trained(*call, checkpoint=tmp_path / "run"))
+
+
+def test_nothing_is_recorded_unasked_in_half_precision_or_without_a_gpu():
+    call = NETS["small"], Training(3, 5), images(20)
+    plain = trained(*call, "cpu", False)
+    check_alike(plain, trained(*call, "cpu", True))
+    with taped() as tapes:
+        trained(*call, "cpu", False)
+        with fast(torch.float16, graph=True):
+            fit(NETS["small"](), images(20), Training(3, 5), progress=False)
+    assert not tapes
+
+
+@pytest.mark.parametrize("wrong", [1, None, "yes"])
+def test_what_is_no_yes_or_no_is_refused(wrong):
+    with pytest.raises(ValueError, match="graph is True or False"), fast(graph=wrong):
+        pass

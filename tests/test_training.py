@@ -49,9 +49,10 @@ def same(a, b) -> bool:
 def by_hand(model, data, config, seed) -> list[float]:
     """The whole of `fit` in plain torch, in the order in which anybody would write it."""
     if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), config.lr)
+        optimizer = torch.optim.Adam(model.parameters(), config.lr, fused=True)
     else:
-        optimizer = torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum)
+        options = {"momentum": config.momentum, "fused": True}
+        optimizer = torch.optim.SGD(model.parameters(), config.lr, **options)
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     model.train()

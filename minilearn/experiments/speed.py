@@ -90,13 +90,9 @@ def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Calla
     def read(workers: int):
         released.read(released.loader(pictures, workers, shuffle=True), device)
 
-    def switched():
-        with fast():
-            ours()
-
     return {
         "blindspot": (ours, theirs),
-        "blindspot_fast": (switched, theirs),
+        "blindspot_fast": (fast()(ours), theirs),
         "reading": (lambda: list(mixed(forget, retain, released.BATCH, order=order)), read),
         "evaluation": (lambda: evaluate(student, test), validate),
     }

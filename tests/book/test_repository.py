@@ -57,7 +57,7 @@ def test_budgets_of_lines():
     over = [f"{name(p)}: {n} of {limits[p]}" for p, n in sizes.items() if n > limits[p]]
     assert not over, over
     code = sum(code_lines(path) for path in MODULES)
-    assert code <= 9800, f"the package has {code} lines of code"
+    assert code <= 9900, f"the package has {code} lines of code"
 
 
 def code_lines(path: Path) -> int:

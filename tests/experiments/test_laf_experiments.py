@@ -139,7 +139,7 @@ def test_the_speed_units_time_both_sides(monkeypatch):
     for unit in speed_laf.units(Run(seeds=range(1)), timed):
         assert "0x" not in unit.config and unit.config.startswith("size=toy; cpu")
         unit.measure()
-    assert seen == [(name, (0, 1)) for name in ("laf", "laf_vaes", "laf_student")]
+    assert seen == [(name, (0, 1)) for name in ("laf", "laf_fast", "laf_vaes", "laf_student")]
 
 
 @pytest.mark.realdata

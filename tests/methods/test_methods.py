@@ -5,12 +5,14 @@ import inspect
 
 import pytest
 import torch
+from tape import taped
 from torch import Tensor, nn
 
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, without_targets
 from minilearn.methods import METHODS, PGD, Unlearned, access, unlearn
 from minilearn.methods.contract import build, checked, copy_of
+from minilearn.precision import fast
 from minilearn.requests import by_class, by_index
 from minilearn.training import History, Training
 
@@ -233,6 +235,18 @@ def test_a_checkpoint_resumes_bit_for_bit(run, tmp_path, epochs):
     resumed = run(watch=lambda epoch, model: {}, checkpoint=path)
     assert bits(resumed) == bits(whole)
     assert resumed.cost.by_source() == whole.cost.by_source()
+
+
+def test_a_recorded_run_is_the_run_bit_for_bit(method, run, epochs):
+    """Nothing but the batch and the state decides a step; and the ledger counts replays."""
+    options = {"watch": lambda epoch, model: {}}
+    with fast():
+        plain = run(**options)
+    with taped() as tapes, fast(graph=True):
+        replayed = run(**options)
+    assert tapes
+    assert bits(replayed) == bits(plain)
+    assert replayed.cost.by_source() == plain.cost.by_source()
 
 
 def test_a_checkpoint_of_another_call_is_refused(method, run, tmp_path, case, original, epochs):
