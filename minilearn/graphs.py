@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -81,18 +84,44 @@ def _recorded(step: Callable, static: list[Tensor], state: list[Tensor]):
 
 
 def _warm(step: Callable, static: list[Tensor]):
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        for _ in range(WARM):
-            step(*static)
-    torch.cuda.current_stream().wait_stream(beside)
+    """Run the step in a stream of its own, the last time with every wait an error.
+
+    A recording that is broken off by a wait leaves torch's allocator and generator as if it went
+    on, so that waits must be found before.
+    """
+    with torch.cuda.device(static[0].device):
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        try:
+            with torch.cuda.stream(beside):
+                for _ in range(WARM - 1):
+                    step(*static)
+                with _waits_refused():
+                    step(*static)
+        finally:
+            torch.cuda.current_stream().wait_stream(beside)
+
+
+@contextmanager
+def _waits_refused():
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(action="ignore"):  # torch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
 
 
 def _record(step: Callable, static: list[Tensor]):
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = step(*static)
+    device, graph, collects = static[0].device, torch.cuda.CUDAGraph(), gc.isenabled()
+    gc.collect(), gc.disable()  # an old graph that is destroyed meanwhile would spoil the new one
+    try:
+        with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+            result = step(*static)
+    finally:
+        if collects:
+            gc.enable()
     return graph, result
 
 

@@ -67,6 +67,8 @@ class Stepper:
             self.dtype = None if dtype == torch.float32 else dtype
         half = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type) if half else None
+        if half:
+            self._fill_momentum()
         recorded = graph and graphs.can_record(self.device) and not half
         self.replayed = graphs.Replayed(self._step, self._state, cost) if recorded else None
 
@@ -85,6 +87,12 @@ class Stepper:
                 if self.replayed and group["lr"] != one.lr_at(epoch):
                     self.replayed.forget()
                 group["lr"] = one.lr_at(epoch)
+
+    def end(self):
+        """Leave no gradient in the model, and no recording's memory on the device."""
+        self.optimizers[0].zero_grad()
+        if self.replayed:
+            self.replayed.forget()
 
     def step(self, turn: int, batch: tuple) -> Tensor:
         """Make a step of one of the optimisers; returns the loss, which stays on the device."""
@@ -108,6 +116,14 @@ class Stepper:
             self.scaler.step(optimizer)
             self.scaler.update()
         return loss.detach()
+
+    def _fill_momentum(self):
+        """Torch makes the momentum of fused SGD without filling it, and if the first step is left
+        out, as the scaler's first often is, what lay there before becomes the momentum."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for p in group["params"] if group.get("momentum") else ():
+                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
     def _state(self) -> list[Tensor]:
         found = list(tensors_of(self.model))

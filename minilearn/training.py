@@ -160,7 +160,7 @@ def fit(
             history.loss = torch.cat([history.loss, losses])
             history.epochs += seen
             kept.save(finished=epoch + 1)
-    stepper.optimizers[0].zero_grad()
+    stepper.end()
     return history
 
 

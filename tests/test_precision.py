@@ -83,6 +83,20 @@ def test_a_run_is_resumed_bit_for_bit_and_not_as_another(data, dtype, tmp_path):
         trained(data, config, checkpoint=path)
 
 
+def test_a_first_step_that_overflows_leaves_no_trace(data):
+    """The first scale, 65,536, is too much here; memory that nobody filled holds NaN."""
+    model, config = net(), Training(8, batch_size=40, lr=1e-4, optimizer="sgd")
+    before = [p.detach().clone() for p in model.parameters()]
+    torch.use_deterministic_algorithms(True)
+    try:
+        with fast(torch.float16):
+            fit(model, data, config, objective=lambda net, x, y: net(x).sum(), progress=False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert not all(map(torch.equal, before, model.parameters()))
+
+
 def test_methods_heed_it(data):
     model, images = net(), data.inputs
     teacher = build(lambda: allcnn(width=0.1, channels=1), 1)

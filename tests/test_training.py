@@ -463,7 +463,7 @@ from minilearn.data import Examples
 from minilearn.training import Training, fit
 
 torch.set_num_threads(1)
-with torch.random.fork_rng():
+with torch.random.fork_rng(devices=[]):
     torch.manual_seed(0)
     data = Examples(torch.randn(20, 4), torch.arange(20) % 2)
     net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
