@@ -21,11 +21,11 @@ _asked: list = []
 def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
     """Train inside the block as the device likes it best; every `fit`, so every method, heeds it.
 
-    Images are laid out with their channels last. On a GPU the network computes in half precision:
-    bfloat16 from sm_80 on, on older ones float16, with the loss scaled up so that small gradients
-    do not vanish. On a CPU "auto" changes the layout alone. Weights, optimisers and losses stay in
-    single precision, and so does evaluation. The results are those without the switch up to
-    rounding, which is another run for a checkpoint.
+    Images are laid out with their channels last, in attacks (`l2_pgd`) too. On a GPU the network
+    computes in half precision: bfloat16 from sm_80 on, on older ones float16, with the loss scaled
+    up so that small gradients do not vanish. On a CPU "auto" changes the layout alone. Weights,
+    optimisers, losses and attacks stay in single precision, and so does evaluation. The results are
+    those without the switch up to rounding, which is another run for a checkpoint.
 
     With `graph` a step on a GPU is recorded when a kind of batch comes the second time, and then
     replayed (`graphs.Replayed`): for small networks, whose host cannot keep up. Every method here
@@ -53,6 +53,11 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
         _asked.pop()
 
 
+def laid_out(model: nn.Module) -> nn.Module:
+    """The model, with its channels last inside `fast`."""
+    return model.to(memory_format=torch.channels_last) if _asked else model
+
+
 class Stepper:
     """How `fit` computes a loss and makes a step: plainly, or, inside `fast`, faster."""
 
@@ -61,7 +66,7 @@ class Stepper:
         self.optimizers = [one.make_optimizer(_trainable(model)) for one in turns]
         self.device, self.dtype, graph = device_of(model), None, False
         if _asked:
-            model.to(memory_format=torch.channels_last)
+            laid_out(model)
             asked, graph = _asked[-1]
             dtype = _best(self.device) if asked == "auto" else asked
             self.dtype = None if dtype == torch.float32 else dtype

@@ -17,6 +17,7 @@ from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
 from minilearn.methods.contract import copy_of
 from minilearn.methods.items import items_of, logits_of
 from minilearn.models import mode
+from minilearn.precision import laid_out
 from minilearn.training import seeded
 
 
@@ -97,8 +98,8 @@ def l2_pgd(
         >>> l2_pgd(nn.Linear(2, 3), data, PGD(eps=0.5, repeats=2)).images.shape
         torch.Size([4, 2])
     """
-    model, cost = copy_of(model).requires_grad_(False), Cost() if cost is None else cost
-    data = items_of(data, model, config)
+    model, cost = laid_out(copy_of(model)), Cost() if cost is None else cost
+    data = items_of(data, model.requires_grad_(False), config)
     n, device = len(data) * config.repeats, data.device
     with mode(model, train=False), seeded(seed):
         classes, bytes_each = _look(model, data, cost)

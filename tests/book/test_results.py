@@ -18,7 +18,7 @@ OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
 OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
 OTHERS |= {"laf_repair", "sisa", "laf_vaes", "laf_student"}
-OTHERS |= {"blindspot_fast", "laf_fast"}
+OTHERS |= {"blindspot_fast", "laf_fast", "l2_pgd_fast", "l2ul_fast"}
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
 _spec = importlib.util.spec_from_file_location("results_page", ROOT / "book/_ext/results.py")

@@ -196,8 +196,9 @@ def test_the_speed_units_time_both_sides(monkeypatch):
         return []
 
     units = list(speed_l2ul.units(Run(seeds=range(1)), timed))
-    assert [u.method for u in units] == ["l2_pgd", "l2ul", "importance", "vmap(grad)"]
+    ours = ["l2_pgd", "l2_pgd_fast", "l2ul", "l2ul_fast"]
+    assert [u.method for u in units] == [*ours, "importance", "vmap(grad)"]
     assert all("0x" not in u.config and u.config.startswith("size=toy; cpu") for u in units)
-    for unit in units[:2]:
+    for unit in units[:4]:
         unit.measure()
-    assert seen == ["l2_pgd", "l2ul"]
+    assert seen == ours

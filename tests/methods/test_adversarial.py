@@ -11,6 +11,8 @@ from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.methods.adversarial import PGD, l2_pgd
+from minilearn.models import resnet20
+from minilearn.precision import fast
 
 SHORT = PGD(eps=0.6, steps=7, repeats=3)
 
@@ -88,6 +90,17 @@ def test_it_begins_from_uniform_images_pulled_into_the_ball(net):
     pulled = l2_pgd(net, many, PGD(eps=0.1, steps=0, repeats=50)).images
     away = (pulled - 0.5).flatten(1).norm(dim=1)
     torch.testing.assert_close(away, torch.full((50,), 0.1))
+
+
+def test_channels_last_change_nothing_but_rounding():
+    model = resnet20().eval()
+    data = Examples(torch.rand(3, 3, 8, 8), torch.tensor([0, 1, 2]))
+    plain = l2_pgd(model, data, PGD(steps=3, repeats=2))
+    with fast():
+        other = l2_pgd(model, data, PGD(steps=3, repeats=2))
+    torch.testing.assert_close(plain.images, other.images, rtol=1e-3, atol=1e-4)
+    weight = next(p for p in model.parameters() if p.ndim == 4)
+    assert not weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_targets_are_uniform_over_the_other_classes(net):
