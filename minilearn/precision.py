@@ -21,9 +21,10 @@ _asked: list = []
 def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
     """Train inside the block as the device likes it best; every `fit`, so every method, heeds it.
 
-    Images are laid out with their channels last, in attacks (`l2_pgd`) too. On a GPU the network
+    Images are laid out with their channels last, in attacks (`l2_pgd`) too, and a step of the
+    optimiser is one operation and not a dozen for every weight tensor. On a GPU the network
     computes in half precision: bfloat16 from sm_80 on, on older ones float16, with the loss scaled
-    up so that small gradients do not vanish. On a CPU "auto" changes the layout alone. Weights,
+    up so that small gradients do not vanish. On a CPU "auto" keeps single precision. Weights,
     optimisers, losses and attacks stay in single precision, and so does evaluation. The results are
     those without the switch up to rounding, which is another run for a checkpoint.
 
@@ -63,7 +64,8 @@ class Stepper:
 
     def __init__(self, model: nn.Module, turns: tuple, objective: Callable, cost: Cost):
         self.model, self.turns, self.objective = model, turns, objective
-        self.optimizers = [one.make_optimizer(_trainable(model)) for one in turns]
+        fused = True if _asked else None
+        self.optimizers = [one.make_optimizer(_trainable(model), fused) for one in turns]
         self.device, self.dtype, graph = device_of(model), None, False
         if _asked:
             laid_out(model)

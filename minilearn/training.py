@@ -56,9 +56,9 @@ class Training:
                 raise ValueError(f"{name} is one of {some}, got {getattr(self, name)!r}")
         check_loss(self.loss)
 
-    def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """A fresh optimiser over `parameters`."""
-        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+    def make_optimizer(self, parameters: Iterable[Tensor], fused=None) -> torch.optim.Optimizer:
+        """A fresh optimiser over `parameters`; `fused`, all its operations in one."""
+        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, **options)
         return torch.optim.SGD(parameters, momentum=self.momentum, **options)

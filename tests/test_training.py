@@ -49,10 +49,9 @@ def same(a, b) -> bool:
 def by_hand(model, data, config, seed) -> list[float]:
     """The whole of `fit` in plain torch, in the order in which anybody would write it."""
     if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), config.lr, fused=True)
+        optimizer = torch.optim.Adam(model.parameters(), config.lr)
     else:
-        options = {"momentum": config.momentum, "fused": True}
-        optimizer = torch.optim.SGD(model.parameters(), config.lr, **options)
+        optimizer = torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum)
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     model.train()

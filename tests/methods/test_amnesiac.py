@@ -141,7 +141,7 @@ def test_two_epochs_by_hand_bit_for_bit(tiny_net, regression, loss):
         [gaussian_targets(regression[:9], regression[9:], seed=6), regression.targets[9:]]
     )
     by_hand = copy.deepcopy(model)
-    optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-2, fused=True)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-2)
     torch.manual_seed(6)
     order, losses = torch.Generator().manual_seed(6), []
     for _ in range(2):
