@@ -2,8 +2,8 @@
 
 Both are timed in one run, in turns, after one turn that does not count; the ratio is of medians.
 Same network, images, batches of 256, number of steps and kind of loss. `blindspot` is a student's
-epoch and the evaluation of the test set after it, `blindspot_fast` the same inside `fast()`,
-with channels last and a fused optimiser; `reading` the training data read once, `evaluation` the test
+epoch and the evaluation of the test set after it, `blindspot_fast` the same inside `fast()`, with
+channels last and a fused optimiser; `reading` the training data read once, `evaluation` the test
 set evaluated once. See `released` for what stands on the other side.
 
 Included there: PIL images and their transforms, masks, the teacher's answer on the whole batch,

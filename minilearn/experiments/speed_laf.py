@@ -2,9 +2,9 @@
 
 `laf` is all of it, from the training set and the class to be forgotten to the new model: finding
 the indices, both autoencoders, the student. `laf_fast` is the same in single precision inside
-`fast`: channels last, fused optimisers, and on a GPU recorded steps. `laf_vaes` is the first part without the
-indices, `laf_student` the second. Both sides have the same network, images, settings and number of
-steps.
+`fast`: channels last, fused optimisers, and on a GPU recorded steps. `laf_vaes` is the first part
+without the indices, `laf_student` the second. Both sides have the same network, images, settings
+and number of steps.
 """
 
 from __future__ import annotations
