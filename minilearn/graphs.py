@@ -32,7 +32,8 @@ def capture(step: Callable, *inputs: Tensor, state: Iterable[Tensor] = ()) -> Ca
     On a CPU the step is called as it is.
 
     Shapes: a call takes as many tensors as `inputs`, each of the same shape and type
-    Raises: ValueError if a call brings other shapes or types than the recording has
+    Raises: ValueError if a call brings other shapes or types than the recording has; on a GPU
+        torch's RuntimeError if the step waits
     Example:
         >>> total = torch.zeros(())
         >>> add = capture(lambda x: total.add_(x.sum()), torch.zeros(2), state=[total])

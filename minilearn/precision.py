@@ -65,13 +65,12 @@ class Stepper:
     def __init__(self, model: nn.Module, turns: tuple, objective: Callable, cost: Cost):
         self.model, self.turns, self.objective = model, turns, objective
         fused = True if _asked else None
-        self.optimizers = [one.make_optimizer(_trainable(model), fused) for one in turns]
-        self.device, self.dtype, graph = device_of(model), None, False
-        if _asked:
-            laid_out(model)
-            asked, graph = _asked[-1]
-            dtype = _best(self.device) if asked == "auto" else asked
-            self.dtype = None if dtype == torch.float32 else dtype
+        trained = _trainable(laid_out(model))
+        self.optimizers = [one.make_optimizer(trained, fused) for one in turns]
+        self.device = device_of(model)
+        dtype, graph = _asked[-1] if _asked else (None, False)
+        dtype = _best(self.device) if dtype == "auto" else dtype
+        self.dtype = None if dtype == torch.float32 else dtype
         half = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type) if half else None
         if half:
