@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,10 @@ from minilearn.data.checks import check_count
 from minilearn.experiments import NAMES
 from minilearn.experiments.provenance import OF_PROJECT, REPOSITORY, provenance
 from minilearn.experiments.results import read_rows
-from minilearn.experiments.runner import Run, run_units
+from minilearn.experiments.runner import Run, Unit, run_units
+from minilearn.precision import fast
+
+TIMINGS = ("kernels", "speed")  # of single steps, with and without the switch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,14 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         path = _folder(asked.out) / f"{asked.name}.csv"
         module = _module(asked.name)
+        if asked.fast and asked.name in TIMINGS:
+            raise ValueError(f"--fast is not for {asked.name}, which times both ways itself")
         read_rows(path)  # a damaged file is found out before any work
         seeds = module.SEEDS if asked.seeds is None else _count(asked.seeds)
         cache = None if asked.cache is None else Path(asked.cache)
         run = Run(range(seeds), _device(asked.device), asked.size, cache)
         command = f"python -m minilearn.experiments {asked.name} --seeds {seeds} "
-        command += f"--device {run.device} --size {run.size}"
+        command += f"--device {run.device} --size {run.size}" + " --fast" * asked.fast
         origin = provenance(run.device, command)
         units = islice(module.units(run), *_part(asked.part))
+        units = map(_inside_fast, units) if asked.fast else units
         written = run_units(asked.name, units, path, origin)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
@@ -58,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out", help="folder of the result files (default: the book's, or results)"
     )
     parser.add_argument("--part", default="1/1", help="2/8: every eighth unit, from the second on")
+    words = "train inside precision.fast in single precision; on a GPU small steps are recorded"
+    parser.add_argument("--fast", action="store_true", help=words)
     parser.add_argument("--cache", help="folder to keep trained models in (default: none are kept)")
     return parser
 
@@ -68,6 +77,12 @@ def _module(name: str):
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"there is no experiment {name!r}, only {', '.join(NAMES)}{hint}")
     return importlib.import_module(f"minilearn.experiments.{name}")
+
+
+def _inside_fast(unit: Unit) -> Unit:
+    """The same unit under other settings: its numbers are equal up to rounding alone."""
+    switched = fast(torch.float32, graph=True)(unit.measure)
+    return replace(unit, config=f"{unit.config}; inside fast", measure=switched)
 
 
 def _part(text: str) -> tuple[int, None, int]:

@@ -23,7 +23,7 @@ COLUMNS = (
 SPLITS = ("", *ALL)
 KNOWN = {*METRICS, "seconds", "samples", "peak_bytes", "ratio", "released_seconds"}
 KNOWN |= {"steps", "finished", "overflowed", "reached", "agreement"}
-KNOWN |= {"bandwidth", "launches"}  # of `experiments.kernels`
+KNOWN |= {"bandwidth", "launches", "turns"}  # of `experiments.kernels` and `speed`
 KNOWN |= {"asr", "asr_published", "asr_chance"}  # not of `METRICS`: see `metrics.asr`
 
 

@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+from minilearn import precision
 from minilearn.experiments import NAMES, provenance, rotated_digits
 from minilearn.experiments.__main__ import _module, main
 from minilearn.experiments.results import read_rows
@@ -20,6 +22,7 @@ WRONG = {
     "half a seed": (["speed", "--seeds", "1.5"], "--seeds must be a whole number"),
     "fewer seeds": (["speed", "--seeds=-3"], "--seeds must be a whole number .* got '-3'"),
     "many seeds": (["speed", "--seeds", "many"], "--seeds must be a whole number .* got 'many'"),
+    "a switch of its own": (["speed", "--fast"], "--fast is not for speed, which times both ways"),
     "a device of another kind": (["speed", "--device", "toaster"], "--device toaster cannot be"),
     "a device that is not here": (["speed", "--device", "cuda:99"], "--device cuda:99 cannot be"),
 }
@@ -91,6 +94,18 @@ def test_it_writes_and_goes_on(tmp_path, monkeypatch, make_units, capsys):
     command = "python -m minilearn.experiments rotated_digits --seeds 3 --device cpu --size toy"
     assert rows[-1]["command"] == command and len(rows) == 18
     assert all(str(tmp_path) not in text for row in rows for text in row.values())
+
+
+def test_the_switch_holds_for_every_unit_and_is_written(tmp_path, monkeypatch, make_units):
+    asked = []
+    work = lambda method, seed: asked.append(list(precision._asked))  # noqa: E731
+    monkeypatch.setattr(rotated_digits, "units", lambda run: make_units(work))
+    call = ["rotated_digits", "--out", str(tmp_path), "--seeds", "3"]
+    assert main([*call, "--fast"]) == 9 and asked == [[(torch.float32, True)]] * 9
+    assert main(call) == 9 and asked[9:] == [[]] * 9  # not the same units
+    rows = read_rows(tmp_path / "rotated_digits.csv")
+    assert [row["command"].endswith(" --fast") for row in rows] == [True] * 18 + [False] * 18
+    assert [row["config"].endswith("; inside fast") for row in rows] == [True] * 18 + [False] * 18
 
 
 def test_one_experiment_from_end_to_end(tmp_path, monkeypatch):

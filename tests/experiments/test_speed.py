@@ -101,7 +101,7 @@ def test_both_sides_are_timed_and_written(monkeypatch):
 
 def test_the_ratio_is_of_medians_and_of_the_faster_loader(monkeypatch):
     # ours, released without workers, released with: the first turn does not count
-    turns = iter([99, 99, 99, 1, 8, 5, 1, 8, 7, 4, 8, 6])
+    turns = iter([9, 9, 9, 1, 8, 5, 1, 8, 7, 4, 8, 6])
     monkeypatch.setattr(speed, "_seconds", lambda run, device: next(turns))
     monkeypatch.setattr(speed, "WORKERS", 2)
     monkeypatch.setattr(speed, "REPEATS", 3)
@@ -111,4 +111,21 @@ def test_the_ratio_is_of_medians_and_of_the_faster_loader(monkeypatch):
         "ratio": 6.0,
         "seconds": 1.0,
         "released_seconds": 6.0,
+        "turns": 3,
     }
+
+
+@pytest.mark.parametrize(
+    "seconds, ratio, turns",
+    [
+        ([70.0, 700.0], 10.0, 1),  # the first turn takes too long for another
+        ([1.0, 2.0, 20.0, 60.0, 9.0, 9.0], 3.0, 1),  # the second one
+        ([1.0, 2.0, 5.0, 20.0, 5.0, 40.0], 6.0, 2),
+    ],
+)
+def test_long_turns_are_few(monkeypatch, seconds, ratio, turns):
+    seconds = iter(seconds)
+    monkeypatch.setattr(speed, "_seconds", lambda run, device: next(seconds))
+    rows = speed.timed("laf", None, lambda workers: None, torch.device("cpu"))
+    found = {row["metric"]: float(row["value"]) for row in rows}
+    assert found["ratio"] == ratio and found["turns"] == turns
