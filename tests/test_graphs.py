@@ -13,7 +13,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.graphs import capture
 from minilearn.losses import Quantile
-from minilearn.models import allcnn, cnn
+from minilearn.models import Normalize, allcnn, cnn
 from minilearn.precision import fast
 from minilearn.training import Training, fit
 
@@ -77,6 +77,7 @@ NETS = {
     "normalised": lambda: allcnn(3, width=0.1, channels=1),
     "dropping": lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 3)),
     "small": lambda: cnn(3, 8),
+    "of pixels": lambda: nn.Sequential(Normalize((0.5,), (0.25,)), cnn(3, 8)),
 }
 
 

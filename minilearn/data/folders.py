@@ -23,7 +23,7 @@ def imagenet(*, root=None, folder: str = "imagenet", size: int = 224) -> Split:
     Shapes: an item is (3, size, size) float32 in [0, 1] and its class, an int
     Raises: MissingData if a part is not there; ValueError if it holds no images, or other classes
     Differs: pixels are not normalised: let the model do it, as
-        nn.Sequential(torchvision.transforms.Normalize(mean, std), model)
+        nn.Sequential(models.Normalize(mean, std), model)
     """
     from torchvision import transforms as t
     from torchvision.datasets import ImageFolder

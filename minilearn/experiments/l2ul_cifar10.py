@@ -23,7 +23,7 @@ from minilearn.experiments.instances import capped, methods, random_items, refer
 from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import L2UL, PGD
 from minilearn.methods.contract import build
-from minilearn.models import Network, resnet18, resnet20, resnet56
+from minilearn.models import Network, Normalize, resnet18, resnet20, resnet56
 from minilearn.requests import Request, by_index
 from minilearn.training import Training, fit
 
@@ -117,8 +117,6 @@ def pretrained(name: str, run: Run) -> nn.Module:
 
     Raises: MissingData if its file is not there; ValueError if it does not fit
     """
-    from torchvision.transforms import Normalize
-
     make, file = PRETRAINED[name]
     how = "take it from github.com/akamaster/pytorch_resnet_cifar10"
     path, net = own_file(f"the pretrained {name}", f"pretrained/{file}", how), make()
@@ -134,7 +132,6 @@ def pretrained(name: str, run: Run) -> nn.Module:
 
 def trained(run: Run, train: Examples) -> nn.Module:
     """The paper's ResNet-18 with its first pooling kept, trained here."""
-    from torchvision.transforms import Normalize
 
     def fresh() -> nn.Module:
         return nn.Sequential(Normalize(MEAN, DEVIATION), resnet18(pool=True)).to(run.device)

@@ -108,10 +108,12 @@ def sloped(operation: Callable, mirrored: bool = False) -> Callable:
 
     class Sloped(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, *args):
-            value, *slopes = operation(*args)
+        def forward(ctx, a, b, *rest):
+            # torch.compile up to 2.11 leaves `ctx` out where there are as many parameters, here
+            # four, as arguments; no operation has so many
+            value, *slopes = operation(a, b, *rest)
             ctx.save_for_backward(*slopes)
-            ctx.given = len(args)
+            ctx.given = 2 + len(rest)
             return value
 
         @staticmethod

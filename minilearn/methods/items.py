@@ -34,7 +34,7 @@ def items_of(data, model: nn.Module, attack=None) -> Examples:
         raise ValueError(
             f"the inputs run from {low:g} to {high:g}, outside the box {attack.box}: give the true "
             "range as PGD(box=(low, high)), or give pixels in it and let the model normalise them, "
-            "as nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
+            "as nn.Sequential(models.Normalize(mean, std), model)"
         )
     return data
 

@@ -2,6 +2,7 @@
 
 from minilearn.models.images import (
     Network,
+    Normalize,
     allcnn,
     cnn,
     mobilenet_v3,
@@ -27,6 +28,7 @@ from minilearn.models.vae import VAE
 __all__ = [
     "VAE",
     "Network",
+    "Normalize",
     "activations",
     "allcnn",
     "chain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +31,34 @@ class Network(nn.Module):
         """Class logits, or the predicted target."""
         out = self.head(self.features(x))
         return out.squeeze(1) if self.squeeze else out
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std, channel by channel: the first layer of a network that takes pixels as such.
+
+    Shapes: input and output (B, channels, H, W); mean and std are buffers of (channels, 1, 1)
+    Differs: torchvision's `transforms.Normalize` makes both anew in every call, for which a GPU
+        must wait; these move with the model, and its steps can be recorded
+    Raises: ValueError if there are not as many means as deviations, or one is not above 0
+    Example:
+        >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 1, 1)).item()
+        2.0
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in (mean, std))
+        if mean.ndim != 1 or not len(mean) or mean.shape != std.shape or not bool((std > 0).all()):
+            raise ValueError(
+                "needs a mean and a deviation above 0 for every channel, got "
+                f"{mean.tolist()} and {std.tolist()}"
+            )
+        for name, value in (("mean", mean), ("std", std)):
+            self.register_buffer(name, value[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images, normalised."""
+        return (x - self.mean) / self.std
 
 
 def cnn(classes: int = 10, size: int = 28, channels: int = 1) -> Network:

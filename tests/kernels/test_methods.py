@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from kernel_checks import DEVICE
 from torch import nn
 
 from minilearn.data import Examples
@@ -27,12 +28,15 @@ SIZE = 8
 
 def network(outputs: int) -> Network:
     layers = nn.Conv2d(1, 3, 3, stride=2), nn.ReLU(), nn.Conv2d(3, 4, 2), nn.ReLU(), nn.Flatten()
-    return Network(nn.Sequential(*layers), nn.Linear(16, outputs), squeeze=outputs == 1)
+    body = nn.Sequential(*layers)
+    return Network(body, nn.Linear(16, outputs), squeeze=outputs == 1).to(DEVICE)
 
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.rand(20, 1, SIZE, SIZE)
+    """Beside them, libraries that compute the same twice and do not round to TF32."""
+    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        yield torch.rand(20, 1, SIZE, SIZE).to(DEVICE)
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def close(one: dict, other: dict, rtol: float = 1e-4):
 
 
 def test_blindspot(images, both):
-    model, target = build(lambda: network(1), 0), torch.rand(20)
+    model, target = build(lambda: network(1), 0), torch.rand(20).to(DEVICE)
     config = Blindspot(batch_size=8, epochs=2, layers=("features.0", "features.2"))
 
     def do():

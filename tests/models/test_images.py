@@ -32,6 +32,25 @@ def test_published_parameter_counts(model, parameters):
     assert count(model()) == parameters
 
 
+def test_pixels_are_normalised_as_by_torchvision():
+    from torchvision.transforms import Normalize
+
+    mean, std, x = (0.4, 0.5, 0.6), [0.1, 0.2, 0.3], torch.rand(2, 3, 4, 5)
+    layer = models.Normalize(mean, std)
+    torch.testing.assert_close(layer(x), Normalize(mean, std)(x))
+    assert layer.double()(x.double()).dtype == torch.float64
+    assert not layer.state_dict()  # weights of before it was put in front still fit
+
+
+@pytest.mark.parametrize(
+    "mean, std",
+    [((0.5,), (0.1, 0.2)), ((0.5,), (0.0,)), (0.5, 0.2), ((0.5,), (float("nan"),)), ((), ())],
+)
+def test_bad_normalisations_are_one_sentence(mean, std):
+    with pytest.raises(ValueError, match="a mean and a deviation above 0 for every channel, got"):
+        models.Normalize(mean, std)
+
+
 def test_resnet18_with_a_representation_differs_from_the_large_form_by_its_first_convolution():
     small = count(models.resnet18(representation=256))
     assert small == 11_173_962 - (512 * 10 + 10) + (512 * 256 + 256) + (256 * 10 + 10)
