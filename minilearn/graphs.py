@@ -116,7 +116,7 @@ def _waits_refused():
 
 def _record(step: Callable, static: list[Tensor]):
     device, graph, collects = static[0].device, torch.cuda.CUDAGraph(), gc.isenabled()
-    gc.collect(), gc.disable()  # an old graph that is destroyed meanwhile would spoil the new one
+    gc.disable()  # an old graph that is destroyed meanwhile would spoil the new one
     try:
         with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream()):
             result = step(*static)

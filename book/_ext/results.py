@@ -133,9 +133,8 @@ def table(rows: list[dict[str, str]], columns: list[tuple[str, str]]) -> str:
             cell = str(Row(metric, split, name, values, None)) if values else ""
             cells[name].append(cell.replace(" ± ", "\u00a0±\u00a0"))
             if figures:
-                cells[name].append(
-                    text(" ".join(sorted({row["published"] for row in here} - {""})))
-                )
+                known = sorted({row["published"] for row in here} - {""})
+                cells[name].append(" ".join(f"{float(figure):.4g}" for figure in known))
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for name, own in named.items():
         lines.append([f"`{name}`", str(len({row["seed"] for row in own})), *cells[name]])
