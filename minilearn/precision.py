@@ -31,7 +31,8 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
     With `graph` a step on a GPU is recorded when a kind of batch comes the second time, and then
     replayed (`graphs.Replayed`): for small networks, whose host cannot keep up. Every method here
     can be recorded. An objective of your own must depend on its batch and on tensors that change in
-    place, and on nothing else. On a CPU, and in float16, nothing is recorded.
+    place, and on nothing else; a model that waits for the GPU is refused (torchvision's Normalize
+    does, `models.Normalize` does not). On a CPU, and in float16, nothing is recorded.
 
     Raises: ValueError if `dtype` is none of "auto", float32, bfloat16 and float16, or `graph` is
         neither true nor false

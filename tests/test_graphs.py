@@ -24,7 +24,7 @@ GPU = pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available
 def device(request):
     """Where steps are recorded: on a GPU, or in its stead on a CPU with a tape."""
     with ExitStack() as stack:
-        stack.enter_context(torch.backends.cudnn.flags(deterministic=True))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
         if request.param == "tape":
             stack.enter_context(taped())
         yield "cpu" if request.param == "tape" else "cuda"

@@ -66,6 +66,11 @@ def test_a_second_derivative_is_refused(name):
         torch.autograd.grad(value, args[0], create_graph=True)
 
 
+@pytest.mark.parametrize("name", set(WITH_SLOPES) - {"attention_tap"})
+def test_no_loss_has_as_many_arguments_as_its_forward_has_parameters(name):
+    assert len(kernel(name).example(DEVICE)) != 4  # see `dispatch.sloped`
+
+
 OPERATIONS = {
     "make_batch": "make_batch",
     "mixed_l1": "mixed_l1",

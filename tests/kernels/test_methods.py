@@ -35,7 +35,7 @@ def network(outputs: int) -> Network:
 @pytest.fixture
 def images() -> torch.Tensor:
     """Beside them, libraries that compute the same twice and do not round to TF32."""
-    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         yield torch.rand(20, 1, SIZE, SIZE).to(DEVICE)
 
 
