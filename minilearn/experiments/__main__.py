@@ -20,7 +20,7 @@ from minilearn.experiments.results import read_rows
 from minilearn.experiments.runner import Run, Unit, run_units
 from minilearn.precision import fast
 
-TIMINGS = ("kernels", "speed")  # of single steps, with and without the switch
+TIMINGS = ("kernels", "speed")  # they choose what they time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = _folder(asked.out) / f"{asked.name}.csv"
         module = _module(asked.name)
         if asked.fast and asked.name in TIMINGS:
-            raise ValueError(f"--fast is not for {asked.name}, which times both ways itself")
+            raise ValueError(f"--fast is not for {asked.name}, which chooses what it times")
         read_rows(path)  # a damaged file is found out before any work
         seeds = module.SEEDS if asked.seeds is None else _count(asked.seeds)
         cache = None if asked.cache is None else Path(asked.cache)
-        run = Run(range(seeds), _device(asked.device), asked.size, cache)
+        run = Run(range(seeds), _device(asked.device), asked.size, cache, asked.fast)
         command = f"python -m minilearn.experiments {asked.name} --seeds {seeds} "
         command += f"--device {run.device} --size {run.size}" + " --fast" * asked.fast
         origin = provenance(run.device, command)
@@ -80,7 +80,7 @@ def _module(name: str):
 
 
 def _inside_fast(unit: Unit) -> Unit:
-    """The same unit under other settings: its numbers are equal up to rounding alone."""
+    """The same unit under other settings: whatever it trains is another run, rounded otherwise."""
     switched = fast(torch.float32, graph=True)(unit.measure)
     return replace(unit, config=f"{unit.config}; inside fast", measure=switched)
 

@@ -36,7 +36,7 @@ from minilearn.kernels.dispatch import Kernel
 SEEDS = 3
 TURNS = 2  # how often each way is timed, in turns
 SECONDS = {"toy": 0.1, "small": 0.2, "paper": 0.5}  # of one timing on a CPU
-ON_GPU = 0.05  # on a GPU, where that is hundreds of calls
+ON_GPU = 0.2  # on a GPU, where that is hundreds of calls
 CACHE = 2**27  # bytes that no cache holds: so much is read before the same input comes again
 
 

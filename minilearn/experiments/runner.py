@@ -17,17 +17,20 @@ from minilearn.experiments.results import COLUMNS, append_unit, read_rows, unit_
 class Run:
     """What the command line asks of an experiment.
 
-    `cache` is a folder for trained models, so that an interrupted run need not train them again.
+    `cache` is a folder for trained models, so that an interrupted run need not train them again;
+    `fast` says that they are trained inside `precision.fast`, which makes others of them.
     """
 
     seeds: Sequence[int] = range(5)
     device: torch.device = torch.device("cpu")
     size: str = "toy"
     cache: Path | None = None
+    fast: bool = False
 
     def file(self, *names) -> Path | None:
         """A checkpoint in the cache, None without a cache."""
-        return self.cache and self.cache / "-".join(map(str, (*names, self.size, self.device.type)))
+        names += self.size, self.device.type, *["fast"] * self.fast
+        return self.cache and self.cache / "-".join(map(str, names))
 
 
 @dataclass(frozen=True)

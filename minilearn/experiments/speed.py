@@ -1,8 +1,8 @@
 """How much faster one Blindspot epoch on rotated digits is than by the released procedure.
 
 Both are timed in one run, in turns, after one turn that does not count; the ratio is of medians of
-five turns, or of as many as a minute allows (`turns`). A first turn that takes longer than that
-counts, and is the only one.
+five turns, or of fewer (`turns`) if a minute is over before. A first turn that takes longer than
+that counts, and is the only one.
 Same network, images, batches of 256, number of steps and kind of loss. `blindspot` is a student's
 epoch and the evaluation of the test set after it, `blindspot_fast` the same inside `fast()`, with
 channels last and a fused optimiser; `reading` the training data read once, `evaluation` the test

@@ -2,7 +2,7 @@
 
 `l2_pgd` is the attack on 16 items with 20 repeats, `l2ul` a whole run: attack, importance, and as
 many steps on both sides (so small that nothing is forgotten); with `_fast` the same in single
-precision inside `fast`: channels last, a fused optimiser, and on a GPU recorded steps.
+precision inside `fast`: channels last, a fused optimiser, and on a GPU recorded steps of training.
 `importance` is compared with `torch.func.vmap(grad)`, one gradient an item at once: seconds, and
 the memory that 32 items add to the peak that two items had reached, each in a new process (on a
 GPU, to the device's memory).

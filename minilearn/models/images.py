@@ -39,7 +39,8 @@ class Normalize(nn.Module):
     Shapes: input and output (B, channels, H, W); mean and std are buffers of (channels, 1, 1)
     Differs: torchvision's `transforms.Normalize` makes both anew in every call, for which a GPU
         must wait; these move with the model, and its steps can be recorded
-    Raises: ValueError if there are not as many means as deviations, or one is not above 0
+    Raises: ValueError if means and deviations differ in number, or are no finite numbers, or a
+        deviation is not above 0, or images have other channels
     Example:
         >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 1, 1)).item()
         2.0
@@ -47,17 +48,20 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in (mean, std))
-        if mean.ndim != 1 or not len(mean) or mean.shape != std.shape or not bool((std > 0).all()):
-            raise ValueError(
-                "needs a mean and a deviation above 0 for every channel, got "
-                f"{mean.tolist()} and {std.tolist()}"
-            )
-        for name, value in (("mean", mean), ("std", std)):
+        try:
+            both = torch.tensor([[float(v) for v in numbers] for numbers in (mean, std)])
+        except (TypeError, ValueError):
+            both = torch.zeros(2, 0)
+        if not both.numel() or not both.isfinite().all() or not (both[1] > 0).all():
+            words = f"got {mean!r:.60} and {std!r:.60}"
+            raise ValueError(f"needs a mean and a deviation above 0 for every channel, {words}")
+        for name, value in zip(("mean", "std"), both, strict=True):
             self.register_buffer(name, value[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The images, normalised."""
+        if x.ndim < 3 or x.shape[-3] != len(self.mean):
+            raise ValueError(f"{len(self.mean)} channels are normalised, not {tuple(x.shape)}")
         return (x - self.mean) / self.std
 
 

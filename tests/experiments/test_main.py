@@ -22,7 +22,10 @@ WRONG = {
     "half a seed": (["speed", "--seeds", "1.5"], "--seeds must be a whole number"),
     "fewer seeds": (["speed", "--seeds=-3"], "--seeds must be a whole number .* got '-3'"),
     "many seeds": (["speed", "--seeds", "many"], "--seeds must be a whole number .* got 'many'"),
-    "a switch of its own": (["speed", "--fast"], "--fast is not for speed, which times both ways"),
+    "a switch of its own": (
+        ["speed", "--fast"],
+        "--fast is not for speed, which chooses what it times",
+    ),
     "a device of another kind": (["speed", "--device", "toaster"], "--device toaster cannot be"),
     "a device that is not here": (["speed", "--device", "cuda:99"], "--device cuda:99 cannot be"),
 }

@@ -90,7 +90,9 @@ def test_a_cache_names_a_file_for_every_model(tmp_path):
     assert Run().file("a set", "original", 0) is None
     run = Run(cache=tmp_path)
     files = {run.file("a set", m, s) for m in ("original", "retrained") for s in (0, 1)}
-    assert len(files | {Run(cache=tmp_path, size="small").file("a set", "original", 0)}) == 5
+    for other in ({"size": "small"}, {"fast": True}):
+        files.add(Run(cache=tmp_path, **other).file("a set", "original", 0))
+    assert len(files) == 6
     assert {file.parent for file in files} == {tmp_path}
 
 

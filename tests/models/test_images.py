@@ -44,11 +44,26 @@ def test_pixels_are_normalised_as_by_torchvision():
 
 @pytest.mark.parametrize(
     "mean, std",
-    [((0.5,), (0.1, 0.2)), ((0.5,), (0.0,)), (0.5, 0.2), ((0.5,), (float("nan"),)), ((), ())],
+    [
+        ((0.5,), (0.1, 0.2)),
+        ((0.5,), (0.0,)),
+        (0.5, 0.2),
+        ((0.5,), (float("nan"),)),
+        ((float("nan"),), (0.5,)),
+        ((0.5,), (float("inf"),)),
+        ((), ()),
+        (None, None),
+        ("ab", "cd"),
+    ],
 )
 def test_bad_normalisations_are_one_sentence(mean, std):
     with pytest.raises(ValueError, match="a mean and a deviation above 0 for every channel, got"):
         models.Normalize(mean, std)
+
+
+def test_other_channels_are_not_spread():
+    with pytest.raises(ValueError, match=r"3 channels are normalised, not \(2, 1, 4, 4\)"):
+        models.Normalize((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))(torch.rand(2, 1, 4, 4))
 
 
 def test_resnet18_with_a_representation_differs_from_the_large_form_by_its_first_convolution():
