@@ -93,6 +93,13 @@ def test_one_seed_has_no_interval(planted):
     assert cells(shown)[1] == ["`original`", "1", "1.500"] and "One seed: no interval" in shown
 
 
+def test_what_ran_inside_fast_has_a_table_of_its_own(planted):
+    shown = planted(row(value=1), row(value=9, config="size=toy; lr=1; inside fast"))
+    lines = [line for line in cells(shown) if line[0] != "method"]
+    assert lines == [["`original`", "1", "1.000"], ["`original`", "1", "9.000"]]
+    assert "size toy\n" in shown and "size toy, inside fast\n" in shown
+
+
 def test_methods_are_rows_and_splits_are_columns(planted):
     shown = planted(
         *(
