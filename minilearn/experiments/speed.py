@@ -103,15 +103,10 @@ def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Calla
 def timed(name: str, ours: Callable, theirs: Callable, device, workers=(0,)) -> list[dict]:
     """Ratio and both times; `theirs` is called with each number of workers, the fastest counts."""
     runs = [ours, *(partial(theirs, count) for count in dict.fromkeys(workers))]
-
-    def turn() -> list[float]:
-        return [_seconds(run, device) for run in runs]
-
-    times = [turn()]
-    if sum(times[0]) < ENOUGH:
-        times = [turn()]
-        while len(times) < REPEATS and sum(map(sum, times)) < ENOUGH:
-            times.append(turn())
+    times = []
+    while not times or (len(times) <= REPEATS and sum(map(sum, times)) < ENOUGH):
+        times.append([_seconds(run, device) for run in runs])
+    times = times[1:] or times
     here, *there = (statistics.median(column) for column in zip(*times, strict=True))
     slow = min(there)
     tqdm.write(f"{name}: released {slow:.4f} s, here {here:.4f} s, ratio {slow / here:.2f}")
