@@ -46,8 +46,8 @@ def swept(name: str, folder: Path = FOLDER) -> list[str]:
 
 def size(row: dict[str, str]) -> str:
     """The size that a row was run with, with which its config begins, and whether inside fast."""
-    scale, *_, last = row["config"].split("; ")
-    return scale.removeprefix("size=") + ", inside fast" * (last == "inside fast")
+    scale = row["config"].split(";")[0].removeprefix("size=")
+    return scale + ", inside fast" * row["config"].endswith("; inside fast")
 
 
 def section(rows: list[dict[str, str]]) -> str:

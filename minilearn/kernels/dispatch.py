@@ -109,7 +109,7 @@ def sloped(operation: Callable, mirrored: bool = False) -> Callable:
     class Sloped(torch.autograd.Function):
         @staticmethod
         def forward(ctx, a, b, *rest):
-            # torch.compile up to 2.11 leaves `ctx` out where there are as many parameters, here
+            # torch.compile of 2.11 leaves `ctx` out where there are as many parameters, here
             # four, as arguments; no operation has so many
             value, *slopes = operation(a, b, *rest)
             ctx.save_for_backward(*slopes)

@@ -8,7 +8,6 @@ from torch import nn
 from minilearn.data import MissingData, imagenet, load
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, PGD, importance, l2ul
-from minilearn.models import Normalize
 from minilearn.requests import by_index
 
 COLOURS = {"n01": (255, 0, 0), "n02": (0, 0, 255)}
@@ -38,6 +37,7 @@ def test_it_reads_both_parts(root):
 def test_a_request_and_l2ul_take_it_as_it_is(root):
     """The network normalises; the model is one of torchvision's, with no layer of ours in it."""
     from torchvision.models import VisionTransformer
+    from torchvision.transforms import Normalize
 
     train, _ = imagenet(root=root, size=16)
     request = by_index(train, [0, 5])
