@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import io
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +52,11 @@ def grade(
     """Grade every notebook of a folder; one row each, written as soon as it is known.
 
     A submission's own test cells are not run: whatever was done to them, the source's count, after
-    all other cells, in a fresh kernel. Lines that begin with % or ! are left out. A cell that takes
-    more than `seconds` is interrupted; one that ends the kernel is left out in the next. A question
-    that a reader marks has an empty column. Run again, only what is new or has changed is graded.
+    all other cells, in a fresh kernel. Where a cell is no Python as it stands, its lines that begin
+    with % or ! are left out. A cell that takes more than `seconds` is interrupted; one that ends
+    the kernel is left out in the next. A question that a reader marks has an empty column. Run
+    again, only what is new or has changed is graded. What Jupyter keeps in `.ipynb_checkpoints` is
+    no submission.
 
     `key` reaches the hidden tests as the variable MINILEARN_KEY, so that they can draw other data
     than those which the public source draws.
@@ -60,9 +64,10 @@ def grade(
     Raises: ValueError if the source is no source, the folder has no notebook, `out` is no file of
         grades of this source, or a limit makes no sense; OSError if it cannot be written
     """
-    check_number("seconds", seconds), check_count("memory", memory, 1)
+    check_number("seconds", seconds, 0), check_count("memory", memory, 1)
     asked = questions(read_source(source))
-    files = sorted(Path(folder).rglob("*.ipynb")) if Path(folder).is_dir() else []
+    there = sorted(Path(folder).rglob("*.ipynb")) if Path(folder).is_dir() else []
+    files = [p for p in there if p.is_file() and p.parent.name != ".ipynb_checkpoints"]
     if not files:
         raise ValueError(f"there is no notebook in the folder {folder}")
     columns = _columns(asked)
@@ -135,13 +140,24 @@ def _cells(notebook: dict) -> dict[int, str]:
     found = {}
     for number, cell in enumerate(notebook["cells"], 1):
         text = text_of(cell)
-        if cell["cell_type"] != "code" or TEST.match(text.lstrip()) or text.startswith("%%"):
-            continue
-        lines = text.splitlines()
-        found[number] = "\n".join(
-            re.sub(r"\S.*", "pass", x) if MAGIC.match(x) else x for x in lines
-        )
+        if cell["cell_type"] == "code" and not TEST.match(text.lstrip()):
+            found[number] = text if _is_python(text) else _without_magics(text)
     return found
+
+
+def _is_python(text: str) -> bool:
+    """Whether it is; then a line that begins with % or != goes on with the one above."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # "\d" is the student's affair
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, or nested too deep
+        return False
+    return True
+
+
+def _without_magics(text: str) -> str:
+    lines = text.splitlines()
+    return "\n".join(re.sub(r"\S.*", "pass", x) if MAGIC.match(x) else x for x in lines)
 
 
 def _columns(asked: Sequence[Question]) -> list[str]:

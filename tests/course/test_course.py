@@ -11,6 +11,7 @@ import pytest
 
 from minilearn.course import assign, attempt, grade, questions, read_source, student_version
 from minilearn.course.__main__ import main
+from minilearn.course.grading import _cells
 from minilearn.course.sandbox import Kernel, protection
 from minilearn.course.sources import text_of
 
@@ -45,6 +46,7 @@ TEXTS = [
     ),
 ]
 DOUBLE, MEAN = "def double(x):\n    return x + x", "found = {'mean': 3.0}"
+GO_ON = "def double(x):\n    return 2 * x * (1\n        != 2)", "found = {'mean': (7\n % 4)}"
 WRONG = "def double(x):\n    return abs(x + x)"
 
 
@@ -174,6 +176,8 @@ def hostile(student: dict) -> dict[str, tuple[dict | str, str, int]]:
         "memory": (plus("x = bytearray(2**42)"), "cell 4: MemoryError", 5),
         "output": (plus("for i in range(10**5):\n    print('y' * 999)"), "all tests passed", 5),
         "pip": (plus("%pip install nothing\nif True:\n    !rm -rf x"), "all tests passed", 5),
+        "timed": (answered(student, "%%time\n" + DOUBLE), "all tests passed", 5),
+        "goes on": (answered(student, *GO_ON), "all tests passed", 5),
         "no json": ("{", "it is no notebook: it is not JSON", 0),
         "no cells": ("[1]", "it is no notebook: it has no list of cells", 0),
         "forever": (answered(student, forever), "double: it took more than 3 seconds", 3),
@@ -197,6 +201,38 @@ def test_good_half_empty_and_hostile_submissions_get_their_points(source, studen
         assert reason in row["reason"] and row["why (reader, 4)"] == "", row
     with (tmp_path / "g.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == rows
+
+
+def test_what_is_no_submission_has_no_row(source, student, tmp_path):
+    kept, folder = tmp_path / "in" / ".ipynb_checkpoints", tmp_path / "in" / "d.ipynb"
+    kept.mkdir(parents=True), folder.mkdir()
+    for path in (kept / "x-checkpoint.ipynb", tmp_path / "in" / "x.ipynb", folder / "y.ipynb"):
+        write(path, answered(student))
+    rows = grade(source, tmp_path / "in", tmp_path / "g.csv")
+    assert [row["submission"] for row in rows] == ["d.ipynb/y.ipynb", "x.ipynb"]
+    (folder / "y.ipynb").unlink(), (tmp_path / "in" / "x.ipynb").unlink()
+    with pytest.raises(ValueError, match="no notebook in the folder"):
+        grade(source, tmp_path / "in")
+
+
+CELLS = {  # what is run of a cell; None for all of it
+    "a remainder": ("x = (7\n     % 4)", None),
+    "a comparison": ("y = (a\n != b)", None),
+    "a string": ('s = """\n%ls\n!ls\n"""', None),
+    "a warning": ("p = '\\d'", None),
+    "timed": ("%%time\nx = 1", "pass\nx = 1"),
+    "lines": ("if x:\n    !ls\n%ls", "if x:\n    pass\npass"),
+    "a null byte": ("x = \0", None),
+    "half a character": ("x = '\ud800'", None),
+    "deep": ("-" * 10**5 + "1", None),
+    "deep brackets": ("(" * 10**5, None),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_only_magics_are_left_out_of_a_cell(name):
+    text, expected = CELLS[name]
+    assert _cells(notebook(cell("code", text))) == {1: text if expected is None else expected}
 
 
 def test_a_killed_run_goes_on_where_it_was(source, student, tmp_path):
