@@ -88,21 +88,3 @@ def _process_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
-
-
-def break_even(method: Cost, retrain: Cost, preparation: int = 0) -> float:
-    """How many separate requests make up for a method's preparation, against retraining each time.
-
-        k* = preparation / (c_retrain - c_method)
-
-    Shapes: all in sample units; infinity if a request costs no less than retraining
-    Raises: ValueError if the preparation is negative
-    Example:
-        >>> cheap, dear = Cost(forward=Counter(retain=10)), Cost(forward=Counter(retain=60))
-        >>> break_even(cheap, dear, preparation=100)
-        2.0
-    """
-    if not preparation >= 0:
-        raise ValueError(f"a preparation costs 0 sample units or more, got {preparation}")
-    saved = retrain.samples - method.samples
-    return preparation / saved if saved > 0 else float("inf")

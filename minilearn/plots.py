@@ -132,20 +132,6 @@ def curves(
     return figure
 
 
-def bars(report: Report, metric: str, splits: Sequence[str], title: str, *, ylabel: str) -> Figure:
-    """One panel a split: every method's mean and 95 % interval over seeds beside the null band.
-
-    Raises: ValueError if the report has no such metric on a split
-    """
-    figure, axes = canvas(2.8, len(splits), sharey=True)
-    for ax, split in zip(axes.flat, splits, strict=True):
-        _panel(ax, report, metric, split)
-        ax.set_title(f"{metric} on {split}" if split else metric, loc="left", fontsize=9)
-    axes[0, 0].set_ylabel(ylabel)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
 def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Figure:
     """The report as a picture: one panel a (metric, split), on its own scale, null band shaded.
 

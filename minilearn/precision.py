@@ -56,8 +56,11 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
 
 
 def laid_out(model: nn.Module) -> nn.Module:
-    """The model, with its channels last inside `fast`."""
-    return model.to(memory_format=torch.channels_last) if _asked else model
+    """The model, with its channels last inside `fast`, unless it has tensors of 5 axes."""
+    # what Conv3d has: torch has another layout for them, and refuses to lay out the model
+    if not _asked or any(t.ndim == 5 for t in tensors_of(model)):
+        return model
+    return model.to(memory_format=torch.channels_last)
 
 
 class Stepper:

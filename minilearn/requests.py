@@ -122,7 +122,9 @@ def by_range(train, low: float, high: float) -> Request:
         raise ValueError(
             "a range needs one floating-point target per example; for class labels use by_class"
         )
-    low, high = check_number("low", low), check_number("high", high)
+    # an end may be infinite, or a tensor: the smallest of some targets
+    ends = [v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for v in (low, high)]
+    low, high = (check_number(*end, ends="[]") for end in zip(("low", "high"), ends, strict=True))
     if not low < high:
         raise ValueError(f"the band [{low:g}, {high:g}) is empty: low must be below high")
     targets = targets.cpu()
@@ -223,9 +225,8 @@ def near_duplicates(
     if not isinstance(request, Request):
         raise ValueError(f"near_duplicates reads a Request, got {type(request).__name__}")
     _require_examples("near_duplicates compares inputs", request.train)
-    tolerance, chunk = check_number("tolerance", tolerance), check_count("chunk", chunk, 1)
-    if not 0 <= tolerance < float("inf"):
-        raise ValueError(f"tolerance must be a number from 0 on, got {tolerance:g}")
+    tolerance = check_number("tolerance", tolerance, 0, ends="[)")
+    chunk = check_count("chunk", chunk, 1)
     flat = request.train.inputs.flatten(1).double()
     flat = flat - flat.mean()  # smaller numbers, smaller rounding in the products below
     root = max(flat.shape[1], 1) ** 0.5
@@ -280,9 +281,7 @@ def _occurring(kind: str, chosen, values: Tensor) -> list[int]:
 
 
 def _fraction(targets: Tensor, fraction: float, classes, seed: int) -> tuple[Tensor, str]:
-    fraction = check_number("fraction", fraction)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must lie in (0, 1], got {fraction:g}")
+    fraction = check_number("fraction", fraction, 0, 1, ends="(]")
     given = targets.unique() if classes is None else classes
     chosen = _occurring("class", given, targets)
     generator = torch.Generator().manual_seed(seed)

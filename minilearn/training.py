@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from minilearn.checkpoint import Checkpoint
 from minilearn.cost import Cost
-from minilearn.data.checks import check_count, check_dataset
+from minilearn.data.checks import check_choice, check_count, check_dataset, check_number
 from minilearn.data.examples import batches
 from minilearn.evaluation import check_device, classes_of, in_words, pair
 from minilearn.losses import Loss, check_loss, loss_per_example
@@ -48,26 +48,25 @@ class Training:
         check_count("epochs", self.epochs, 0)
         check_count("batch_size", self.batch_size, 1)
         for name in ("lr", "momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not isinstance(value, float | int) or not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a finite number and not negative, got {value!r}")
-        for name, some in (("optimizer", ("adam", "sgd")), ("schedule", ("constant", "cosine"))):
-            if getattr(self, name) not in some:
-                raise ValueError(f"{name} is one of {some}, got {getattr(self, name)!r}")
+            check_number(name, getattr(self, name), 0, ends="[)")
+        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
+        check_choice("schedule", self.schedule, ("constant", "cosine"))
         check_loss(self.loss)
 
     def make_optimizer(self, parameters: Iterable[Tensor], fused=None) -> torch.optim.Optimizer:
         """A fresh optimiser over `parameters`; `fused`, all its operations in one."""
-        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
+        # plain numbers: a checkpoint keeps them, and holds none of NumPy's
+        options = {"lr": float(self.lr), "weight_decay": float(self.weight_decay), "fused": fused}
+        options["foreach"] = not fused  # the same bits as one by one, a tenth sooner on a CPU
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, **options)
-        return torch.optim.SGD(parameters, momentum=self.momentum, **options)
+        return torch.optim.SGD(parameters, momentum=float(self.momentum), **options)
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate in epoch 0, 1, ...; cosine: lr (1 + cos(pi epoch / epochs)) / 2."""
         if self.schedule == "constant":
-            return self.lr
-        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+            return float(self.lr)
+        return float(self.lr) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
 @dataclass

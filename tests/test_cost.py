@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from minilearn.cost import Cost, break_even
+from minilearn.cost import Cost
 
 
 def test_units_are_forward_plus_two_backward():
@@ -55,14 +55,3 @@ def test_the_clock_adds_up_also_after_an_exception():
 def test_a_count_is_a_whole_number(count):
     with pytest.raises(ValueError, match="forward must be a whole number"):
         Cost().touch("retain", forward=count)
-
-
-def test_break_even_is_where_both_ways_cost_the_same():
-    method, retrain = Cost(forward=Counter(retain=15)), Cost(forward=Counter(retain=60))
-    requests = break_even(method, retrain, preparation=90)
-    assert 90 + requests * method.samples == requests * retrain.samples
-    assert break_even(retrain, method, 90) == float("inf")
-    assert break_even(method, method, 0) == float("inf")
-    assert break_even(method, retrain) == 0
-    with pytest.raises(ValueError, match="0 sample units or more"):
-        break_even(method, retrain, -1)

@@ -68,15 +68,6 @@ def test_picture_shows_means_intervals_and_band(report):
     assert segment[:, 1] == pytest.approx([0.98 + low, 0.98 + high])
 
 
-def test_bars_share_one_axis_over_splits(report):
-    far = Row("accuracy", "test", "finetune", (0.1, 0.2), None)
-    axes = plots.bars(
-        Report((*report.rows, far), "t"), "accuracy", ["forget", "test"], "t", ylabel="y"
-    ).axes
-    assert axes[0].get_ylim() == axes[1].get_ylim()
-    assert axes[0].get_ylim()[0] < 0.15 and axes[0].get_ylim()[1] > 0.99
-
-
 def test_roc_passes_through_the_corners_and_prints_the_area():
     attack = Attack(torch.tensor([2.0, 3.0]), torch.tensor([1.0, 2.0]), 0.5)
     left, right = plots.roc({"original": attack}, "t").axes
@@ -96,7 +87,6 @@ def test_roc_passes_through_the_corners_and_prints_the_area():
             "a has 2 values for 1 places",
         ),
         (lambda r: plots.picture(r, [("js", "forget")], "t"), "no js on 'forget'"),
-        (lambda r: plots.bars(r, "accuracy", ["tset"], "t", ylabel=""), "no accuracy on 'tset'"),
     ],
 )
 def test_silly_input_gets_a_sentence(draw, sentence, report):

@@ -42,6 +42,35 @@ def test_the_layout_changes_nothing_but_rounding(data):
     assert not wide.is_contiguous(memory_format=LAST)
 
 
+class Placed(nn.Sequential):
+    """Images plus a place that is known and not learnt, of five axes."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(72, 1))
+        self.register_buffer("place", torch.ones(1, 1, 1, 8, 8))
+
+    def forward(self, x):
+        return super().forward(x + self.place[0])
+
+
+NETS = {
+    "parameter": lambda: nn.Sequential(nn.Conv3d(2, 2, 3), nn.Flatten(), nn.Linear(16, 1)),
+    "buffer": Placed,
+}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_a_network_with_a_tensor_of_five_axes_keeps_its_layout(kind):
+    shape = (8, 2, 4, 4, 4) if kind == "parameter" else (8, 2, 8, 8)
+    data, config = Examples(torch.rand(shape), torch.rand(8, 1)), Training(epochs=2, batch_size=4)
+    one, two = (build(NETS[kind], 0) for _ in range(2))
+    plain = fit(one, data, config, progress=False)
+    with fast():
+        same = fit(two, data, config, progress=False)
+    torch.testing.assert_close(plain.loss, same.loss)
+    assert two[0].weight.is_contiguous()
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_half_precision_learns_the_same_and_keeps_single_weights(data, dtype):
     _, history = trained(data)

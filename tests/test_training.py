@@ -1,5 +1,6 @@
 """fit against a loop by hand, evaluate against closed forms; what stops them loses nothing."""
 
+import dataclasses
 import errno
 import math
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -842,6 +844,7 @@ def test_batch_normalisation_cannot_train_on_one_example(tiny_net, classificatio
         {"lr": float("inf")},
         {"lr": -1},
         {"lr": "0.1"},
+        {"lr": True},
         {"momentum": -0.1},
         {"weight_decay": -1e-4},
         {"optimizer": "adamw"},
@@ -857,6 +860,20 @@ def test_training_refuses(change):
     (name,) = change
     with pytest.raises(ValueError, match=f"^{name} "):
         Training(**change)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_settings_of_numpy_are_plain_numbers_in_a_checkpoint(
+    tiny_net, classification, tmp_path, optimizer, kind
+):
+    numbers = {"lr": kind(0.25), "momentum": kind(0.5), "weight_decay": kind(0.125)}
+    config = Training(2, 8, optimizer=optimizer, **numbers)
+    plain = dataclasses.replace(config, **{name: float(v) for name, v in numbers.items()})
+    whole = fit(tiny_net(), classification, plain).loss
+    for _ in range(2):  # the second time from the file
+        found = fit(tiny_net(), classification, config, checkpoint=tmp_path / "run").loss
+        assert torch.equal(found, whole)
 
 
 def test_seeded_gives_the_generator_back_after_an_exception():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import operator
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,17 +20,40 @@ def check_count(name: str, value, low: int) -> int:
     except (TypeError, RuntimeError):
         number = None
     if number is None or number < low:
-        shown = repr(value) if isinstance(value, int | float | str) else type(value).__name__
-        raise ValueError(f"{name} must be a whole number of at least {low}, got {shown}")
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {_shown(value)}")
     return number
 
 
-def check_number(name: str, value) -> float:
-    """A number, as a float; ValueError if it is something else."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} must be a number, got {type(value).__name__}") from None
+def check_number(
+    name: str, value, low: float = -math.inf, high: float = math.inf, *, ends: str = "()"
+) -> float:
+    """A number of Python or NumPy from an interval, as a float; ValueError if it is something else.
+
+    Text, a truth value and a tensor are no numbers. `ends` are the interval's brackets: a square
+    one takes that end in, a round one does not, so that by default an infinite number is refused.
+    """
+    real = isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
+    with contextlib.suppress(OverflowError):  # an integer may lie beyond all floats
+        number = float(value) if real else math.nan
+        above = low < number or (low == number and ends[0] == "[")
+        if above and (number < high or (number == high and ends[1] == "]")):
+            return number
+    what = f"number in {ends[0]}{low:g}, {high:g}{ends[1]}"
+    if high == math.inf and ends[1] == ")":
+        where = f" above {low:g}" if ends[0] == "(" else f" from {low:g} on"
+        what = "finite number" + where * (low > -math.inf)
+    raise ValueError(f"{name} must be a {what}, got {_shown(value)}")
+
+
+def check_choice(name: str, value, kinds: Iterable[str]):
+    """Refuse, by ValueError, what is none of `kinds`."""
+    if not isinstance(value, str) or value not in kinds:
+        raise ValueError(f"{name} is one of {tuple(kinds)}, got {value!r}")
+
+
+def _shown(value) -> str:
+    known = isinstance(value, int | float | str | np.number)
+    return repr(value) if known else type(value).__name__
 
 
 def check_integers(name: str, values) -> Tensor:

@@ -241,11 +241,11 @@ def _parts(chosen: Tensor, size: int) -> list[Tensor]:
 
 def _chosen(data, parts: list[Tensor], device) -> Iterator:
     """The examples at each part's positions; of an empty part tensors without rows."""
-    if isinstance(data, Tensor):
-        yield from (data[part.to(data.device)] for part in parts)
-    elif isinstance(data, Examples):
-        for part in (p.to(data.device) for p in parts):
-            yield data.inputs[part], data.targets[part]
+    if isinstance(data, Tensor | Examples):
+        # copied once a pass: with a copy a batch every step would wait for the device
+        there = torch.cat(parts).to(data.device).split([len(part) for part in parts])
+        whole = isinstance(data, Tensor)
+        yield from (data[p] if whole else (data.inputs[p], data.targets[p]) for p in there)
     else:
         # Without a generator of its own a DataLoader draws from torch's global one.
         loader = DataLoader(

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from minilearn.data.examples import Examples
+from minilearn.experiments.released_laf import Images
 from minilearn.methods import L2UL, PGD
 
 Arrays = list[tuple[np.ndarray, int]]
@@ -42,25 +43,9 @@ def attack(model: nn.Module, items: Examples, config: PGD, batch: int) -> Arrays
     return found
 
 
-class Pictures(Dataset):
-    """The items as PIL images, turned into tensors one at a time."""
-
-    def __init__(self, items: Examples):
-        from torchvision.transforms import functional as t
-
-        self.images = [t.to_pil_image(x) for x in items.inputs.cpu()]
-        self.targets, self.to_tensor = items.targets.tolist(), t.to_tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        return self.to_tensor(self.images[i]), self.targets[i]
-
-
 def unlearn(model: nn.Module, items: Examples, arrays: Arrays, config: L2UL, importances: dict):
     """Train `model` for the config's passes over the arrays; returns the accuracy on the items."""
-    device, pictures = items.device, Pictures(items)
+    device, pictures = items.device, Images(items, list(range(len(items))))
     forget = DataLoader(pictures, config.batch_size, shuffle=True)
     around = DataLoader(arrays, config.adversarial_batch, shuffle=True)
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -84,7 +69,7 @@ def unlearn(model: nn.Module, items: Examples, arrays: Arrays, config: L2UL, imp
     return right / len(items)
 
 
-def test(model: nn.Module, pictures: Pictures, batch: int, device) -> int:
+def test(model: nn.Module, pictures: Images, batch: int, device) -> int:
     """How many items are classified right."""
     model.eval()
     right = 0

@@ -23,12 +23,13 @@ SPLIT = 8  # at most so many programs share the items of a tile
 
 
 def reference(g, a):
-    """Batched products, some items at a time."""
-    total = g.new_zeros(g.shape[1], a.shape[2])
+    """Batched products, some items at a time; halves are multiplied and summed in single."""
+    wide = torch.promote_types(g.dtype, torch.float32)
+    total = g.new_zeros(g.shape[1], a.shape[2], dtype=wide)
     size = max(1, AT_ONCE // max(1, total.numel()))
     for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
-        total += torch.bmm(some_g, some_a).abs_().sum(0)
-    return total
+        total += torch.bmm(some_g.to(wide), some_a.to(wide)).abs_().sum(0)
+    return total.to(g.dtype)
 
 
 @jit

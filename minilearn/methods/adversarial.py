@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_count, check_integers, check_number
+from minilearn.data.checks import check_choice, check_count, check_integers, check_number
 from minilearn.data.examples import Examples
 from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
 from minilearn.methods.contract import copy_of
-from minilearn.methods.items import items_of, logits_of
+from minilearn.methods.items import check_box, items_of, logits_of
 from minilearn.models import mode
 from minilearn.precision import laid_out
 from minilearn.training import seeded
@@ -37,16 +36,10 @@ class PGD:
     memory: int = 2**30  # bytes that the activations of one chunk may take
 
     def __post_init__(self):
-        for name in ("eps", "step"):
-            value = check_number(name, getattr(self, name))
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a finite number above 0, got {value:g}")
+        check_number("eps", self.eps, 0), check_number("step", self.step, 0)
         check_count("steps", self.steps, 0), check_count("repeats", self.repeats, 1)
         check_count("memory", self.memory, 1)
-        if self.order not in ORDERS:
-            raise ValueError(f"order is one of {ORDERS}, got {self.order!r}")
-        if not isinstance(self.box, tuple) or len(self.box) != 2 or not self.box[0] < self.box[1]:
-            raise ValueError(f"box is (low, high) with low below high, got {self.box!r}")
+        check_choice("order", self.order, ORDERS), check_box(self.box)
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,8 @@ def amnesiac(
         >>> amnesiac(net, data[:2], data[2:]).cost.by_source()
         {'forget': 6, 'retain': 18}
     """
-    checked_config(config, Amnesiac), checked("forget", forget), checked("retain", retain)
+    checked_config(config, Amnesiac)
+    checked("forget", forget, model), checked("retain", retain, model)
     drawn, inputs = gaussian_targets(forget, retain, config, seed), without_targets(forget)
     drawn = drawn.to(device_of(model))
     relabelled = (

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import mixed
-from minilearn.evaluation import check_device
 from minilearn.losses import divergence
 from minilearn.methods.contract import (
     Unlearned,
@@ -39,8 +38,7 @@ class BadTeacher:
     fraction: float = 0.3  # of the retained inputs that are read, as there
 
     def __post_init__(self):
-        if not 0 < check_number("fraction", self.fraction) <= 1:
-            raise ValueError(f"fraction must lie in (0, 1], got {self.fraction:g}")
+        check_number("fraction", self.fraction, 0, 1, ends="(]")
         self.training()
 
     def training(self) -> Training:
@@ -74,11 +72,11 @@ def bad_teacher(
     Raises: ValueError if a set is empty or comes with labels, or `fresh` makes another
         architecture; whatever `fit` raises
     """
-    checked_config(config, BadTeacher), check_device(model, forget), check_device(model, retain)
-    checked_inputs("forget", forget), checked_inputs("retain", retain)
-    bad = build(fresh, seed + TEACHERS).to(device_of(model))
+    checked_config(config, BadTeacher)
+    checked_inputs("forget", forget, model), checked_inputs("retain", retain, model)
+    bad = build(fresh, check_count("seed", seed, 0) + TEACHERS).to(device_of(model))
     same_architecture(model, bad)
-    kept = share_of(retain, config.fraction, check_count("seed", seed, 0))
+    kept = share_of(retain, config.fraction, seed)
     student, good, cost = copy_of(model), copy_of(model), Cost()
 
     def stream(order: torch.Generator) -> Iterator:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
+from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import Examples, batches, mixed
-from minilearn.evaluation import check_device, pair
+from minilearn.evaluation import pair
 from minilearn.losses import Loss, attention_gap, loss_per_example
 from minilearn.methods.contract import (
     Unlearned,
@@ -22,7 +23,6 @@ from minilearn.methods.contract import (
     published,
     same_architecture,
 )
-from minilearn.methods.retrain import retrain
 from minilearn.models import activations, chain, device_of, mode
 from minilearn.training import Training, fit
 
@@ -43,8 +43,7 @@ class Blindspot:
     teacher: Training = Training(epochs=2, lr=1e-2)  # of the blindspot model, as in the paper
 
     def __post_init__(self):
-        if not isinstance(self.beta, float | int) or not 0 <= self.beta < float("inf"):
-            raise ValueError(f"beta must be a finite number and not negative, got {self.beta!r}")
+        check_number("beta", self.beta, 0, ends="[)")
         if not isinstance(self.layers, tuple | list | None):
             raise ValueError(f"layers must be a tuple of names or None, got {self.layers!r}")
         if self.axis is not None and (not isinstance(self.axis, int) or self.axis == 0):
@@ -95,15 +94,12 @@ def blindspot(
         `fresh` makes another architecture, a layer does not exist or has nothing to compare;
         whatever `fit` raises
     """
-    checked_config(config, Blindspot), check_device(model, forget)
-    checked_inputs("forget", forget), checked("retain", retain)
+    checked_config(config, Blindspot)
+    checked_inputs("forget", forget, model), checked("retain", retain, model)
     if not pair(next(batches(retain, 1)))[1].is_floating_point():
         raise ValueError("blindspot copies numbers, but these targets are class labels")
-    layers = _layers(model, config)
-    same_architecture(model, build(fresh, seed) if teacher is None else teacher)
-    student, cost, spent = copy_of(model), Cost(), Cost()
-    if teacher is None:
-        teacher, spent = _taught(fresh, retain, config, seed, checkpoint)
+    student, cost, layers = copy_of(model), Cost(), _layers(model, config)
+    teacher, spent = _taught(teacher, model, fresh, retain, config, seed, checkpoint)
 
     def stream(order: torch.Generator) -> Iterator:
         read = mixed(forget, retain, config.batch_size, order=order, device=device_of(model))
@@ -131,11 +127,15 @@ def _layers(model: nn.Module, config: Blindspot):
         return layers
 
 
-def _taught(fresh, retain, config: Blindspot, seed: int, checkpoint) -> tuple[nn.Module, Cost]:
-    options = {"config": replace(config.teacher, loss=config.loss)}
-    options["checkpoint"] = checkpoint and f"{checkpoint}.teacher"
-    taught = retrain(fresh, retain, seed=seed + TEACHERS, **options)
-    return taught.model, taught.cost
+def _taught(given, model, fresh, retain, config: Blindspot, seed, checkpoint):
+    """The blindspot model, trained now unless it was given, and what its training took."""
+    recipe, cost = replace(config.teacher, loss=config.loss), Cost()
+    seed, path = check_count("seed", seed, 0) + TEACHERS, checkpoint and f"{checkpoint}.teacher"
+    teacher = build(fresh, seed).to(device_of(model)) if given is None else given
+    same_architecture(model, teacher)
+    if given is None:
+        fit(teacher, retain, recipe, seed=seed, checkpoint=path, cost=cost)
+    return teacher, cost
 
 
 def _copying(config: Blindspot, out: Tensor, mine: dict, teacher, x: Tensor, layers) -> Tensor:

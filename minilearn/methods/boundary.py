@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
+from minilearn.data.checks import check_number
 from minilearn.data.examples import Examples, batches
 from minilearn.methods.contract import Unlearned, checked_config, copy_of
-from minilearn.methods.items import items_of, logits_of
+from minilearn.methods.items import check_box, items_of, logits_of
 from minilearn.models import device_of, mode
 from minilearn.training import Training, fit
 
@@ -29,12 +29,9 @@ class Boundary:
     box: tuple[float, float] | None = (0.0, 1.0)  # that pixels stay in; None: anywhere
 
     def __post_init__(self):
-        if not isinstance(self.step, float | int) or not 0 < self.step < math.inf:
-            raise ValueError(f"step must be a finite number above 0, got {self.step!r}")
+        check_number("step", self.step, 0)
         if self.box is not None:
-            pair = isinstance(self.box, tuple | list) and len(self.box) == 2
-            if not pair or not self.box[0] < self.box[1]:
-                raise ValueError(f"box is (low, high) or None, got {self.box!r}")
+            check_box(self.box)
         self.training()
 
     def training(self) -> Training:

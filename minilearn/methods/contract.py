@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from minilearn.cost import Cost
 from minilearn.data.checks import check_dataset, refuse_non_finite
 from minilearn.data.examples import Examples, Unlabelled, subset
+from minilearn.evaluation import check_device
 from minilearn.models import device_of
 from minilearn.training import History, seeded
 
@@ -88,9 +89,11 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
 def same_architecture(model: nn.Module, other: nn.Module):
     """Refuse a model that is to be compared layer by layer with another, but is built otherwise.
 
-    Raises: ValueError that names the first difference
+    Raises: ValueError that names the first difference, or the devices if they are two
     """
-    device_of(other)
+    places = device_of(model), device_of(other)
+    if places[0] != places[1]:
+        raise ValueError("the model is on {} but the new one on {}; move one".format(*places))
     mine, theirs = (
         {name: tuple(value.shape) for name, value in m.state_dict().items()} for m in (model, other)
     )
@@ -103,10 +106,10 @@ def same_architecture(model: nn.Module, other: nn.Module):
             )
 
 
-def checked(name: str, data):
-    """`data` itself, if it is a set with something in it.
+def checked(name: str, data, model: nn.Module | None = None):
+    """`data` itself, if it is a set with something in it, and not on another device than `model`.
 
-    Raises: ValueError if it is empty, None or no set
+    Raises: ValueError if it is empty, None or no set, or elsewhere
     """
     if data is None or (hasattr(data, "__len__") and len(data) == 0):
         raise ValueError(f"the {name} set is empty")
@@ -114,15 +117,17 @@ def checked(name: str, data):
         check_dataset(data)
     except ValueError as error:
         raise ValueError(f"the {name} set: {error}") from None
+    if model is not None:
+        check_device(model, data)
     return data
 
 
-def checked_inputs(name: str, data):
+def checked_inputs(name: str, data, model: nn.Module | None = None):
     """`data` itself, if it is a set of inputs alone: what a method is given that sees no labels.
 
-    Raises: ValueError if it is empty, no set, or comes with targets
+    Raises: ValueError as `checked`, or if it comes with targets
     """
-    checked(name, data)
+    checked(name, data, model)
     if isinstance(data, Tensor):
         refuse_non_finite(f"inputs of the {name} set", data)
     elif not isinstance(data, Unlabelled) and isinstance(data[0], Examples | tuple | list):

@@ -36,7 +36,7 @@ def finetune(
         >>> finetune(nn.Linear(2, 2), data, config=Training(epochs=2))
         Unlearned(finetune, seed 0, 48 sample units)
     """
-    checked("retain", retain)
+    checked("retain", retain, model)
     model, cost = copy_of(model), Cost()
     history = fit(model, retain, config, seed=seed, watch=watch, checkpoint=checkpoint, cost=cost)
     return Unlearned(model, "finetune", config, seed, history, cost)

@@ -1,15 +1,22 @@
-"""The items that L2UL is given: read, checked, and classified."""
+"""Items that a method reads whole: checked, relabelled, classified."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_integers
+from minilearn.data.checks import check_integers, check_number
 from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import check_device, in_words, pair
+from minilearn.evaluation import in_words, pair
 from minilearn.methods.contract import checked
 from minilearn.models import device_of
+
+
+def check_box(box):
+    """Refuse, by ValueError, what is not the range (low, high) of inputs, with low below high."""
+    ends = box if isinstance(box, tuple) and len(box) == 2 else (0, 0)  # a list cannot be hashed
+    if not check_number("an end of the box", ends[0]) < check_number("an end of the box", ends[1]):
+        raise ValueError(f"box is (low, high) with low below high, got {box!r}")
 
 
 def items_of(data, model: nn.Module, attack=None) -> Examples:
@@ -18,11 +25,10 @@ def items_of(data, model: nn.Module, attack=None) -> Examples:
     Raises: ValueError if there are none, they have no class labels, are on another device, or, to
         be attacked, are no floating-point numbers or lie outside the attack's box
     """
-    checked("forget", data)
+    checked("forget", data, model)
     if not isinstance(data, Examples):
         parts = [pair(batch) for batch in batches(data, 64, device=device_of(model))]
         data = Examples(*(torch.cat(part) for part in zip(*parts, strict=True)))
-    check_device(model, data)
     if data.task != "classification":
         raise ValueError(f"items need class labels, got {data.targets.dtype} targets")
     if attack is None:
@@ -33,8 +39,8 @@ def items_of(data, model: nn.Module, attack=None) -> Examples:
     if low < attack.box[0] or high > attack.box[1]:
         raise ValueError(
             f"the inputs run from {low:g} to {high:g}, outside the box {attack.box}: give the true "
-            "range as PGD(box=(low, high)), or give pixels in it and let the model normalise them, "
-            "as nn.Sequential(models.Normalize(mean, std), model)"
+            f"range as {type(attack).__name__}(box=(low, high)), or give pixels in it and let the "
+            "model normalise them, as nn.Sequential(models.Normalize(mean, std), model)"
         )
     return data
 

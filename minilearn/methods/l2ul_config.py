@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from minilearn.data.checks import check_count, check_number
+from minilearn.data.checks import check_choice, check_count, check_number
 from minilearn.methods.adversarial import PGD
 from minilearn.methods.mas import KINDS
 from minilearn.training import Training
@@ -47,17 +46,12 @@ class L2UL:
     def __post_init__(self):
         if self.attack is not None and not isinstance(self.attack, PGD):
             raise ValueError(f"attack is a PGD(...) or None, got {self.attack!r}")
-        if not 0 <= check_number("anchor", self.anchor) < math.inf:
-            raise ValueError(f"anchor must be a finite number from 0 on, got {self.anchor!r}")
-        if self.forget_weight is not None and not 0 < check_number("w", self.forget_weight) <= 1:
-            raise ValueError(f"forget_weight must lie in (0, 1], got {self.forget_weight!r}")
-        for name, kinds in (
-            ("importance", KINDS),
-            ("batch_norm", ("frozen", "train")),
-            ("push", ("all", "open")),
-        ):
-            if getattr(self, name) not in kinds:
-                raise ValueError(f"{name} is one of {kinds}, got {getattr(self, name)!r}")
+        check_number("anchor", self.anchor, 0, ends="[)")
+        if self.forget_weight is not None:
+            check_number("forget_weight", self.forget_weight, 0, 1, ends="(]")
+        check_choice("importance", self.importance, KINDS)
+        check_choice("batch_norm", self.batch_norm, ("frozen", "train"))
+        check_choice("push", self.push, ("all", "open"))
         check_count("adversarial_batch", self.adversarial_batch, 1)
         self.training()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.evaluation import check_device
+from minilearn.data.checks import check_count
 from minilearn.losses import alignment_loss, cosine_distance
 from minilearn.methods.contract import Unlearned, checked_config, checked_inputs, copy_of
 from minilearn.methods.laf_config import LAF
@@ -46,13 +46,15 @@ def laf(
     Shapes: forget (N_f, ...), retain (N_r, ...) inputs alone, or datasets of them; of tensors the
         original's features are computed once, of a dataset, which may augment, at every reading
     Differs: from the authors' code, as the settings say (`LAF.paper` has the released choices); a
-        pass also goes on if fewer inputs are retained than forgotten. Nothing else that changes a
-        weight: features kept instead of recomputed, one forward pass for both batches
+        pass also goes on if fewer inputs are retained than forgotten; a last batch of one joins the
+        one before; the logarithm in the KL has no 1e-8. All else leaves the weights as they were:
+        features kept instead of recomputed, one forward pass for both batches
     Raises: ValueError if a set is empty, comes with labels or is smaller than a batch, most of the
-        forgotten inputs are retained ones, the representation is not there or is the same for all;
-        NonFiniteLoss that names the autoencoder; whatever `fit` raises
+        forgotten inputs, given as tensors, are retained ones (of some it warns), the representation
+        is not there, not finite or the same for all; NonFiniteLoss that names the autoencoder;
+        whatever `fit` raises
     """
-    _check(model, forget, retain, config)
+    _check(model, forget, retain, config, seed)
     student, ready, cost = copy_of(model), Cost(), Cost()
     gone = known(forget, model, config, "forget", ready)
     stays = known(retain, model, config, "retain", ready)
@@ -94,10 +96,10 @@ def _trained(e: Tensor) -> Tensor:
     return e.float()
 
 
-def _check(model: nn.Module, forget, retain, config: LAF):
-    checked_config(config, LAF)
+def _check(model: nn.Module, forget, retain, config: LAF, seed: int):
+    checked_config(config, LAF), check_count("seed", seed, 0)
     for name, data in (("forget", forget), ("retain", retain)):
-        check_device(model, data), checked_inputs(name, data)
+        checked_inputs(name, data, model)
         if len(data) < config.batch_size:
             raise ValueError(
                 f"{len(data)} inputs in the {name} set do not fill a batch: take "

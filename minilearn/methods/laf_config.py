@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from minilearn.data.checks import check_count
+from minilearn.data.checks import check_choice, check_count, check_number
 from minilearn.losses import ERRORS
 from minilearn.models.vae import DECODERS
 from minilearn.training import Training
@@ -48,14 +47,8 @@ class LAF:
 
     def __post_init__(self):
         for name, kinds in (("error", ERRORS), ("decoder", DECODERS), ("first", FIRST)):
-            if getattr(self, name) not in kinds:
-                raise ValueError(f"{name} is one of {kinds}, got {getattr(self, name)!r}")
-        for name in ("temperature", "kl"):
-            number = getattr(self, name)
-            if not isinstance(number, float | int) or not 0 <= number < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {number!r}")
-        if self.temperature == 0:
-            raise ValueError("temperature divides and must be above 0, got 0")
+            check_choice(name, getattr(self, name), kinds)
+        check_number("temperature", self.temperature, 0), check_number("kl", self.kl, 0, ends="[)")
         check_count("latent", self.latent, 1)
         if not isinstance(self.vae, Training):
             raise ValueError(f"vae must be a Training, got {type(self.vae).__name__}")

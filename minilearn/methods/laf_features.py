@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,10 +41,16 @@ class Known:
         return ((x, self.extract(x, cost)) for x in read)
 
     def extract(self, x: Tensor, cost: Cost) -> Tensor:
-        """The original's features, in evaluation mode and without a gradient."""
+        """The original's features, in evaluation mode and without a gradient.
+
+        Raises: ValueError if one is NaN or infinite
+        """
         cost.touch(self.source, forward=len(x))
         with mode(self.original, train=False), torch.no_grad():
-            return extractor(self.original, self.layer)(x).float()
+            features = extractor(self.original, self.layer)(x).float()
+        if not bool(features.isfinite().all()):
+            raise ValueError(f"the original's features of the {self.source} set are not finite")
+        return features
 
 
 def known(inputs, original: nn.Module, config: LAF, source: str, cost: Cost) -> Known:
@@ -57,8 +64,6 @@ def known(inputs, original: nn.Module, config: LAF, source: str, cost: Cost) -> 
         parts = batches(inputs, 512, device=device)
         parts = [found.extract(x, cost) for x in (parts if keep else [next(parts)])]
         features = torch.cat(parts)
-    if not bool(features.isfinite().all()):
-        raise ValueError(f"the original's features of the {source} set are NaN or infinite")
     if len(features) > 1 and bool((features == features[0]).all()):
         raise ValueError(
             f"the representation is the same for all inputs of the {source} set, so there is "
@@ -103,7 +108,10 @@ def autoencoder(data: Known, config: LAF, seed: int, checkpoint=None) -> tuple[V
 
 
 def refuse_overlap(forget, retain):
-    """Refuse, by ValueError, retained inputs among which most of the forgotten ones are."""
+    """Refuse, by ValueError, retained inputs among which most of the forgotten ones are.
+
+    Of some it warns, for a set may hold the same image twice. Datasets are not looked into.
+    """
     if not (isinstance(forget, Tensor) and isinstance(retain, Tensor)):
         return
     if forget.shape[1:] != retain.shape[1:]:
@@ -111,10 +119,15 @@ def refuse_overlap(forget, retain):
             f"forgotten inputs have shape {tuple(forget.shape[1:])} and retained ones "
             f"{tuple(retain.shape[1:])}: both must be of one kind"
         )
-    rows = [{row.tobytes() for row in part.cpu().numpy()} for part in (forget, retain)]
-    common = len(rows[0] & rows[1])
-    if 2 * common > len(rows[0]):
-        raise ValueError(
-            f"{common} of the {len(rows[0])} forgotten inputs are in the retain set too: give the "
-            "training set without them, as request.retain does"
-        )
+    gone, stays = _distinct(forget), _distinct(retain)
+    common = len(gone & stays)
+    words = f"{common} of the {len(gone)} forgotten inputs are in the retain set too"
+    if 2 * common > len(gone):
+        raise ValueError(f"{words}: give the training set without them, as request.retain does")
+    if common:
+        warnings.warn(f"{words}, where they are kept: right only for true duplicates", stacklevel=4)
+
+
+def _distinct(inputs: Tensor) -> set[bytes]:
+    flat = inputs.detach().reshape(len(inputs), -1).cpu().contiguous()
+    return {row.tobytes() for row in flat.view(torch.uint8).numpy()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_count, refuse_non_finite
+from minilearn.data.checks import check_choice, check_count, refuse_non_finite
 from minilearn.data.examples import Examples
 from minilearn.evaluation import check_device
 from minilearn.kernels.abs_bmm import AT_ONCE, abs_bmm
@@ -58,8 +58,7 @@ def importance(
         tensor([[4., 3.]])
     """
     x, model, cost = _inputs(model, data), copy_of(model).requires_grad_(), cost or Cost()
-    if kind not in KINDS:
-        raise ValueError(f"kind is one of {KINDS}, got {kind!r}")
+    check_choice("kind", kind, KINDS)
     if train and kind != "batch-mean":
         raise ValueError("in training mode a batch shares its statistics: an item has no gradient")
     size = check_count("batch_size", batch_size, 1)

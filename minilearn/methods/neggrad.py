@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
+from minilearn.data.checks import check_number
 from minilearn.data.examples import Examples, batches
 from minilearn.evaluation import classes_of
 from minilearn.losses import loss_per_example
@@ -28,8 +29,7 @@ class NegGrad:
     alpha: float = 0.95  # weight of the retained loss, 1 - alpha of the other; only with retain
 
     def __post_init__(self):
-        if not isinstance(self.alpha, float | int) or not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha weighs two losses and must lie in [0, 1], got {self.alpha!r}")
+        check_number("alpha", self.alpha, 0, 1, ends="[]")
         self.training()  # refuses what makes no sense
 
     def training(self) -> Training:
@@ -67,8 +67,8 @@ def neggrad(
         {'forget': 12, 'retain': 12}
     """
     checked_config(config, NegGrad)
-    sets = [checked("forget", forget)] + ([] if retain is None else [checked("retain", retain)])
-    classes = max(classes_of(model, data) for data in sets)
+    sets = {"forget": forget} if retain is None else {"forget": forget, "retain": retain}
+    classes = max(classes_of(model, checked(name, data, model)) for name, data in sets.items())
     model, cost = copy_of(model), Cost()
 
     def read(data, order: torch.Generator) -> Iterator:

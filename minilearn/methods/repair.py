@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from minilearn.cost import Cost
 from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import check_device, classes_of, pair
+from minilearn.evaluation import classes_of, pair
 from minilearn.losses import loss_per_example
 from minilearn.methods.contract import Unlearned, checked, checked_config, copy_of, share_of
 from minilearn.models import device_of, extractor, mode
@@ -29,8 +29,7 @@ class Repair:
     layer: str | None = None  # the representation; None: see `models.extractor`
 
     def __post_init__(self):
-        if not 0 < check_number("fraction", self.fraction) <= 1:
-            raise ValueError(f"fraction must lie in (0, 1], got {self.fraction:g}")
+        check_number("fraction", self.fraction, 0, 1, ends="(]")
         if not isinstance(self.layer, str | None):
             raise ValueError(f"layer is the name of a layer or None, got {self.layer!r}")
         self.training()
@@ -68,7 +67,7 @@ def repair(
         >>> repair(net, data, config=Repair(fraction=0.5)).cost.by_source()
         {'retain': 23}
     """
-    checked_config(config, Repair), checked("retain", retain), check_device(model, retain)
+    checked_config(config, Repair), checked("retain", retain, model)
     labelled = share_of(retain, config.fraction, check_count("seed", seed, 0))
     student, ready, cost = copy_of(model), Cost(), Cost()
     classes = classes_of(model, retain)

@@ -29,7 +29,7 @@ def retrain(
     model nor the forgotten examples, so that nothing of them can be left.
 
     Paper: Bourtoule et al. 2021, and every later one: exact unlearning.      Chapter: 1
-    Shapes: retain Examples or a map-style dataset
+    Shapes: retain Examples, to whose device the new model is moved, or a map-style dataset
     Differs: none known. Give `config` the original's recipe: otherwise distances to the retrained
         model contain the difference between two recipes
     Raises: ValueError if nothing is retained, or `fresh` does not make a new model at every call;
@@ -41,6 +41,8 @@ def retrain(
         Unlearned(retrain, seed 0, 24 sample units)
     """
     checked("retain", retain)
-    model, cost = build(fresh, seed), Cost()
+    # Examples stay where they are; of a dataset each batch comes to where `fresh` made the model
+    model = build(fresh, seed).to(retain.device if isinstance(retain, Examples) else None)
+    cost = Cost()
     history = fit(model, retain, config, seed=seed, watch=watch, checkpoint=checkpoint, cost=cost)
     return Unlearned(model, "retrain", config, seed, history, cost)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,17 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_count
+from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import check_device, classes_of, pair
+from minilearn.evaluation import classes_of, pair
 from minilearn.losses import divergence, loss_per_example
-from minilearn.methods.contract import (
-    Unlearned,
-    checked,
-    checked_config,
-    checked_inputs,
-    copy_of,
-)
+from minilearn.methods.contract import Unlearned, checked, checked_config, checked_inputs, copy_of
 from minilearn.methods.items import logits_of
 from minilearn.models import device_of, mode
 from minilearn.training import Training, fit
@@ -41,12 +34,9 @@ class SCRUB:
 
     def __post_init__(self):
         check_count("ascents", self.ascents, 0), check_count("forget_batch", self.forget_batch, 1)
-        for name in ("gamma", "alpha", "temperature"):
-            number = getattr(self, name)
-            if not isinstance(number, float | int) or not 0 <= number < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {number!r}")
-        if self.temperature == 0:
-            raise ValueError("temperature divides and must be above 0, got 0")
+        for name in ("gamma", "alpha"):
+            check_number(name, getattr(self, name), 0, ends="[)")
+        check_number("temperature", self.temperature, 0)
         self.training()
 
     def training(self) -> Training:
@@ -80,8 +70,8 @@ def scrub(
     Raises: ValueError if a set is empty, forget comes with labels, or retain has no class labels;
         whatever `fit` raises
     """
-    checked_config(config, SCRUB), check_device(model, forget)
-    checked_inputs("forget", forget), checked("retain", retain)
+    checked_config(config, SCRUB)
+    checked_inputs("forget", forget, model), checked("retain", retain, model)
     if pair(next(batches(retain, 1)))[1].is_floating_point():
         raise ValueError("scrub compares class probabilities, but these targets are numbers")
     student, original, cost = copy_of(model), copy_of(model), Cost()

@@ -62,7 +62,7 @@ def sisa(records: Sharded, request: Request, *, jobs: int = 1) -> Sharded:
     """
     if not isinstance(records, Sharded):
         raise ValueError(f"records are what sharded(...) returns, got {type(records).__name__}")
-    if not isinstance(request, Request) or len(request.mask) != len(records.gone):
+    if not isinstance(request, Request) or not _same(request.train, records.train):
         raise ValueError("the request must be a Request over the set that the records are of")
     gone, slices = records.gone | request.mask, records.result.config.slices
     if bool(gone.all()):
@@ -73,3 +73,8 @@ def sisa(records: Sharded, request: Request, *, jobs: int = 1) -> Sharded:
         first = int((records.place[new] % slices).min()) if bool(new.any()) else slices
         kept.append(states[:first])
     return grown(replace(records, gone=gone, kept=tuple(kept)), jobs)
+
+
+def _same(one: Examples, other: Examples) -> bool:
+    pairs = ((one.inputs, other.inputs), (one.targets, other.targets))
+    return all(torch.equal(a.to(b.device), b) for a, b in pairs)

@@ -81,6 +81,8 @@ def continual(
     if len(options) != len(requests):
         raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
     device_of(model)
+    if not hasattr(method, "__name__"):  # records and the file say which method it was
+        raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
     model, served = copy.deepcopy(model), []
     about = _identity(method, model, requests, options, config, seed) if checkpoint else ""
     if checkpoint and Path(checkpoint).exists():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from minilearn.cost import Cost
-from minilearn.data.checks import check_count
+from minilearn.data.checks import check_count, check_number
 from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import check_device, classes_of, in_words, pair
+from minilearn.evaluation import classes_of, in_words, pair
 from minilearn.losses import loss_per_example
 from minilearn.methods.contract import (
     Unlearned,
@@ -34,8 +33,7 @@ class Unrolling:
 
     def __post_init__(self):
         check_count("epochs", self.epochs, 0), check_count("batch_size", self.batch_size, 1)
-        if not isinstance(self.lr, float | int) or not 0 <= self.lr < math.inf:
-            raise ValueError(f"lr must be finite and not negative, got {self.lr!r}")
+        check_number("lr", self.lr, 0, ends="[)")
 
 
 def unrolling(
@@ -66,7 +64,7 @@ def unrolling(
         >>> unrolling(net, data, start=start)
         Unlearned(unrolling, seed 0, 24 sample units)
     """
-    checked_config(config, Unrolling), checked("forget", forget), check_device(model, forget)
+    checked_config(config, Unrolling), checked("forget", forget, model)
     same_architecture(model, start)
     student, begin, cost = copy_of(model), copy_of(start), Cost()
     scale = config.lr * config.epochs / config.batch_size

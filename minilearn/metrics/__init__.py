@@ -1,6 +1,6 @@
 """The metrics; each says what its target is (a retrained model's value) and what it cannot see."""
 
-from minilearn.cost import Cost, break_even
+from minilearn.cost import Cost
 from minilearn.metrics.anamnesis import Anamnesis, anamnesis_index
 from minilearn.metrics.asr import PublishedASR, asr, asr_published
 from minilearn.metrics.attacks import Attack, auc, logistic_attack, loss_attack, tpr_at_fpr
@@ -25,7 +25,6 @@ __all__ = [
     "asr",
     "asr_published",
     "auc",
-    "break_even",
     "gap",
     "js",
     "kl",

@@ -47,11 +47,6 @@ class Anamnesis:
         """The smallest and the largest that a seed's ratio may be; None if none is defined."""
         return self._over_seeds(min, max)
 
-    @property
-    def censored(self) -> tuple[int, int]:
-        """How many times of the unlearned and of the retrained model are censored."""
-        return self.unlearned.count(None), self.retrained.count(None)
-
     def _over_seeds(self, low, high) -> Ratio:
         defined = [ratio for ratio in self.ratios if ratio is not None]
         if not defined:
@@ -131,9 +126,7 @@ def anamnesis_index(
     Raises: ValueError if alpha is negative or no number, seeds, cap or every is below 1, a set is
         empty or has no targets, or a loss diverges
     """
-    alpha, seeds = check_number("alpha", alpha), check_count("seeds", seeds, 1)
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"alpha is a share of the original's loss, 0 or more, got {alpha:g}")
+    alpha, seeds = check_number("alpha", alpha, 0, ends="[)"), check_count("seeds", seeds, 1)
     loss = evaluate(original, probe, loss=checked_config(config, Training).loss).loss
     target = (1 + alpha) * loss.double().mean().item()
     options = {"cap": cap, "every": every, "config": config, "published": published}

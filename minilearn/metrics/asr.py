@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from minilearn.data.checks import check_count
 from minilearn.evaluation import Evaluation
-from minilearn.metrics.attacks import Attack
+from minilearn.metrics.attacks import Attack, fitted, generator_of
 from minilearn.metrics.utility import check_evaluations
 
 MOST = 5_000  # examples of a kind that the attacker learns from, about as released
@@ -54,7 +53,7 @@ def asr_published(
     """
     known, unseen, target = (_sorted(result) for result in (retain, test, forget))
     _enough(unseen)
-    generator, half = _generator(seed), min(MOST, len(unseen) // 2)
+    generator, half = generator_of(seed), min(MOST, len(unseen) // 2)
     members = generator.permutation(known)[: min(len(target), MOST)]
     score = _fit(members, unseen[:half], generator)
     others = unseen[half:][: len(target)]
@@ -86,7 +85,7 @@ def asr(
     """
     known, unseen, target = (_sorted(result) for result in (retain, test, forget))
     _enough(unseen)
-    generator = _generator(seed)
+    generator = generator_of(seed)
     unseen = generator.permutation(unseen)
     half = len(unseen) // 2
     count = min(len(known), half, MOST)
@@ -108,20 +107,13 @@ def _enough(unseen: np.ndarray):
         raise ValueError(f"needs at least 4 test examples to halve, got {len(unseen)}")
 
 
-def _generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(check_count("seed", seed, 0))
-
-
 def _fit(members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
     """The score function of gradient boosting, members positive."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    x = np.concatenate([members, nonmembers])
-    y = np.repeat([1, 0], [len(members), len(nonmembers)])
-    order = generator.permutation(len(x))
     # XGBoost's defaults: 100 trees of depth 6, rate 0.3, penalty 1, a leaf's weight 1 or more, of
     # which an undecided example gives a quarter
     options = {"max_iter": 100, "max_depth": 6, "max_leaf_nodes": None, "learning_rate": 0.3}
     options |= {"l2_regularization": 1.0, "min_samples_leaf": 4, "early_stopping": False}
     model = HistGradientBoostingClassifier(**options, random_state=0)
-    return model.fit(x[order], y[order]).decision_function
+    return fitted(model, members, nonmembers, generator)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from minilearn.data.checks import check_count
 from minilearn.evaluation import Evaluation
 from minilearn.metrics.utility import check_evaluations
 
@@ -132,9 +134,9 @@ def attack_features(result: Evaluation, unit: float = 1.0) -> Tensor:
     """What the stronger attack looks at: (N, 4) for classes, (N, 2) for regression.
 
     Classes: loss, scaled confidence, entropy, margin between the two largest log probabilities.
-    Regression: absolute error and log(error + 0.001), the error in units of `unit`.
+    Regression: absolute error and log(error + 0.001), the error in units of `unit`. Whether it can
+    be computed from the result is for the attack to check, which does so for all of its results.
     """
-    check_evaluations(result)
     if result.targets.is_floating_point():
         error = result.loss.double() / unit
         return torch.stack([error, (error + 1e-3).log()], 1)
@@ -210,6 +212,18 @@ def _attacker(members: np.ndarray, nonmembers: np.ndarray, generator: np.random.
     x = np.concatenate([generator.permutation(side)[:count] for side in (members, nonmembers)])
     model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
     return model.fit(x, np.repeat([1, 0], count)).decision_function
+
+
+def generator_of(seed: int) -> np.random.Generator:
+    """The generator of an attack's draws; ValueError if the seed is no whole number from 0."""
+    return np.random.default_rng(check_count("seed", seed, 0))
+
+
+def fitted(model, members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
+    """The score function of scikit-learn's model, fitted in random order, members positive."""
+    x, y = np.concatenate([members, nonmembers]), np.repeat([1, 0], [len(members), len(nonmembers)])
+    order = generator.permutation(len(x))
+    return model.fit(x[order], y[order]).decision_function
 
 
 def _allowed(fpr: float, nonmembers: int) -> int:

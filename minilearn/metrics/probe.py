@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from minilearn.data.checks import check_number
 from minilearn.data.examples import targets_of
 from minilearn.models import representation
 
@@ -33,8 +34,7 @@ def linear_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if not strength > 0:
-        raise ValueError(f"strength is that of a penalty and must be above 0, got {strength}")
+    check_number("strength", strength, 0)
     y, y_unseen = (targets_of(data).cpu() for data in (fit_on, read_on))
     _check_targets(y, y_unseen)
     seen, unseen = (representation(model, data, layer).double().cpu() for data in (fit_on, read_on))

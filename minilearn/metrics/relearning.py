@@ -44,9 +44,8 @@ def relearn_curve(
     Differs: from Tarun et al.'s code, which trains the models that it measures (metrics.py:83-142)
     Raises: ValueError if steps do not ascend from 0 or above, a set is empty, or the loss diverges
     """
-    steps = list(steps)
-    whole = all(isinstance(s, int) and s >= 0 for s in steps)
-    if not steps or not whole or steps != sorted(set(steps)):
+    steps = [check_count("a step", step, 0) for step in steps]
+    if not steps or steps != sorted(set(steps)):
         raise ValueError(f"steps must be whole numbers that ascend from 0 or above, got {steps}")
     return torch.tensor(_relearn(model, data, probe, steps, config, seed), dtype=torch.float64)
 
@@ -78,9 +77,9 @@ def relearn_time(
     Raises: ValueError if target is no finite number, cap or every is below 1, a set is empty or has
         no targets, or the loss diverges
     """
+    # the mean of an evaluation's losses is a tensor
+    target = target.item() if isinstance(target, Tensor) and target.ndim == 0 else target
     target = check_number("target", target)
-    if not math.isfinite(target):
-        raise ValueError(f"target must be a finite loss, got {target:g}")
     cap, every = check_count("cap", cap, 1), check_count("every", every, 1)
     stops = [*range(every if published else 0, cap, every), cap]
     losses = _relearn(model, data, probe, stops, config, seed, target)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minilearn.data.checks import check_count
 from minilearn.evaluation import Evaluation
-from minilearn.metrics.attacks import attack_features, auc
+from minilearn.metrics.attacks import attack_features, auc, fitted, generator_of
 from minilearn.metrics.utility import check_evaluations
 
 
@@ -94,7 +94,7 @@ def svc_attack(
     for name, result in (("retained", retain), ("unseen", unseen)):
         if len(result.loss) < 4:
             raise ValueError(f"needs at least 4 {name} examples to halve, got {len(result.loss)}")
-    half, generator = check_count("count", count, 2) // 2, _generator(seed)
+    half, generator = check_count("count", count, 2) // 2, generator_of(seed)
     unit = unseen.loss.double().median().item() or 1.0
     sets = [attack_features(result, unit).cpu().numpy() for result in results]
     lots = [generator.permutation(len(x)) % 2 for x in sets]
@@ -130,10 +130,10 @@ def svc_attack_published(
         number from 0
     """
     check_evaluations(train, test, forget)
-    count, generator = check_count("count", count, 1), _generator(seed)
+    count, generator = check_count("count", count, 1), generator_of(seed)
     losses = [result.loss.double().cpu().numpy()[:, None] for result in (train, test, forget)]
     known, others = (generator.permutation(x)[:count] for x in losses[:2])
-    attacker = _fit(_svc(gamma=1.0), known, others, generator)
+    attacker = fitted(_svc(gamma=1.0), known, others, generator)
     known, others, forgotten = (torch.from_numpy(attacker(x)) for x in (known, others, losses[2]))
     return SVCAttack(forgotten, known, others, held_out=False)
 
@@ -145,21 +145,10 @@ def _attacker(members, nonmembers, most: int, generator) -> Callable:
 
     most = min(len(members), len(nonmembers), most)
     sides = (generator.permutation(side)[:most] for side in (members, nonmembers))
-    return _fit(make_pipeline(StandardScaler(), _svc(gamma="auto")), *sides, generator)
-
-
-def _generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(check_count("seed", seed, 0))
+    return fitted(make_pipeline(StandardScaler(), _svc(gamma="auto")), *sides, generator)
 
 
 def _svc(gamma):
     from sklearn.svm import SVC
 
     return SVC(C=3, kernel="rbf", gamma=gamma)
-
-
-def _fit(model, members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
-    """The score function of a fitted model, members positive."""
-    x, y = np.concatenate([members, nonmembers]), np.repeat([1, 0], [len(members), len(nonmembers)])
-    order = generator.permutation(len(x))
-    return model.fit(x[order], y[order]).decision_function

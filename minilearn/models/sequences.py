@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_count, refuse_non_finite
+from minilearn.data.checks import check_count, check_number, refuse_non_finite
 from minilearn.models.images import Network
 
 
@@ -228,8 +228,7 @@ def tft(
     _check_sizes(context=context, horizon=horizon, levels=levels, width=width, heads=heads)
     if width % heads:
         raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
-    if not isinstance(dropout, float | int) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be a share from 0 to below 1, got {dropout!r}")
+    check_number("dropout", dropout, 0, 1, ends="[)")
     try:
         from pytorch_forecasting import TemporalFusionTransformer
     except ImportError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_count
+from minilearn.data.checks import check_choice, check_count
 from minilearn.kernels.gaussian_elbo import gaussian_elbo
 from minilearn.kernels.laf_losses import reconstruction_error
 
@@ -31,8 +31,7 @@ class VAE(nn.Module):
     def __init__(self, inputs: int = 256, latent: int = 8, decoder: str = "linear"):
         super().__init__()
         check_count("inputs", inputs, 1), check_count("latent", latent, 1)
-        if decoder not in DECODERS:
-            raise ValueError(f"decoder is one of {DECODERS}, got {decoder!r}")
+        check_choice("decoder", decoder, DECODERS)
         self.encoder = nn.Sequential(
             nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU()
         )

@@ -5,6 +5,7 @@ reference in float64, or with a property that needs no reference, and asserts.
 """
 
 import itertools
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -442,6 +443,27 @@ def nan_stays_in_its_row_and_halves_are_summed_in_single(m):
     for dtype in (torch.float16, torch.bfloat16):
         halves = random(4, 5, 20, seed=1, dtype=dtype), random(4, 20, 6, seed=2, dtype=dtype)
         near(m.fused(*halves), m.reference(*doubled(halves)), dtype)
+
+
+@check("abs_bmm")
+def the_reference_sums_many_halves_in_single_too(m):
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        g, a = random(4000, 2, 3, seed=1, dtype=dtype), random(4000, 3, 2, seed=2, dtype=dtype)
+        expected = (g.double() @ a.double()).abs().sum(0)
+        with pieces_of(m, 40):
+            ours = m.reference(g, a)
+        near(ours, expected, dtype)
+        assert ours.dtype == dtype
+
+
+@contextmanager
+def pieces_of(m, numbers: int):
+    """As if few products fitted into memory: the sum is over many pieces."""
+    before, m.AT_ONCE = m.AT_ONCE, numbers
+    try:
+        yield
+    finally:
+        m.AT_ONCE = before
 
 
 # ------------------------------------------------------------------------------------ laf_losses

@@ -199,7 +199,8 @@ def test_a_single_channel_a_vector_and_an_odd_size():
         ({"eps": 0}, "eps must be a finite number above 0, got 0"),
         ({"eps": -1.0}, "eps must be"),
         ({"eps": float("nan")}, "eps must be"),
-        ({"eps": "wide"}, "eps must be a number"),
+        ({"eps": "2"}, "eps must be a finite number above 0, got '2'"),
+        ({"eps": True}, "eps must be a finite number above 0, got True"),
         ({"step": 0.0}, "step must be"),
         ({"steps": -1}, "steps must be a whole number"),
         ({"steps": 1.5}, "steps must be a whole number"),
@@ -208,6 +209,8 @@ def test_a_single_channel_a_vector_and_an_odd_size():
         ({"order": "both"}, "order is one of"),
         ({"box": (1.0, 0.0)}, "box is .low, high."),
         ({"box": 1.0}, "box is .low, high."),
+        ({"box": [0.0, 1.0]}, "box is .low, high."),
+        ({"box": ("0", "1")}, "an end of the box must be a finite number, got '0'"),
     ],
 )
 def test_bad_settings_are_one_sentence(options, sentence):
@@ -216,7 +219,11 @@ def test_bad_settings_are_one_sentence(options, sentence):
 
 
 BAD = [
-    (lambda d: Examples(d.inputs + 1, d.targets), {}, r"run from 1.* outside the box \(0.0, 1.0\)"),
+    (
+        lambda d: Examples(d.inputs + 1, d.targets),
+        {},
+        r"run from 1.* outside the box \(0.0, 1.0\).* PGD\(box=",
+    ),
     (lambda d: Examples(d.inputs - 0.5, d.targets), {}, "Normalize"),
     (lambda d: Examples(d.inputs, d.targets.float()), {}, "class labels"),
     (lambda d: Examples((d.inputs * 255).byte(), d.targets), {}, "floating-point inputs"),

@@ -309,7 +309,12 @@ REFUSED = {
         "fails on a batch of torch.float32",
     ),
     "words": (lambda d: [(x, "old") for x in d.inputs], same, SHORT, "must be numbers or"),
-    "another device": (lambda d: d.inputs.to("meta"), same, ALONE, "inputs is on meta"),
+    "another device": (
+        lambda d: d.inputs.to("meta"),
+        same,
+        ALONE,
+        "model is on cpu but the data are on meta",
+    ),
 }
 
 

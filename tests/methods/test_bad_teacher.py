@@ -62,6 +62,8 @@ def test_bad_input(tiny_net, classification):
         ({"fresh": lambda: tiny_net(4)}, "another architecture"),
         ({"fresh": net}, "fresh must be a function"),
         ({"forget": x[:7].to("meta")}, "model is on cpu but the data are on meta"),
+        ({"retain": x[7:].to("meta")}, "model is on cpu but the data are on meta"),
+        ({"seed": "1"}, "seed must be a whole number"),
         ({"config": 3}, "config must be a BadTeacher"),
     ):
         given = {"forget": x[:7], "retain": x[7:], "fresh": type(net)} | change

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import sys
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from minilearn.evaluation import evaluate
 from minilearn.losses import Quantile
 from minilearn.methods import METHODS, Blindspot, blindspot, retrain, unlearn
 from minilearn.methods.contract import build
-from minilearn.models import siamese_lstm
+from minilearn.models import device_of, siamese_lstm
 from minilearn.requests import by_index, by_range
 from minilearn.training import Training
 
@@ -610,6 +611,23 @@ def test_targets_that_are_not_finite(refuse, regression):
 def test_inputs_that_do_not_fit(refuse, regression):
     refuse("fails on a batch of torch.float32", forget=regression.inputs[:7, :4], work=True)
     refuse("model is on cpu but the data are on meta", forget=regression.inputs[:7].to("meta"))
+
+
+def test_a_teacher_on_another_device_is_refused(refuse, tiny_net):
+    refuse("the model is on cpu but the new one on meta", teacher=tiny_net(1).to("meta"))
+
+
+def test_the_teacher_is_made_where_the_model_is(tiny_net, regression, monkeypatch):
+    """As `fresh=lambda: MyNetwork()` is written: fresh makes it on the CPU."""
+    seen = []
+    monkeypatch.setattr(
+        sys.modules["minilearn.methods.blindspot"],
+        "fit",
+        lambda model, *given, **options: seen.append(device_of(model).type),
+    )
+    inputs, pairs = Unlabelled(as_dataset(regression[:7])), as_dataset(regression[7:])
+    blindspot(tiny_net(1).to("meta"), inputs, pairs, fresh=lambda: tiny_net(1), config=SHORT)
+    assert seen == ["meta", "meta"]  # the teacher's training and the student's
 
 
 def test_an_empty_band_and_the_whole_band(tiny_net, fresh, regression):

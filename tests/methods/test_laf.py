@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from contextlib import nullcontext
+from functools import partial
 from itertools import chain, repeat
 
 import pytest
@@ -16,7 +18,9 @@ from minilearn.losses import alignment_loss, cosine_distance, extraction_loss
 from minilearn.methods import LAF, laf, retrain, unlearn
 from minilearn.methods.contract import build
 from minilearn.methods.laf import AUTOENCODERS
+from minilearn.methods.laf_features import refuse_overlap
 from minilearn.models import VAE, cnn, extractor
+from minilearn.precision import fast
 from minilearn.requests import by_class, by_index, mislabel
 from minilearn.training import NonFiniteLoss, Training, fit
 
@@ -114,7 +118,8 @@ def test_the_autoencoder_is_the_papers():
 # ---- the procedure is the released one
 
 
-def test_it_is_the_released_procedure_with_less_work():
+@pytest.mark.parametrize("inside", [nullcontext, partial(fast, torch.float32)])
+def test_it_is_the_released_procedure_with_less_work(inside):
     """Same batches, same noise: the autoencoders and 60 steps agree, and the weights they give."""
     train = digits().train.sample(200, seed=1)
     request = by_class(train, 0)
@@ -124,7 +129,8 @@ def test_it_is_the_released_procedure_with_less_work():
     size = len(forget) // 3
     config = LAF.paper("cnn", "random")  # the one with another temperature than the default
     config = dataclasses.replace(config, epochs=10, batch_size=size, vae=Training(2, 32))
-    mine = laf(model, forget, retain, config=config, seed=4)
+    with inside():
+        mine = laf(model, forget, retain, config=config, seed=4)
 
     vaes = []
     for shift, x in ((0, torch.cat([forget, retain])), (1, forget)):
@@ -280,11 +286,35 @@ def test_bad_input_is_one_sentence(run, tiny_net, classification):
         ({"retain": x[7:, :4]}, r"forgotten inputs have shape \(6,\) and retained ones \(4,\)"),
         ({"forget": x[:7, :4], "retain": x[7:, :4]}, "the model fails on a batch"),
         ({"forget": x[:7].to("meta")}, "model is on cpu but the data are on meta"),
+        ({"seed": "1"}, "seed must be a whole number"),
         ({"config": dataclasses.replace(SHORT, layer="boddy")}, "no layer named 'boddy'"),
         ({"model": nn.Sequential(nn.ReLU(), nn.Conv1d(1, 1, 1))}, "no linear layer inside"),
     ):
         with pytest.raises(ValueError, match=sentence):
             run(**change)
+
+
+def test_some_overlap_is_a_warning_for_it_may_be_true_duplicates(run, classification):
+    x = classification.inputs
+    with pytest.warns(UserWarning, match="2 of the 7 forgotten inputs are in the retain set too"):
+        run(retain=x[5:])
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64, torch.bool])
+def test_overlap_is_found_in_any_kind_of_numbers(kind):
+    x = torch.arange(12).reshape(6, 2).to(kind).requires_grad_(kind.is_floating_point)
+    with pytest.raises(ValueError, match="forgotten inputs are in the retain set too"):
+        refuse_overlap(x[:4], x)
+    refuse_overlap(x[:1], x[1:])  # nothing in common
+
+
+def test_an_unreadable_input_of_a_dataset_is_named_wherever_it_stands(run, classification):
+    """Only the first 512 features are looked at beforehand: the others as they are read."""
+    x = classification.inputs.repeat(30, 1)
+    x[600] = torch.nan
+    forget, retain = (Unlabelled([(row, 0) for row in part]) for part in (x[:7], x[7:]))
+    with pytest.raises(ValueError, match="features of the (retain|other) set are not finite"):
+        run(forget=forget, retain=retain, config=dataclasses.replace(SHORT, batch_size=7))
 
 
 class Odd(nn.Module):
@@ -310,7 +340,7 @@ def test_a_representation_must_have_a_row_an_input_and_differ(run, tiny_net):
         run(net)
     with torch.no_grad():
         net.body[0].weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match="features of the forget set are NaN or infinite"):
+    with pytest.raises(ValueError, match="features of the forget set are not finite"):
         run(net)
 
 
@@ -351,9 +381,9 @@ def test_an_autoencoder_that_breaks_says_which(run):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"temperature": 0}, "temperature divides and must be above 0"),
+        ({"temperature": 0}, "temperature must be a finite number above 0, got 0"),
         ({"temperature": "20"}, "temperature must be"),
-        ({"kl": -1}, "kl must be finite and not negative"),
+        ({"kl": -1}, "kl must be a finite number from 0 on"),
         ({"error": "square"}, "error is one of"),
         ({"decoder": "tanh"}, "decoder is one of"),
         ({"first": "forget"}, "first is one of"),

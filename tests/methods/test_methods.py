@@ -1,5 +1,6 @@
 """What every method of the registry must keep to; one that is added later is tested as well."""
 
+import copy
 import dataclasses
 import inspect
 
@@ -29,7 +30,7 @@ ACCESS = {
     "bad_teacher": ("model", "forget inputs", "retain inputs", "fresh"),
     "scrub": ("model", "forget inputs", "retain"),
     "boundary": ("model", "forget"),
-    "unrolling": ("model", "forget"),
+    "unrolling": ("model", "forget", "start"),
 }
 
 # What a method needs besides a short run: the inputs of these tests are no pixels.
@@ -117,9 +118,10 @@ def run(method, fresh, original, case, given):
 def parts(method, original, fresh, case, given):
     """What the method is given, by the names of its arguments."""
     all_of_it = {"model": original, "fresh": fresh, "forget": case.forget, "retain": case.retain}
+    all_of_it |= given
     sees = [part.split() for part in access(method)]
     seen = {n: without_targets(all_of_it[n]) if rest else all_of_it[n] for n, *rest in sees}
-    return seen | given
+    return seen
 
 
 @pytest.fixture
@@ -405,6 +407,22 @@ def test_build_refuses_what_is_not_new(tiny_net):
             build(given, 0)
     with pytest.raises(ValueError, match="torch.nn.Module, got int"):
         build(lambda: 3, 0)
+
+
+@pytest.mark.parametrize("part", ["forget", "retain"])
+def test_a_set_on_another_device_is_one_sentence(method, case, run, part):
+    sees = [name for name in access(method) if name.startswith(part)]
+    if method.__name__ == "retrain" or not sees:
+        return  # the new model goes to where the data are
+    elsewhere = copy.copy(getattr(case, part))
+    for name in ("inputs", "targets"):
+        object.__setattr__(elsewhere, name, getattr(elsewhere, name).to("meta"))
+    data = elsewhere.inputs if "inputs" in sees[0] else elsewhere
+    with pytest.raises(ValueError, match="the model is on cpu but the data are on meta"):
+        run(**{part: data})
+    if method.__name__ == "blindspot":
+        with pytest.raises(ValueError, match="the model is on cpu but the data are on meta"):
+            run(**{part: data, "teacher": run().model})
 
 
 def test_checked_gives_back_what_it_was_given(classification):

@@ -1,10 +1,14 @@
 """Retraining owes nothing to the original or to the forgotten examples."""
 
+import copy
+import sys
+
 import torch
 
 from minilearn.data import Examples
 from minilearn.methods import retrain, unlearn
 from minilearn.methods.contract import build
+from minilearn.models import device_of
 from minilearn.requests import by_index
 from minilearn.training import Training, fit
 
@@ -48,3 +52,18 @@ def test_it_is_a_new_model_and_fit(tiny_net, classification):
     result = retrain(kind, classification[7:], config=SHORT, seed=5)
     assert equal(state(result.model), state(by_hand))
     assert result.cost.by_source() == {"retain": 3 * 2 * 17}
+
+
+def test_the_new_model_goes_to_where_the_examples_are(tiny_net, classification, monkeypatch):
+    """As `fresh=lambda: MyNetwork()` is written; a dataset's batches come to the model instead."""
+    elsewhere, seen = copy.copy(classification), []
+    object.__setattr__(elsewhere, "inputs", classification.inputs.to("meta"))
+    monkeypatch.setattr(
+        sys.modules["minilearn.methods.retrain"],
+        "fit",
+        lambda model, *given, **options: seen.append(device_of(model).type),
+    )
+    pairs = list(zip(classification.inputs, classification.targets, strict=True))
+    for data in (elsewhere, classification, pairs):
+        retrain(type(tiny_net()), data, config=SHORT)
+    assert seen == ["meta", "cpu", "cpu"]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from minilearn.checkpoint import fingerprint
+from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import SISA, sharded, sisa
 from minilearn.methods.shards import Ensemble, grown
@@ -124,6 +125,12 @@ def test_bad_input(records, classification, regression):
         sharded(fresh, classification, config=CONFIG, jobs=0)
     with pytest.raises(ValueError, match="over the set that the records are of"):
         sisa(records, by_index(classification[:20], [1]))
+    for other in (
+        Examples(-classification.inputs, classification.targets),
+        classification.with_targets(classification.targets.flip(0)),
+    ):
+        with pytest.raises(ValueError, match="over the set that the records are of"):
+            sisa(records, by_index(other, [1]))
     with pytest.raises(ValueError, match="over the set that the records are of"):
         sisa(records, [1])
     with pytest.raises(ValueError, match="records are what sharded.* returns, got int"):

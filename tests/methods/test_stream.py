@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -208,6 +209,9 @@ def test_bad_streams_are_one_sentence(trained, requests, classification):
             continual(l2ul, trained, stream, config=CONFIG)
     with pytest.raises(ValueError, match="4 requests need as many options, got 1"):
         continual(l2ul, trained, requests, options=[{}], config=CONFIG)
+    for nameless in (partial(l2ul, config=CONFIG), "l2ul"):
+        with pytest.raises(ValueError, match="give the method itself, and what else it takes as"):
+            continual(nameless, trained, requests)
     with pytest.raises(ValueError, match="torch.nn.Module"):
         continual(l2ul, None, requests, config=CONFIG)
 

@@ -77,6 +77,8 @@ def test_bad_input(tiny_net, classification):
         unrolling(net, items, start=tiny_net(4))
     with pytest.raises(ValueError, match="torch.nn.Module"):
         unrolling(net, items, start=None)
+    with pytest.raises(ValueError, match="the model is on cpu but the new one on meta"):
+        unrolling(net, items, start=tiny_net().to("meta"))
     broken = tiny_net()
     nn.init.constant_(broken.head.weight, torch.nan)
     with pytest.raises(NonFiniteLoss, match="a gradient at the start is not finite"):

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ from sklearn.metrics import roc_auc_score
 
 from minilearn.evaluation import Evaluation
 from minilearn.losses import loss_per_example
-from minilearn.metrics import Attack, attacks, auc, logistic_attack, loss_attack, tpr_at_fpr
+from minilearn.metrics import (
+    Attack,
+    attacks,
+    auc,
+    logistic_attack,
+    loss_attack,
+    svc_attack,
+    tpr_at_fpr,
+)
 from minilearn.metrics.attacks import attack_features
 
 
@@ -285,6 +294,16 @@ def test_evaluations_are_not_changed():
     loss_attack(*sets[:2]), logistic_attack(*sets), attack_features(sets[0])
     for s, (outputs, loss) in zip(sets, before, strict=True):
         assert torch.equal(s.outputs, outputs) and torch.equal(s.loss, loss)
+
+
+@pytest.mark.parametrize("attack", [logistic_attack, svc_attack])
+def test_every_evaluation_is_checked_once(monkeypatch, attack):
+    checked, check = [], attacks.check_evaluations
+    for module in (attacks, sys.modules[svc_attack.__module__]):
+        monkeypatch.setattr(module, "check_evaluations", lambda *r: checked.extend(r) or check(*r))
+    sets = [classes(20, i) for i in range(4)]
+    attack(*sets[:3], unseen_forget=sets[3])
+    assert [id(result) for result in checked] == [id(result) for result in sets]
 
 
 @pytest.mark.parametrize("metric", [auc, tpr_at_fpr])

@@ -105,6 +105,7 @@ GOOD = data(X, Y)
         (data(X, X), data(X, X), {}, "one target an example and of one kind"),
         (data(X, X[:, 0]), data(X[:1], X[:1, 0]), {}, "two different targets to read on"),
         (GOOD, GOOD, {"strength": 0}, "above 0"),
+        (GOOD, GOOD, {"strength": "1"}, "strength must be a finite number above 0, got '1'"),
         (GOOD, GOOD, {"layer": "nowhere"}, "no layer named 'nowhere'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -159,7 +160,7 @@ def test_area_closed_forms():
 
 @pytest.mark.parametrize("steps", [[], [-1, 0], [2, 1], [1, 1], [0, 1.5], ["1"], [None]])
 def test_clear_error_for_steps(classification, tiny_net, steps):
-    with pytest.raises(ValueError, match="whole numbers that ascend"):
+    with pytest.raises(ValueError, match="whole numbers? (that ascend|of at least 0)"):
         relearn_curve(tiny_net(), classification, classification, steps=steps)
 
 
@@ -175,12 +176,24 @@ def test_clear_errors_for_curves(classification, tiny_net):
         relearn_curve(lambda x: x, classification, classification)
 
 
+def test_numbers_of_numpy_and_tensors_will_do(classification, tiny_net):
+    """As they come out of a measurement."""
+    data, steps = (classification, classification), np.array([0, 2])
+    curve = relearn_curve(tiny_net(), *data, steps=steps)
+    assert torch.equal(curve, relearn_curve(tiny_net(), *data, steps=[0, 2]))
+    target = curve[1].item()
+    times = [
+        relearn_time(tiny_net(), *data, t, cap=3) for t in (target, curve[1], np.float64(target))
+    ]
+    assert times[0] in (1, 2) and len(set(times)) == 1
+
+
 @pytest.mark.parametrize(
     "says, change",
     [
-        ("target must be a finite loss", {"target": math.nan}),
-        ("target must be a finite loss", {"target": math.inf}),
-        ("target must be a number", {"target": None}),
+        ("target must be a finite number, got nan", {"target": math.nan}),
+        ("target must be a finite number, got inf", {"target": math.inf}),
+        ("target must be a finite number, got NoneType", {"target": None}),
         ("cap must be a whole number of at least 1", {"cap": 0}),
         ("every must be a whole number of at least 1", {"every": 0.5}),
         ("seed must be a whole number", {"seed": -1}),

@@ -19,7 +19,6 @@ from minilearn.methods import Unlearned
 from minilearn.metrics import (
     METRICS,
     anamnesis_index,
-    break_even,
     gap,
     linear_probe,
     mean_loss,
@@ -364,16 +363,6 @@ def test_costs_stand_below(request_, classification, models):
     assert found.row("samples", "", "finetune").values == (30.0,) * 3
     assert str(found.row("seconds", "", "finetune")) == "2.000 ± 2.484"
     assert [r.method for r in found.rows if r.metric == "seconds"] == ["finetune"]
-
-
-def test_break_even_closed_forms():
-    cheap, dear = Cost(forward=Counter(retain=10)), Cost(forward=Counter(retain=60))
-    assert break_even(cheap, dear, 100) == 2
-    assert break_even(cheap, dear) == 0
-    assert break_even(dear, dear, 1) == math.inf
-    assert break_even(dear, cheap, 1) == math.inf
-    trained = Cost(forward=Counter(retain=5), backward=Counter(retain=5))
-    assert break_even(trained, dear, 45) == 1  # a step is 3 units
 
 
 def test_a_missing_row_is_named(request_, classification, models):

@@ -139,7 +139,7 @@ def test_no_example_is_scored_by_an_attacker_that_has_met_it(monkeypatch):
         met = {tuple(row) for row in np.concatenate([members, nonmembers])}
         return lambda x: np.array([-1.0 if tuple(row) in met else 1.0 for row in x])
 
-    monkeypatch.setattr(sys.modules[svc_attack.__module__], "_fit", fit)
+    monkeypatch.setattr(sys.modules[svc_attack.__module__], "fitted", fit)
     attack = svc_attack(errors(41, 0), errors(31, 1), errors(17, 2), count=12)
     assert attack.shares == (1, 1, 1) and len(attack.known) == 41 and len(attack.unseen) == 31
 
