@@ -1,0 +1,112 @@
+"""What the page of results says of LAF, held against the rows, with margins."""
+
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from minilearn.experiments.results import read_rows
+
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+TASKS = ("random", "class", "noisy")
+
+
+def reader(name: str):
+    """A function that gives the mean over seeds of a metric, by task and method."""
+    rows = read_rows(RESULTS / f"{name}.csv")
+
+    def value(task: str, method: str, split: str = "", metric: str = "accuracy") -> float:
+        return mean(
+            float(row["value"])
+            for row in rows
+            if row["request"].startswith(task)
+            and (row["method"], row["split"], row["metric"]) == (method, split, metric)
+        )
+
+    return value
+
+
+def regained(value, method: str) -> float:
+    """The share of the test accuracy lost to wrong labels that a method brings back."""
+    low, high = (value("noisy", name, "test") for name in ("original", "retrained"))
+    return (value("noisy", method, "test") - low) / (high - low)
+
+
+def test_every_task_and_seed_is_there():
+    for name, seeds in (("laf_digits", 5), ("laf_mnist", 3), ("laf_fashion", 3)):
+        rows = read_rows(RESULTS / f"{name}.csv")
+        for task in TASKS:
+            for method in ("original", "retrained", "laf", "laf_repair"):
+                those = [r for r in rows if r["request"].startswith(task) and r["method"] == method]
+                assert len({row["seed"] for row in those}) >= seeds
+
+
+def test_digits():
+    value = reader("laf_digits")
+    assert value("class", "laf", "test_forget") == 0
+    assert value("class", "laf", "test_retain") > value("class", "retrained", "test_retain") - 0.02
+    assert 0.4 < regained(value, "laf") < 0.6
+    assert 0.65 < regained(value, "laf_repair") < 0.85
+    assert abs(regained(value, "scrub") - regained(value, "laf_repair")) < 0.15
+    assert regained(value, "finetune") > 0.95
+    assert abs(value("noisy", "sisa", "test") - value("noisy", "laf", "test")) < 0.03
+    assert value("noisy", "sisa", "forget") < value("noisy", "laf", "forget")
+    for other in ("neggrad", "boundary", "bad_teacher", "unrolling"):
+        assert value("noisy", other, "test") < value("noisy", "laf", "test") - 0.05
+    items = [value("random", name, "forget") for name in ("retrained", "laf", "original")]
+    assert items == sorted(items)
+    cost = {
+        (task, unit): value(task, "laf", "", unit) / value(task, "retrained", "", unit)
+        for task in TASKS
+        for unit in ("samples", "seconds")
+    }
+    assert cost["class", "samples"] == pytest.approx(0.5, abs=0.05)
+    assert cost["random", "samples"] == pytest.approx(1, abs=0.1)
+    assert cost["random", "seconds"] == pytest.approx(1, abs=0.1)
+    assert cost["noisy", "samples"] > 1.7 and cost["noisy", "seconds"] > 1.7
+    assert 0.7 < cost["class", "seconds"] < 1
+
+
+def test_the_published_attack_moves_towards_retraining_on_digits():
+    value = reader("laf_digits")
+    for task in TASKS:
+        far = [
+            abs(
+                value(task, name, "forget", "asr_published")
+                - value(task, "retrained", "forget", "asr_published")
+            )
+            for name in ("original", "laf")
+        ]
+        assert far[1] < far[0]
+
+
+def test_mnist():
+    value = reader("laf_mnist")
+    for method in ("laf", "laf_repair"):  # the published claim, with its margins
+        assert value("class", method, "test_forget") < 0.05
+        lost = value("class", "retrained", "test_retain") - value("class", method, "test_retain")
+        assert lost < 0.03
+    start, end = (value("random", name, "forget") for name in ("original", "retrained"))
+    assert start - value("random", "laf", "forget") < 0.25 * (start - end)
+    assert 0.4 < (start - value("random", "laf_repair", "forget")) / (start - end) < 0.65
+    assert 0.3 < regained(value, "laf") < 0.5
+    assert 0.75 < regained(value, "laf_repair") < 0.9
+    attack = {
+        name: value("noisy", name, "forget", "asr_published")
+        for name in ("original", "laf", "laf_repair", "retrained")
+    }
+    assert attack["laf"] - attack["original"] < 0.01
+    assert attack["laf_repair"] - attack["original"] < 0.2 * (
+        attack["retrained"] - attack["original"]
+    )
+    low, high = (value("class", name, "forget", "asr_published") for name in ("laf", "laf_repair"))
+    assert low < high < value("class", "retrained", "forget", "asr_published")
+
+
+def test_cifar10_beside_the_notebook():
+    value = reader("laf_cifar10")
+    assert value("class", "laf", "test_forget") == value("class", "laf_repair", "test_forget") == 0
+    loss = value("class", "retrained", "test_retain") - value("class", "laf", "test_retain")
+    assert loss == pytest.approx(0.8512 - 0.8048, abs=0.01)
+    back = value("class", "laf_repair", "test_retain") - value("class", "laf", "test_retain")
+    assert back == pytest.approx(0.03, abs=0.005)
