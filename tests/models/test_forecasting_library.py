@@ -124,10 +124,10 @@ def test_without_the_library_one_sentence_says_how_to_get_it(monkeypatch):
         ({"width": "16"}, "width must be a whole number"),
         ({"heads": 0}, "heads must be a whole number"),
         ({"width": 6}, "width must be a multiple of heads, got 6 and 4"),
-        ({"dropout": 1.0}, "dropout must be a share"),
-        ({"dropout": -0.1}, "dropout must be a share"),
-        ({"dropout": float("nan")}, "dropout must be a share"),
-        ({"dropout": "0.1"}, "dropout must be a share"),
+        ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\)"),
+        ({"dropout": -0.1}, r"dropout must be a number in \[0, 1\)"),
+        ({"dropout": float("nan")}, r"dropout must be a number in \[0, 1\)"),
+        ({"dropout": "0.1"}, r"dropout must be a number in \[0, 1\)"),
     ],
 )
 def test_silly_settings_are_refused_with_or_without_the_library(options, sentence):
