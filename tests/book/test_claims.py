@@ -127,6 +127,19 @@ def test_fashion_mnist():
     assert max(published) < value("class", "retrained", "forget", "asr_published") - 0.03
 
 
+def test_speed_of_laf():
+    rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"] == "ratio"]
+    ratio = {
+        (name, method): [
+            float(r["value"]) for r in rows if (r["dataset"], r["method"]) == (name, method)
+        ]
+        for name, method in (("digits", "laf"), ("digits", "laf_fast"), ("mnist", "laf"))
+    }
+    assert min(ratio["digits", "laf"]) > 2 and max(ratio["digits", "laf"]) < 2.5
+    assert mean(ratio["digits", "laf_fast"]) > 3 > min(ratio["digits", "laf_fast"])
+    assert max(ratio["digits", "laf"]) < ratio["mnist", "laf"][0] < 3
+
+
 def test_cifar10_beside_the_notebook():
     value = reader("laf_cifar10")
     assert value("class", "laf", "test_forget") == value("class", "laf_repair", "test_forget") == 0
