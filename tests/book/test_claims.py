@@ -130,19 +130,13 @@ def test_fashion_mnist():
 def test_speed_of_laf():
     rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"] == "ratio"]
 
-    def both(data: str) -> list[tuple[str, str]]:
-        return [(data, "laf"), (data, "laf_fast")]
+    def ratios(data: str, method: str) -> list[float]:
+        return [float(r["value"]) for r in rows if (r["dataset"], r["method"]) == (data, method)]
 
-    ratio = {
-        (name, method): [
-            float(r["value"]) for r in rows if (r["dataset"], r["method"]) == (name, method)
-        ]
-        for name, method in (*both("digits"), *both("mnist"))
-    }
-    assert min(ratio["digits", "laf"]) > 2 and max(ratio["digits", "laf"]) < 2.5
-    assert mean(ratio["digits", "laf_fast"]) > 3 > min(ratio["digits", "laf_fast"])
-    assert max(ratio["digits", "laf"]) < ratio["mnist", "laf"][0] < 3
-    assert ratio["mnist", "laf_fast"][0] > 3
+    digits, inside = ratios("digits", "laf"), ratios("digits", "laf_fast")
+    assert min(digits) > 2 and max(digits) < 2.5
+    assert mean(inside) > 3 > min(inside)
+    assert max(digits) < max(ratios("mnist", "laf")) < 3 < min(ratios("mnist", "laf_fast"))
 
 
 def test_cifar10_beside_the_notebook():
