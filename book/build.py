@@ -45,12 +45,15 @@ def execute(cache: JupyterCacheAbstract) -> None:
 
     def run(path: str):
         notebook, folder = cache.get_project_notebook(path).nb, str(Path(path).parent)
-        return single_nb_execution(notebook, folder, timeout=300, allow_errors=False)
+        try:
+            return single_nb_execution(notebook, folder, timeout=300, allow_errors=False)
+        except RuntimeError:  # the kernel died: perhaps there was no memory for two
+            return None
 
     paths = [record.uri for record in cache.list_unexecuted(paths)]
     with ThreadPoolExecutor(2) as pool:
         for path, result in zip(paths, pool.map(run, paths), strict=True):
-            if result.err is None:
+            if result and result.err is None:
                 cache.cache_notebook_bundle(CacheBundleIn(result.nb, path), check_validity=False)
                 print(f"{Path(path).stem}: {result.time:.0f} s", flush=True)
 

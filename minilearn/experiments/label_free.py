@@ -102,9 +102,8 @@ def _makers(run: Run, case: Case, request: Request, task: str, seed: int) -> dic
     def method(name: str, config) -> Unlearned:
         if name == "sisa":
             return sisa(sharded(fresh, request.train, config=config, seed=seed), request).result
-        options = {"fresh": fresh, "config": config, "seed": seed}
+        options = {"fresh": fresh, "start": build(fresh, seed), "config": config, "seed": seed}
         options |= {"retain": None} if name == "neggrad" else {}
-        options |= {"start": build(fresh, seed)} if name == "unrolling" else {}
         return unlearn(METHODS[name], original().model, request, **options)
 
     def fresh() -> nn.Module:

@@ -55,6 +55,11 @@ def test_digits():
         assert value("noisy", other, "test") < value("noisy", "laf", "test") - 0.05
     items = [value("random", name, "forget") for name in ("retrained", "laf", "original")]
     assert items == sorted(items)
+    for task in ("random", "class"):
+        for name in ("original", "laf", "retrained"):
+            assert value(task, name, "forget", "asr") == pytest.approx(0.5, abs=0.05)
+    attack = [value("noisy", name, "forget", "asr") for name in ("original", "laf", "retrained")]
+    assert attack[0] < 0.4 and 0.6 < (attack[1] - attack[0]) / (attack[2] - attack[0]) < 1
     cost = {
         (task, unit): value(task, "laf", "", unit) / value(task, "retrained", "", unit)
         for task in TASKS

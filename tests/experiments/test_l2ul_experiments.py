@@ -14,7 +14,6 @@ from minilearn.experiments import (
     l2ul_cifar10,
     l2ul_digits,
     released_l2ul,
-    released_laf,
     speed_l2ul,
 )
 from minilearn.experiments.results import KNOWN
@@ -166,10 +165,6 @@ def test_the_released_attack_stays_in_box_and_ball_and_never_aims_at_the_label(p
         away = torch.from_numpy(image) - items.inputs[i % 5]
         assert away.norm() <= 0.7 * (1 + 1e-5) and target != items.targets[i % 5]
         assert image.min() >= -1e-6 and image.max() <= 1 + 1e-6
-
-
-def test_both_released_ways_read_the_same_pictures():
-    assert released_l2ul.Images is released_laf.Images
 
 
 def test_one_released_step_is_one_step_of_ours(pictured):

@@ -70,12 +70,6 @@ def test_unseen_examples_of_the_forgotten_class_take_the_place_of_others():
     assert len(asr(known, unseen, target).nonmembers) == 200  # the half that was not learnt from
 
 
-def test_it_draws_as_the_other_attacks_do():
-    """The generator, and the order in which the rows are given to the model."""
-    other = importlib.import_module("minilearn.metrics.svc_attack")
-    assert MODULE.fitted is other.fitted and MODULE.generator_of is other.generator_of
-
-
 def test_the_published_counts():
     """On MNIST's sizes: the attacker's and the scored sets, read off the arguments of the fit."""
     seen = {}
