@@ -66,24 +66,34 @@ def section(rows: list[dict[str, str]]) -> str:
 
 
 def timings(rows: list[dict[str, str]]) -> str:
-    """One table for every device and size: a line a kernel and case, a column a way."""
-    parts = {}
-    for row in rows:
-        parts.setdefault((row["device"], size(row)), []).append(row)
-    shown = []
-    for (device, scale), those in parts.items():
-        ways = [way for way in dict.fromkeys(r["method"] for r in those) if way != "reference"]
-        lines = [["kernel and case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]]
-        lines.append(["---"] + ["---:"] * (2 + len(ways)))
-        for kernel, case in dict.fromkeys((r["dataset"], r["request"]) for r in those):
-            here = [r for r in those if (r["dataset"], r["request"]) == (kernel, case)]
-            plain = [1e3 * x for x in numbers(here, "reference", "seconds")]
-            cells = [f"`{kernel}` {text(case)}", f"{sum(plain) / len(plain):.3g}"]
-            cells.append(f"{numbers(here, 'reference', 'launches')[0]:.0f}")
-            lines.append(cells + [ratio(here, way) for way in ways])
-        title = f"**{text(device)}**, size {scale}: how many times as fast as plain PyTorch"
-        shown += [title, "\n".join(f"| {' | '.join(line)} |" for line in lines), origin(those)]
+    """One table for every device and size, and one more for kernels that were deleted."""
+    from minilearn.kernels import NAMES
+
+    parts, shown = {}, []
+    for row in sorted(rows, key=lambda row: row["dataset"] not in NAMES):
+        deleted = row["dataset"] not in NAMES
+        parts.setdefault((row["device"], size(row), deleted), []).append(row)
+    for (device, scale, deleted), those in parts.items():
+        words = "how many times as fast as plain PyTorch"
+        if deleted:
+            words = f"kernels that are no longer in the package, {words}"
+        title = f"**{text(device)}**, size {scale}: {words}"
+        shown += [title, timed(those), origin(those)]
     return "\n\n".join(shown)
+
+
+def timed(rows: list[dict[str, str]]) -> str:
+    """One table: a line a kernel and case, a column a way."""
+    ways = [way for way in dict.fromkeys(r["method"] for r in rows) if way != "reference"]
+    lines = [["kernel and case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]]
+    lines.append(["---"] + ["---:"] * (2 + len(ways)))
+    for kernel, case in dict.fromkeys((r["dataset"], r["request"]) for r in rows):
+        here = [r for r in rows if (r["dataset"], r["request"]) == (kernel, case)]
+        plain = [1e3 * x for x in numbers(here, "reference", "seconds")]
+        cells = [f"`{kernel}` {text(case)}", f"{sum(plain) / len(plain):.3g}"]
+        cells.append(f"{numbers(here, 'reference', 'launches')[0]:.0f}")
+        lines.append(cells + [ratio(here, way) for way in ways])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def ratio(rows: list[dict[str, str]], way: str) -> str:

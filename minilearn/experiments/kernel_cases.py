@@ -7,12 +7,9 @@ and a device, how many of the inputs have a gradient, and the bytes that must be
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
-
-from minilearn.kernels.anchored import settings
 
 # a smaller version for "toy", where the sizes of "paper" are those of the papers or of one GPU
 SHRINK = {"toy": 8, "small": 2, "paper": 1}
@@ -28,20 +25,6 @@ def _half(n: int, device) -> torch.Tensor:
     return torch.arange(n, device=device) % 2 == 0
 
 
-def _make_batch(size: str):
-    for b in (256, 4096 // SHRINK[size]):
-
-        def make(seed, device, b=b):
-            generator = torch.Generator(device).manual_seed(seed)
-            draw = partial(torch.randint, generator=generator, device=device)
-            data = draw(256, (10_000 // SHRINK[size], 3, 32, 32), dtype=torch.uint8)
-            mean, std = (torch.full((3,), v, device=device) for v in (0.5, 0.25))
-            index, crop, flip = draw(len(data), (b,)), draw(9, (b, 2)), draw(2, (b,)) == 1
-            return data, index, crop, flip, mean, std, 4, torch.float32
-
-        yield f"{b} images of 3 x 32 x 32 bytes", make, 0, 5 * b * 3072
-
-
 def _mixed_l1(size: str):
     for b in (256, 2**20 // SHRINK[size]):
 
@@ -51,17 +34,6 @@ def _mixed_l1(size: str):
             return out, label, _half(b, device), proxy, ids, 0.0, 0.0, 0
 
         yield f"{b} rows", make, 1, 17 * b
-
-
-def _anchored(size: str):
-    for n in (2**16, 11_200_000 // SHRINK[size] ** 2):
-
-        def make(seed, device, n=n):
-            p, g, a, w, v = _random(seed, device, *[(n,)] * 5, uniform=True)
-            hyper = settings("sgd", p, lr=1e-9, momentum=0.9, **{"lambda": 1.0})
-            return p, g, a, w, v.view(1, -1), hyper, False
-
-        yield f"{n} weights, SGD", make, 0, 28 * n
 
 
 def _l2_pgd(size: str):
@@ -137,9 +109,7 @@ def _gaussian_elbo(size: str):
 
 
 CASES = {
-    "make_batch": _make_batch,
     "mixed_l1": _mixed_l1,
-    "anchored": _anchored,
     "l2_pgd": _l2_pgd,
     "attention_tap": _attention_tap,
     "abs_bmm": _abs_bmm,
@@ -167,18 +137,6 @@ def _masked_maps(student, teacher, forget):
     return student.new_zeros(len(student)).index_put((forget,), each)
 
 
-def _recorded_penalty(p, g, a, w, state, hyper, adam):
-    """As published: autograd records the penalty, and torch.optim makes the step."""
-    leaf = p.detach().requires_grad_()
-    penalty = (w * (leaf - a).square()).sum() / 2
-    (slope,) = torch.autograd.grad(penalty, leaf)
-    optimizer = torch.optim.SGD([leaf], lr=1e-9, momentum=0.9)
-    optimizer.state[leaf]["momentum_buffer"] = state[0]
-    leaf.grad = g + slope
-    optimizer.step()
-    return penalty.detach()
-
-
 def _all_pairs(kept, gone, temperature):
     """As published: every retained input against all forgotten ones."""
     pairs = kept.exp()[:, None] / (gone / temperature).exp().sum().expand(len(kept), 1)
@@ -188,7 +146,6 @@ def _all_pairs(kept, gone, temperature):
 # by kernel, then by name
 OTHERS: dict[str, dict[str, Callable]] = {
     "mixed_l1": {"published": _two_means},
-    "anchored": {"published": _recorded_penalty},
     "attention_tap": {"published": _masked_maps},
     "abs_bmm": {"stored": lambda g, a: torch.bmm(g, a).abs().sum(0)},
     "alignment": {"published": _all_pairs},

@@ -18,9 +18,8 @@ try:
 except ImportError:  # the references need no Triton
     triton = tl = None
 
-NAMES = ("make_batch", "mixed_l1", "anchored", "l2_pgd", "attention_tap", "abs_bmm")
 LAF = ("cosine", "alignment", "rebuilding")  # three in one file
-NAMES += (*LAF, "gaussian_elbo")
+NAMES = ("mixed_l1", "l2_pgd", "attention_tap", "abs_bmm", *LAF, "gaussian_elbo")
 CHOICES = ("auto", "reference", "triton")
 VARIABLE = "MINILEARN_KERNELS"
 HALVES = (torch.float16, torch.bfloat16)

@@ -88,6 +88,19 @@ def test_kernels_share_one_table(tmp_path):
     assert "not been measured" in page.markdown("kernels", tmp_path / "none")
 
 
+def test_a_kernel_that_was_deleted_keeps_its_rows_in_a_table_of_its_own(tmp_path):
+    given = {"experiment": "kernels", "request": "32 rows", "split": "", "unit": "-"}
+    values = {"ratio": 1, "seconds": 0.004, "launches": 27}
+    for name in ("anchored", "cosine"):
+        rows = [given | {"dataset": name, "metric": m} for m in values]
+        rows = [row("reference", 0, values[r["metric"]], **r) for r in rows]
+        append_unit(tmp_path / "kernels.csv", rows)
+    shown = page.markdown("kernels", tmp_path)
+    ours, deleted = shown.split("kernels that are no longer in the package")
+    assert cells(ours)[1:] == [["`cosine` 32 rows", "4", "27"]]
+    assert cells(deleted)[1:] == [["`anchored` 32 rows", "4", "27"]]
+
+
 def test_one_seed_has_no_interval(planted):
     shown = planted(row(value=1.5))
     assert cells(shown)[1] == ["`original`", "1", "1.500"] and "One seed: no interval" in shown

@@ -20,11 +20,8 @@ from triton.compiler import ASTSource
 F32 = {"ACC": tl.float32}
 # file, kernel, what it is compiled for, warps
 CASES = {
-    "make_batch": ("make_batch", "_pixels", {"PAD": 4, "BLOCK": 1024}, 4),
     "mixed_l1": ("mixed_l1", "_rows", F32 | {"DRAWN": False, "BLOCK": 1024}, 4),
     "mixed_l1 drawn": ("mixed_l1", "_rows", F32 | {"DRAWN": True, "BLOCK": 1024}, 4),
-    "anchored sgd": ("anchored", "_step", F32 | {"ADAM": False, "BLOCK": 1024}, 4),
-    "anchored adam": ("anchored", "_step", F32 | {"ADAM": True, "BLOCK": 1024}, 4),
     "attention maps": ("attention_tap", "_maps", F32 | {"C": 16, "P": 256}, 4),
     "attention compare": ("attention_tap", "_compare", F32 | {"P": 1024}, 4),
     "attention back": ("attention_tap", "_back", F32 | {"ABOVE": True, "C": 16, "P": 256}, 4),
@@ -43,12 +40,12 @@ for first in (True, False):
     CASES[f"l2_pgd 8192 {order}"] = ("l2_pgd", "_on_chip", F32 | on_chip, 8)
     CASES[f"l2_pgd streamed {order}"] = ("l2_pgd", "_streamed", F32 | streamed, 8)
 
-BYTES = {"data": "*u8", "forget": "*i1", "flip": "*i1"}
-WHOLE = {"ids": "*i64", "index": "*i64", "crop": "*i64"}
+BYTES = {"forget": "*i1"}
+WHOLE = {"ids": "*i64"}
 NUMBERS = dict.fromkeys(
     ("mean", "sd", "step", "eps", "low", "high", "temperature", "weight"), "fp32"
 )
-SIZES = {"n", "size", "width", "latent", "channels", "height", "positions", "columns", "rows"}
+SIZES = {"n", "size", "width", "latent", "channels", "positions", "columns", "rows"}
 SIZES |= {"items", "each", "n_r", "n_f"}
 SIZES |= {"xb", "xc", "xp", "tb", "tc", "tp", "ab", "ac", "ap", "ob", "oc", "op"}
 INNERMOST = {"xp", "tp", "ap", "op"}  # strides of 1
@@ -68,7 +65,7 @@ def types(name: str, arguments: list[str], constants: dict) -> tuple[dict, dict]
             found[arg] = "i64"
         else:
             found[arg] = BYTES.get(arg) or WHOLE.get(arg) or NUMBERS.get(arg) or "*fp32"
-    if name in ("make_batch", "gaussian_elbo"):
+    if name == "gaussian_elbo":
         found["mean"] = "*fp32"
     if name == "attention_tap" and "weight" in found:
         found["weight"] = "*fp32"

@@ -8,7 +8,6 @@ import itertools
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 
 from minilearn.draws import normal
 from minilearn.kernels import interpreted
@@ -65,60 +64,6 @@ def layouts(x: torch.Tensor):
     yield x.transpose(0, -1).contiguous().transpose(0, -1)
     if x.ndim == 4:
         yield x.to(memory_format=torch.channels_last)
-
-
-# ------------------------------------------------------------------------------------- make_batch
-
-
-def pictures(n=7, channels=3, height=9, width=6):
-    generator = torch.Generator().manual_seed(0)
-    shape = n, channels, height, width
-    return torch.randint(256, shape, generator=generator, dtype=torch.uint8).to(DEVICE)
-
-
-@check("make_batch")
-def a_batch_is_cut_from_the_padded_image(m):
-    data, pad = pictures(), 2
-    index = torch.tensor([6, 0, 3, 3, 5], device=DEVICE)
-    crop = torch.tensor([[0, 0], [4, 4], [2, 2], [1, 3], [3, 0]], device=DEVICE)
-    flip = torch.tensor([False, True, False, True, True], device=DEVICE)
-    mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
-    out = m.make_batch(
-        data, index, crop=crop, flip=flip, mean=mean, std=std, pad=pad, impl="triton"
-    )
-    for b, i in enumerate(index.tolist()):  # one pixel at a time
-        padded = torch.zeros(3, 9 + 2 * pad, 6 + 2 * pad, dtype=torch.float64)
-        padded[:, pad:-pad, pad:-pad] = data[i].cpu().double() / 255
-        top, left = crop[b].tolist()
-        window = padded[:, top : top + 9, left : left + 6]
-        window = window.flip(2) if flip[b] else window
-        expected = (window - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-        near(out[b], expected)
-
-
-@check("make_batch")
-def types_and_odd_sizes_are_cast_at_the_end(m):
-    for dtype, n in itertools.product((torch.float32, torch.float16, torch.bfloat16), (0, 1, 3)):
-        data, index = pictures(3, 1, 5, 7), torch.arange(n, device=DEVICE)
-        out = m.make_batch(data, index, dtype=dtype, impl="triton")
-        assert out.dtype == dtype and out.shape == (n, 1, 5, 7)
-        near(out, data[index].double() / 255, dtype)
-
-
-@check("make_batch")
-def a_large_image_takes_several_programs(m):
-    data = pictures(2, 3, 31, 33)
-    out = m.make_batch(data, torch.tensor([1], device=DEVICE), impl="triton")
-    near(out, data[1:].double() / 255)
-
-
-@check("make_batch")
-def flipping_twice_and_gaps_change_nothing(m):
-    data = pictures()
-    index, flip = torch.arange(7, device=DEVICE), torch.ones(7, dtype=torch.bool, device=DEVICE)
-    gaps = torch.stack([data, data], -1)[..., 0]
-    once = m.make_batch(gaps, index, flip=flip, impl="triton")
-    assert torch.equal(once.flip(3), m.make_batch(data, index, impl="triton"))
 
 
 # --------------------------------------------------------------------------------------- mixed_l1
@@ -259,65 +204,6 @@ def any_layout_and_no_sample_will_do(m):
     for a, b, c in zip(*map(layouts, (x, g, x0)), strict=True):
         near(m.fused(a, b, c, 0.3, 0.5, 0.0, 1.0, True), expected.double())
     assert m.fused(x[:0], g[:0], x0[:0], 0.3, 0.5, 0.0, 1.0, True).shape == (0, 3, 5, 5)
-
-
-# -------------------------------------------------------------------------------------- anchored
-
-
-def weights(n=1500, adam=False, dtype=torch.float32):
-    p, g, a = (random(n, seed=s, dtype=dtype) for s in (1, 2, 3))
-    hyper = (
-        [0.1, 0.01, 2.0, 1.0, 0.9] if not adam else [0.1, 0.01, 2.0, 1.0, 0.9, 0.999, 1e-8, 0, 0]
-    )
-    state = torch.zeros(1 + adam, n, device=DEVICE, dtype=dtype)
-    w = random(n, seed=4).sigmoid().to(dtype)
-    return p, g, a, w, state, torch.tensor(hyper, device=DEVICE, dtype=dtype)
-
-
-@check("anchored")
-def ten_steps_are_those_of_torch_with_the_penalty(m):
-    for rule, n in itertools.product(("sgd", "adam"), (1, 16, 1500)):
-        p, g, a, w, state, hyper = weights(n, rule == "adam")
-        twin = nn.Parameter(p.double())
-        kind = torch.optim.SGD if rule == "sgd" else torch.optim.Adam
-        options = {"momentum": 0.9} if rule == "sgd" else {}
-        optimizer = kind([twin], lr=0.1, weight_decay=0.01, **options)
-        for step in range(10):
-            g = random(n, seed=10 + step)
-            penalty = (w.double() * (twin - a.double()).square()).sum()  # lambda / 2 is 1
-            optimizer.zero_grad()
-            (penalty + (g.double() * twin).sum()).backward()
-            optimizer.step()
-            ours = m.anchored_step_(p, g, a, w, state, hyper, rule=rule, impl="triton")
-            assert distance(ours, penalty) < 2e-5
-        assert distance(p, twin) < 2e-5
-
-
-@check("anchored")
-def one_step_is_the_formula_with_either_sign(m):
-    for adam, sign, dtype in itertools.product(
-        (False, True), (1, -1), (torch.float32, torch.float64)
-    ):
-        first, second = weights(1500, adam, dtype), doubled(weights(1500, adam, dtype))
-        for args in (first, second):
-            args[5][3] = sign
-            if adam:
-                args[5][7:] = torch.tensor([0.1, 0.001])
-        near(m.fused(*first, adam), m.reference(*second, adam), dtype)
-        near(tuple(first), tuple(second), torch.float32)
-
-
-@check("anchored")
-def no_rate_no_move_and_nan_stays_in_its_weight(m):
-    args = weights()
-    args[5][0], before = 0, args[0].clone()
-    m.fused(*args, False)
-    assert torch.equal(args[0], before)
-    args = weights()
-    args[1][77] = NAN
-    m.fused(*args, False)
-    assert args[0].isnan().nonzero().flatten().tolist() == [77]
-    assert m.fused(*(t[..., :0] for t in weights()[:5]), weights()[5], False) == 0
 
 
 # --------------------------------------------------------------------------------- attention_tap

@@ -200,11 +200,9 @@ def test_silly_inputs_get_a_sentence():
 
 def test_silly_steps_get_a_sentence():
     from minilearn.kernels.abs_bmm import abs_bmm
-    from minilearn.kernels.anchored import anchored_step_, flatten_, settings
     from minilearn.kernels.gaussian_elbo import gaussian_elbo
     from minilearn.kernels.l2_pgd import l2_pgd_step
     from minilearn.kernels.laf_losses import reconstruction_error
-    from minilearn.kernels.make_batch import make_batch
 
     x = torch.rand(3, 4)
     refused("order of", l2_pgd_step, x, x, x, 0.1, 1.0, order="project")
@@ -215,41 +213,3 @@ def test_silly_steps_get_a_sentence():
     refused(r"needs tensors \(N", abs_bmm, x, x)
     refused("form of", reconstruction_error, x, x, "plain")
     refused("needs vectors", gaussian_elbo, x, x, x[:2], x[:2], 1.0)
-    v = torch.rand(4)
-    hyper = settings("sgd", v)
-    refused("rule is one of", anchored_step_, v, v, v, v, v[None], hyper, rule="rmsprop")
-    refused("sgd needs", anchored_step_, v, v, v, v, v, hyper)
-    refused("adam needs", anchored_step_, v, v, v, v, v[None], hyper, rule="adam")
-    refused("contiguous", anchored_step_, torch.rand(8)[::2], v, v, v, v[None], hyper)
-    refused("p and a differ", anchored_step_, v, v, v[:2], v, v[None], hyper)
-    refused("the settings are", settings, "sgd", v, beta1=0.1)
-    refused("needs parameters", flatten_, [])
-    image = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
-    at = torch.tensor([0])
-    refused("data must be bytes", make_batch, image.float(), at)
-    refused("index must be", make_batch, image, [0])
-    refused(r"index must lie in 0\.\.1, got 2\.\.2", make_batch, image, at + 2)
-    refused(r"crop must lie in 0\.\.2", make_batch, image, at, crop=torch.tensor([[3, 0]]), pad=1)
-    refused("crop must be", make_batch, image, at, crop=at)
-    refused("flip must be", make_batch, image, at, flip=at)
-    refused("mean must be one number", make_batch, image, at, mean=[1.0, 2.0])
-    refused("pad must be", make_batch, image, at, pad=-1)
-    refused("dtype is", make_batch, image, at, dtype=torch.float64)
-
-
-def test_parameters_become_views_of_one_buffer():
-    from minilearn.kernels.anchored import flatten_
-
-    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 1))
-    before = [p.detach().clone() for p in net.parameters()]
-    net(torch.ones(2, 3)).sum().backward()
-    slopes = [p.grad.clone() for p in net.parameters()]
-    p, g = flatten_(net.parameters())
-    assert len(p) == len(g) == 4 * 16
-    assert all(map(torch.equal, before, net.parameters()))
-    assert all(torch.equal(s, q.grad) for s, q in zip(slopes, net.parameters(), strict=True))
-    net(torch.ones(2, 3)).sum().backward()  # gradients gather in the buffer
-    p.sub_(0.1 * g)
-    for a, s, q in zip(before, slopes, net.parameters(), strict=True):
-        torch.testing.assert_close(q.detach(), a - 0.2 * s)
-    assert not p[15:16].any()

@@ -75,9 +75,7 @@ def test_no_loss_has_as_many_arguments_as_its_forward_has_parameters():
 
 
 OPERATIONS = {
-    "make_batch": "make_batch",
     "mixed_l1": "mixed_l1",
-    "anchored_": "anchored",
     "l2_pgd": "l2_pgd",
     "attention_forward": "attention_tap",
     "abs_bmm": "abs_bmm",

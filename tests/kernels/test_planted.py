@@ -78,11 +78,6 @@ FAULTS = {
     ),
     "half the divergence": ("gaussian_elbo", "- log - 1, 0) / 2", "- log - 1, 0) / 4"),
     "the slope of the variance": ("gaussian_elbo", "w * (variance - 1) / 2", "w * variance / 2"),
-    "an image's border is read": ("make_batch", "(y < height) &", ""),
-    "a flip after the crop": ("make_batch", "width - 1 - x, x)", "width - 2 - x, x)"),
-    "the pull away from the anchor": ("anchored", "+ strength * pull", "- strength * pull"),
-    "ascent instead of descent": ("anchored", "sign * g_", "g_"),
-    "weight decay after the step": ("anchored", "+ decay * p_", ""),
 }
 
 
