@@ -26,14 +26,13 @@ def _half(n: int, device) -> torch.Tensor:
 
 
 def _mixed_l1(size: str):
-    for b in (256, 2**20 // SHRINK[size]):
+    """Blindspot's batch, whose rows have a term, and many rows as Amnesiac has them."""
+    for b, extra in ((256, 1), (2**20 // SHRINK[size], 0)):
 
-        def make(seed, device, b=b):
-            out, label, proxy = _random(seed, device, *[(b,)] * 3)
-            ids = torch.arange(b, device=device)
-            return out, label, _half(b, device), proxy, ids, 0.0, 0.0, 0
+        def make(seed, device, b=b, extra=extra):
+            return *_random(seed, device, (b,), (b,)), *_random(seed + 1, device, *[(b,)] * extra)
 
-        yield f"{b} rows", make, 1, 17 * b
+        yield f"{b} outputs and targets" + ", a term each" * extra, make, 1, (12 + 8 * extra) * b
 
 
 def _l2_pgd(size: str):
@@ -120,11 +119,13 @@ CASES = {
 }
 
 
-def _two_means(out, label, forget, proxy, *rest):
+def _two_means(out, target, extra=None):
     """As published: boolean indices, which wait for the device, and a weight for either mean."""
+    forget = _half(len(out), out.device)
     share = forget.float().mean()
-    gone = (out[forget] - proxy[forget]).abs().mean()
-    return share * gone + (1 - share) * (out[~forget] - label[~forget]).abs().mean()
+    means = [(out[rows] - target[rows]).abs().mean() for rows in (forget, ~forget)]
+    loss = share * means[0] + (1 - share) * means[1]
+    return loss if extra is None else loss + extra.mean()
 
 
 def _masked_maps(student, teacher, forget):

@@ -20,8 +20,9 @@ from triton.compiler import ASTSource
 F32 = {"ACC": tl.float32}
 # file, kernel, what it is compiled for, warps
 CASES = {
-    "mixed_l1": ("mixed_l1", "_rows", F32 | {"DRAWN": False, "BLOCK": 1024}, 4),
-    "mixed_l1 drawn": ("mixed_l1", "_rows", F32 | {"DRAWN": True, "BLOCK": 1024}, 4),
+    "mixed_l1": ("mixed_l1", "_rows", F32 | {"EXTRA": False, "BLOCK": 1024}, 4),
+    "mixed_l1 with a term": ("mixed_l1", "_rows", F32 | {"EXTRA": True, "BLOCK": 1024}, 4),
+    "mixed_l1 mean": ("mixed_l1", "_mean", F32 | {"BLOCK": 1024}, 4),
     "attention maps": ("attention_tap", "_maps", F32 | {"C": 16, "P": 256}, 4),
     "attention compare": ("attention_tap", "_compare", F32 | {"P": 1024}, 4),
     "attention back": ("attention_tap", "_back", F32 | {"ABOVE": True, "C": 16, "P": 256}, 4),
@@ -41,12 +42,9 @@ for first in (True, False):
     CASES[f"l2_pgd streamed {order}"] = ("l2_pgd", "_streamed", F32 | streamed, 8)
 
 BYTES = {"forget": "*i1"}
-WHOLE = {"ids": "*i64"}
-NUMBERS = dict.fromkeys(
-    ("mean", "sd", "step", "eps", "low", "high", "temperature", "weight"), "fp32"
-)
+NUMBERS = dict.fromkeys(("step", "eps", "low", "high", "temperature", "weight"), "fp32")
 SIZES = {"n", "size", "width", "latent", "channels", "positions", "columns", "rows"}
-SIZES |= {"items", "each", "n_r", "n_f"}
+SIZES |= {"items", "each", "n_r", "n_f", "count", "divisor"}
 SIZES |= {"xb", "xc", "xp", "tb", "tc", "tp", "ab", "ac", "ap", "ob", "oc", "op"}
 INNERMOST = {"xp", "tp", "ap", "op"}  # strides of 1
 
@@ -61,12 +59,8 @@ def types(name: str, arguments: list[str], constants: dict) -> tuple[dict, dict]
             found[arg], constants = "constexpr", constants | {arg: 1}
         elif arg in SIZES:
             found[arg] = "i32"
-        elif arg == "seed":
-            found[arg] = "i64"
         else:
-            found[arg] = BYTES.get(arg) or WHOLE.get(arg) or NUMBERS.get(arg) or "*fp32"
-    if name == "gaussian_elbo":
-        found["mean"] = "*fp32"
+            found[arg] = BYTES.get(arg) or NUMBERS.get(arg) or "*fp32"
     if name == "attention_tap" and "weight" in found:
         found["weight"] = "*fp32"
     return found, constants

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import torch
 
-from minilearn.draws import normal
 from minilearn.kernels import interpreted
 from minilearn.kernels.dispatch import distance
 
@@ -57,6 +56,17 @@ def gradients(form, args, wanted, seed: int = 1):
     return value, *torch.autograd.grad((value * weight).sum(), args[:wanted])
 
 
+@contextmanager
+def changed(module, name: str, value):
+    """Another number in the place of a module's, for a block."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
 def layouts(x: torch.Tensor):
     """The same numbers as they may come: with gaps, permuted, and, of one row, expanded."""
     yield x
@@ -69,66 +79,79 @@ def layouts(x: torch.Tensor):
 # --------------------------------------------------------------------------------------- mixed_l1
 
 
-def rows(n=300, dtype=torch.float32):
-    out, label, proxy = (random(n, seed=s, dtype=dtype) for s in (1, 2, 3))
-    return out, label, random(n, seed=4) > 0.3, proxy, torch.arange(n, device=DEVICE), 0.0, 0.0, 0
+def rows(n=300, dtype=torch.float32, term=True):
+    out, target, extra = (random(n, seed=s, dtype=dtype) for s in (1, 2, 3))
+    return (out, target, extra.abs()) if term else (out, target)
+
+
+def loss_and_slopes(form, args):
+    """The value and its gradients by the outputs and, where there is one, by the term."""
+    out, target, *extra = args
+    leaves = [t.clone().requires_grad_() for t in (out, *extra)]
+    value = form(leaves[0], target, *leaves[1:])
+    return value, *torch.autograd.grad(3 * value, leaves)
 
 
 @check("mixed_l1")
-def it_is_the_published_mixture(m):
-    for dtype, n in itertools.product(TOLERANCE, (1, 1023, 2049)):
-        args = rows(n, dtype)
-        value, slope = gradients(m.fused, args, 1)
-        out, label, forget, proxy = doubled(args)[:4]
-        share = forget.double().mean()
-        parts = (out - proxy).abs(), (out - label).abs()
-        means = [part[mask].mean() for part, mask in zip(parts, (forget, ~forget), strict=True)]
-        mixture = share * means[0].nan_to_num() + (1 - share) * means[1].nan_to_num()
-        near(value, mixture, dtype)
-        near((value, slope), gradients(m.reference, doubled(args), 1), dtype)
+def value_and_slopes_are_the_formula(m):
+    for dtype, n, term in itertools.product(TOLERANCE, (1, 300, 1024, 1025, 3000), (False, True)):
+        args = rows(n, dtype, term)
+        ours = loss_and_slopes(m.fused, args)
+        assert all(t.dtype == dtype for t in ours)
+        near(ours, loss_and_slopes(m.reference, doubled(args)), dtype)
+        out, target, *extra = doubled(args)
+        total = (out - target).abs().sum() + sum(t.sum() for t in extra)
+        near((ours[0], ours[1]), (total / n, 3 * (out - target).sign() / n), dtype)
+        near(ours[2:], tuple(torch.full_like(t, 3 / n) for t in extra), dtype)
 
 
 @check("mixed_l1")
-def none_or_all_may_be_forgotten(m):
-    args = list(rows(40))
-    for forget in (torch.zeros, torch.ones):
-        args[2] = forget(40, dtype=torch.bool, device=DEVICE)
-        near(gradients(m.fused, args, 1), gradients(m.reference, doubled(args), 1))
+def it_is_the_published_mixture_and_needs_no_forgotten_row(m):
+    out, label, proxy = random(3, 300, seed=1)
+    for forgotten in (0, 90, 300):
+        parts = [(out - proxy)[:forgotten], (out - label)[forgotten:]]
+        means = [part.double().abs().mean().nan_to_num() for part in parts]
+        mixture = (forgotten * means[0] + (300 - forgotten) * means[1]) / 300
+        near(m.fused(out, torch.cat([proxy[:forgotten], label[forgotten:]])), mixture)
 
 
 @check("mixed_l1")
-def a_target_that_is_not_chosen_may_be_nan(m):
-    args = list(rows(40))
-    args[1] = args[1].where(~args[2], NAN)
-    args[3] = args[3].where(args[2], NAN)
-    value, slope = gradients(m.fused, args, 1)
-    assert value.isfinite() and slope.isfinite().all()
+def any_number_of_partial_sums_is_added_up(m):
+    with changed(m, "BLOCK", 16):
+        for n in (16, 17, 256, 257, 1000):  # 1 to 63 partial sums, 16 at a time
+            args = rows(n)
+            near(loss_and_slopes(m.fused, args), loss_and_slopes(m.reference, doubled(args)))
+
+
+@check("mixed_l1")
+def a_half_sums_in_single(m):
+    for dtype in (torch.float16, torch.bfloat16):
+        out = torch.full((3000,), 300.0, device=DEVICE, dtype=dtype)  # whose sum no half holds
+        near(m.fused(out, torch.zeros_like(out), out), torch.tensor(600.0), dtype)
 
 
 @check("mixed_l1")
 def nan_in_a_row_stays_in_its_slope_and_a_tie_has_none(m):
-    args = list(rows(40))
-    args[0] = args[1].where(~args[2], args[3]).clone()  # every row meets its target
-    assert torch.equal(gradients(m.fused, args, 1)[1], torch.zeros(40, device=DEVICE))
-    args[0][7] = NAN
-    value, slope = gradients(m.fused, args, 1)
-    assert value.isnan() and slope.isnan().nonzero().flatten().tolist() == [7]
+    for n in (40, 3000):
+        out, target, extra = rows(n)
+        value, *slopes = loss_and_slopes(m.fused, (target, target, extra))
+        near(value, extra.double().mean())
+        assert not slopes[0].any()
+        for broken in (out, target):
+            broken[7] = NAN
+            value, *slopes = loss_and_slopes(m.fused, (out, target, extra))
+            assert value.isnan() and slopes[1].isfinite().all()
+            assert slopes[0].isnan().nonzero().flatten().tolist() == [7]
+            broken[7] = 0
+        extra[7] = NAN
+        value, *slopes = loss_and_slopes(m.fused, (out, target, extra))
+        assert value.isnan() and all(slope.isfinite().all() for slope in slopes)
 
 
 @check("mixed_l1")
-def a_draw_is_a_function_of_seed_and_id_alone(m):
-    ids = torch.randperm(2**20, generator=torch.Generator().manual_seed(0))[:100].to(DEVICE)
-    out = torch.zeros(100, device=DEVICE)
-    forget = torch.ones(100, dtype=torch.bool, device=DEVICE)
-    for mean, sd, seed in ((0.0, 1.0, 0), (40.0, 15.0, 2**40 + 3)):
-        drawn = [
-            m.fused(out[:1], out[:1], forget[:1], None, i[None], mean, sd, seed) for i in ids[:5]
-        ]
-        expected = (mean + sd * normal(seed, ids.cpu()).double()).abs()
-        near(torch.stack(drawn), expected[:5])
-        near(m.fused(out, out, forget, None, ids, mean, sd, seed), expected.mean())
-        back = m.fused(out, out, forget, None, ids.flip(0), mean, sd, seed)
-        near(back, expected.mean())
+def gaps_between_rows_do_no_harm(m):
+    gaps = [torch.stack([t, t], -1)[:, 0] for t in rows()]
+    near(loss_and_slopes(m.fused, gaps), loss_and_slopes(m.reference, doubled(rows())))
 
 
 # ----------------------------------------------------------------------------------------- l2_pgd
@@ -336,20 +359,10 @@ def the_reference_sums_many_halves_in_single_too(m):
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         g, a = random(4000, 2, 3, seed=1, dtype=dtype), random(4000, 3, 2, seed=2, dtype=dtype)
         expected = (g.double() @ a.double()).abs().sum(0)
-        with pieces_of(m, 40):
+        with changed(m, "AT_ONCE", 40):  # as if few products fitted into memory
             ours = m.reference(g, a)
         near(ours, expected, dtype)
         assert ours.dtype == dtype
-
-
-@contextmanager
-def pieces_of(m, numbers: int):
-    """As if few products fitted into memory: the sum is over many pieces."""
-    before, m.AT_ONCE = m.AT_ONCE, numbers
-    try:
-        yield
-    finally:
-        m.AT_ONCE = before
 
 
 # ------------------------------------------------------------------------------------ laf_losses

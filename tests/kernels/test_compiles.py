@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-DRAWN = "the cosine of Triton's own tl.randn has a way for huge angles in double precision"
-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict:
@@ -27,20 +25,18 @@ def test_no_register_is_spilled(found):
 
 
 def test_nothing_is_computed_in_double_precision(found):
-    double = {case for case, counts in found.items() if counts["double"]}
-    assert double <= {f"mixed_l1 drawn, sm_{c}" for c in (75, 90)}, DRAWN
+    assert not {case for case, counts in found.items() if counts["double"]}
 
 
 # loads that are narrow by nature: one flag for a program
 NARROW = {"attention maps": 1, "attention compare": 1, "attention back": 3}
-NARROW |= {"mixed_l1": 1, "mixed_l1 drawn": 9}
 
 
 def test_numbers_are_read_and_written_sixteen_bytes_at_a_time(found):
     for case, counts in found.items():
         name = case.split(",")[0]
         assert counts["narrow loads"] <= NARROW.get(name, 0), (case, counts)
-        if name != "attention maps":  # which writes one number in many
+        if name not in ("attention maps", "mixed_l1 mean"):  # which write one number in many
             assert counts["wide stores"] >= 2, (case, counts)
 
 

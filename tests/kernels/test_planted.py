@@ -19,12 +19,29 @@ FAULTS = {
         "tl.load(out + i, mask=inside, other=0.0)",
         "tl.load(out + i, mask=inside, other=1.0)",
     ),
-    "a multiplication where a choice belongs": (
-        "mixed_l1",
-        "tl.where(gone, t, y)",
-        "(gone.to(ACC) * t + (1 - gone.to(ACC)) * y)",
-    ),
     "a tie has a slope": ("mixed_l1", "tl.where(d < 0, -1.0, d)", "-1.0"),
+    "NaN is no longer seen in a slope": (
+        "mixed_l1",
+        "tl.where(d < 0, -1.0, d)",
+        "tl.where(d < 0, -1.0, 0.0)",
+    ),
+    "a term with the slope of a sum": (
+        "mixed_l1",
+        "tl.full((BLOCK,), 1.0, ACC) / n",
+        "tl.full((BLOCK,), 1.0, ACC)",
+    ),
+    "one slope over the other": ("mixed_l1", "slopes + n + i", "slopes + i"),
+    "partial sums that no round adds": ("mixed_l1", "range(0, count, BLOCK)", "range(0, 1, BLOCK)"),
+    "partial sums that are means already": (
+        "mixed_l1",
+        "slopes, sums, n, 1,",
+        "slopes, sums, n, n,",
+    ),
+    "a sum in the type of the rows": (
+        "mixed_l1",
+        "torch.float64 if double else torch.float32",
+        "out.dtype",
+    ),
     "a clamp that drops NaN": (
         "l2_pgd",
         "tl.where(y < low, low, tl.where(y > high, high, y))",
