@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # the references need no Triton
-    triton = tl = None
+INSTALLED = find_spec("triton") is not None
+triton = tl = None
+# Triton takes a while to import, and the references do without it: only where a kernel can run.
+if "triton" in sys.modules or os.environ.get("TRITON_INTERPRET") or torch.cuda.device_count():
+    with suppress(ImportError):
+        import triton
+
+        tl = triton.language
 
 LAF = ("cosine", "alignment", "rebuilding")  # three in one file
 NAMES = ("mixed_l1", "l2_pgd", "attention_tap", "abs_bmm", *LAF, "gaussian_elbo")
@@ -189,7 +194,6 @@ def interpreted() -> bool:
     return triton is not None and bool(triton.knobs.runtime.interpret)
 
 
-@torch.compiler.assume_constant_result
 def _decide(name: str, impl, kind: str, index, dtype: torch.dtype, wrapped: bool) -> bool:
     """In a compiled function this is asked once, while it is compiled."""
     wish = _wish(impl)
@@ -204,6 +208,10 @@ def _decide(name: str, impl, kind: str, index, dtype: torch.dtype, wrapped: bool
         _WARNED.add((name, reason))
         warnings.warn(f"{name} runs in torch, not in Triton: {reason}", stacklevel=5)
     return not reason
+
+
+# What `torch.compiler.assume_constant_result` does, which would import the compiler to do it.
+_decide._dynamo_marked_constant = True
 
 
 def _wish(impl: str | None) -> str:
@@ -224,7 +232,7 @@ def _obstacle(known: Kernel, wish: str, device: torch.device, dtype: torch.dtype
     """Why the kernel cannot or should not run; "" if nothing stands against it."""
     if wish == "reference":
         return ""
-    if triton is None:
+    if not INSTALLED:
         return "Triton is not installed"
     if dtype not in known.dtypes:
         return f"it has no {str(dtype).removeprefix('torch.')} form"
@@ -234,6 +242,8 @@ def _obstacle(known: Kernel, wish: str, device: torch.device, dtype: torch.dtype
         return "" if wish == "triton" else "on a CPU when asked for only"
     if device.type != "cuda":
         return f"there is no Triton here for {device.type}"
+    if triton is None:
+        return "Triton could not be imported"
     if interpreted():
         return "TRITON_INTERPRET is set, so that kernels run on the CPU"
     if wish == "triton":  # who insists gets it, slow or wrong

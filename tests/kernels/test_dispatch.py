@@ -160,6 +160,24 @@ except ValueError as error: print(error)
     ]
 
 
+def test_importing_the_methods_imports_no_compiler():
+    program = """
+import sys, torch, minilearn.methods
+slow = {"torch._dynamo", "torch._inductor"}
+slow |= set() if torch.cuda.device_count() else {"triton"}  # which only a GPU can use
+print(sorted(slow & set(sys.modules)))
+"""
+    there = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=there)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_choice_is_marked_as_torch_marks_a_constant():
+    marked = torch.compiler.assume_constant_result(lambda: True)
+    assert vars(marked).items() <= vars(dispatch._decide).items() and vars(marked)
+
+
 def test_without_the_interpreter_a_cpu_says_what_to_set():
     program = """
 import torch
