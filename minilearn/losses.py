@@ -148,14 +148,15 @@ def attention_gap(
     return total
 
 
-def extraction_loss(kept: Tensor, gone: Tensor, form: str = "saturated") -> Tensor:
+def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "saturated") -> Tensor:
     """Features of retained inputs stay rebuildable, those of forgotten ones cease to be.
 
         L_UE = sum over B_r of phi(m) - sum over B_f of phi(m)
         phi(m) = exp(m / (m + 1)), "saturated", which lies in [1, e);  or phi(m) = m, "squared"
 
     Paper: Shen et al. 2024, L_UE.          Chapter: 7
-    Shapes: kept (B_r,), gone (B_f,): squared reconstruction errors, from 0 on; returns a scalar
+    Shapes: error_retain (B_r,), error_forget (B_f,): squared reconstruction errors, from 0 on;
+        returns a scalar
     Differs: none known from the authors' code with "saturated" (VUnlearning.py:35-42, 96)
     Raises: ValueError if there is no such form, or an argument is no tensor (B,)
     Example:
@@ -164,10 +165,12 @@ def extraction_loss(kept: Tensor, gone: Tensor, form: str = "saturated") -> Tens
     """
     if form not in ERRORS:
         raise ValueError(f"form is one of {ERRORS}, got {form!r}")
-    check_flat(kept, gone)
+    check_flat(error_retain, error_forget)
+    phi_retain, phi_forget = error_retain, error_forget
     if form == "saturated":  # right at infinity too, where m / (m + 1) is NaN
-        kept, gone = ((1 - 1 / (1 + m)).exp() for m in (kept, gone))
-    return kept.sum() - gone.sum()
+        phi_retain = (1 - 1 / (1 + error_retain)).exp()
+        phi_forget = (1 - 1 / (1 + error_forget)).exp()
+    return phi_retain.sum() - phi_forget.sum()
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:

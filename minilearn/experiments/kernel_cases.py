@@ -138,9 +138,9 @@ def _masked_maps(student, teacher, forget):
     return student.new_zeros(len(student)).index_put((forget,), each)
 
 
-def _all_pairs(kept, gone, temperature):
+def _all_pairs(d_retain, d_forget, temperature):
     """As published: every retained input against all forgotten ones."""
-    pairs = kept.exp()[:, None] / (gone / temperature).exp().sum().expand(len(kept), 1)
+    pairs = d_retain.exp()[:, None] / (d_forget / temperature).exp().sum().expand(len(d_retain), 1)
     return pairs.log().sum()
 
 

@@ -51,7 +51,8 @@ def _tile(
             left = tl.load(g_n + o[:, None] * positions + p[None, :], mask=here, other=0.0)
             here = (p[:, None] < positions) & (k[None, :] < columns)
             right = tl.load(a_n + p[:, None] * columns + k[None, :], mask=here, other=0.0)
-            left, right = (left.to(tl.float32), right.to(tl.float32))
+            left = left.to(tl.float32)
+            right = right.to(tl.float32)
             product = tl.dot(left, right, product, input_precision=PRECISION)
         total += tl.abs(product)  # before the next item: this is the whole point
     share = out + tl.program_id(2).to(tl.int64) * rows * columns

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minilearn.kernels.dispatch import HALVES, check_alike, jit, op, refuse_second, register, tl
+from minilearn.kernels.dispatch import HALVES, check_alike, jit, op, register, tl
+from minilearn.kernels.slopes import refuse_second
 
 EPS = 1e-12  # as in `torch.nn.functional.normalize`
 POSITIONS, CHANNELS = 256, 16  # of a tile
@@ -46,7 +47,8 @@ def _maps(
     b = tl.program_id(0).to(tl.int64)  # P positions of one row's maps, all channels
     p = tl.program_id(1) * P + tl.arange(0, P)
     if tl.load(forget + b) != 0:
-        a_x, a_t = (tl.zeros((C, P), ACC), tl.zeros((C, P), ACC))
+        a_x = tl.zeros((C, P), ACC)
+        a_t = tl.zeros((C, P), ACC)
         for start in range(0, channels, C):
             c = start + tl.arange(0, C)
             here = (c[:, None] < channels) & (p[None, :] < positions)
@@ -67,7 +69,8 @@ def _compare(
     b = tl.program_id(0).to(tl.int64)  # one row: its two maps, P positions at a time
     total = tl.zeros((), ACC)
     if tl.load(forget + b) != 0:
-        xx, tt = (tl.zeros((), ACC), tl.zeros((), ACC))
+        xx = tl.zeros((), ACC)
+        tt = tl.zeros((), ACC)
         for start in range(0, positions, P):
             p = start + tl.arange(0, P)
             m = tl.load(m_x + b * positions + p, mask=p < positions, other=0.0)

@@ -87,7 +87,8 @@ def op(schema: str, launch: Callable, fake: Callable) -> Callable:
     """
     name = schema.partition("(")[0]
     _library.define(schema)
-    _library.impl(name, launch, "CPU"), _library.impl(name, _on_its_gpu(launch), "CUDA")
+    _library.impl(name, launch, "CPU")
+    _library.impl(name, _on_its_gpu(launch), "CUDA")
     torch.library.register_fake(f"minilearn::{name}", fake, lib=_library)
     return getattr(torch.ops.minilearn, name).default
 
@@ -100,46 +101,6 @@ def _on_its_gpu(launch: Callable) -> Callable:
             return launch(*args)
 
     return run
-
-
-def sloped(operation: Callable, mirrored: bool = False) -> Callable:
-    """An operation that returns a value and its slopes, as something that has a gradient.
-
-    The slopes are those by the first arguments, computed while the value is: what is left for the
-    backward pass is a product. With `mirrored` the second argument has the first one's slope, with
-    the other sign. The gradient cannot be differentiated again, and says so.
-    """
-
-    class Sloped(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, a, b, *rest):
-            # torch.compile of 2.11 leaves `ctx` out where there are as many parameters, here
-            # four, as arguments; no operation has so many
-            value, *slopes = operation(a, b, *rest)
-            ctx.save_for_backward(*slopes)
-            ctx.given = 2 + len(rest)
-            return value
-
-        @staticmethod
-        def backward(ctx, g):
-            refuse_second()
-            found = [
-                s * (g if g.ndim == 0 else g.view(-1, *[1] * (s.ndim - 1)))
-                for s in ctx.saved_tensors
-            ]
-            found += [-found[0]] if mirrored else []
-            return *found, *[None] * (ctx.given - len(found))
-
-    return Sloped.apply
-
-
-def refuse_second():
-    """Refuse, in a backward pass, to be part of what is differentiated again."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError(
-            "a kernel's gradient is written down and cannot be differentiated again: take "
-            'impl="reference", which can'
-        )
 
 
 @contextmanager
@@ -168,16 +129,19 @@ def status(device=None):
     """
     import pandas  # imported here: it is slow to import
 
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"there is no such device: {str(error).splitlines()[0]}") from None
     wish, rows = _wish(None), {}
     for name in NAMES:
-        reason = _obstacle(kernel(name), wish, device, kernel(name).dtypes[0])
-        fused = wish != "reference" and not reason
-        asked = f"{wish} is asked for" if wish != "auto" else "it can run here"
-        rows[name] = {"runs": "triton" if fused else "reference", "why": reason or asked}
+        why = _obstacle(kernel(name), wish, device, kernel(name).dtypes[0])
+        runs = "reference" if why or wish == "reference" else "triton"
+        if not why:
+            why = "it can run here" if wish == "auto" else f"{wish} is asked for"
+        rows[name] = {"runs": runs, "why": why}
     return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("kernel")
 
 
@@ -185,7 +149,8 @@ def kernel(name: str) -> Kernel:
     """A kernel by its name; ValueError if there is none of that name."""
     if name not in NAMES:
         raise ValueError(f"there is no kernel {name!r}, only {', '.join(NAMES)}")
-    import_module(f"minilearn.kernels.{'laf_losses' if name in LAF else name}")
+    file = "laf_losses" if name in LAF else name
+    import_module(f"minilearn.kernels.{file}")
     return _KERNELS[name]
 
 
@@ -200,8 +165,10 @@ def _decide(name: str, impl, kind: str, index, dtype: torch.dtype, wrapped: bool
     if wish == "reference":
         return False
     known, device = _KERNELS[name], torch.device(kind, index)
-    reason = "vmap and its like cannot look into it" if wrapped else ""
-    reason = reason or _obstacle(known, wish, device, dtype)
+    if wrapped:
+        reason = "vmap and its like cannot look into it"
+    else:
+        reason = _obstacle(known, wish, device, dtype)
     if reason and wish == "triton":
         raise ValueError(f"the Triton kernel {name} cannot run: {reason}")
     if reason and kind == "cuda" and (name, reason) not in _WARNED:
@@ -219,7 +186,8 @@ def _wish(impl: str | None) -> str:
         return _checked(impl, "impl")
     if _asked:
         return _asked[-1]
-    return _checked(os.environ.get(VARIABLE) or "auto", f"the variable {VARIABLE}")
+    named = os.environ.get(VARIABLE, "")
+    return _checked(named, f"the variable {VARIABLE}") if named else "auto"
 
 
 def _checked(impl, where: str) -> str:
@@ -261,8 +229,8 @@ def _self_test(known: Kernel, device: torch.device) -> str:
             far = compare(known, device)
             _PASSED[key] = "" if far <= 10 * known.tolerance else f"its self-test is off by {far:g}"
         except Exception as error:  # a driver, a compiler, a GPU: whatever it is, torch can do it
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            _PASSED[key] = f"its self-test failed ({reason})"
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            _PASSED[key] = f"its self-test failed ({said[:200]})"
     return _PASSED[key]
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minilearn.kernels.dispatch import check_alike, jit, op, register, sloped, tl
+from minilearn.kernels.dispatch import check_alike, jit, op, register, tl
+from minilearn.kernels.slopes import sloped
 
 BLOCK = 1024
 
@@ -31,7 +32,8 @@ def _row(
     ACC: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(0).to(tl.int64)
-    distance, kl = (tl.zeros((), ACC), tl.zeros((), ACC))
+    distance = tl.zeros((), ACC)
+    kl = tl.zeros((), ACC)
     w = tl.cast(weight, ACC)
     for start in range(0, width, BLOCK):
         i = start + tl.arange(0, BLOCK)
@@ -106,7 +108,8 @@ def gaussian_elbo(
         >>> gaussian_elbo(zeros, torch.tensor([[3.0, 4.0]]), zeros, zeros, 0.5)
         tensor([25.])
     """
-    check_alike(rebuilt=rebuilt, e=e), check_alike(mean=mean, log_variance=log_variance)
+    check_alike(rebuilt=rebuilt, e=e)
+    check_alike(mean=mean, log_variance=log_variance)
     if e.ndim != 2 or mean.ndim != 2 or len(e) != len(mean):
         shapes = f"{tuple(e.shape)} and {tuple(mean.shape)}"
         raise ValueError(f"needs vectors (B, D) and codes (B, K), got {shapes}")

@@ -133,13 +133,14 @@ def _launch(x, gradient, x0, step: float, eps: float, low: float, high: float, c
     if not x.numel():
         return out
     acc = tl.float64 if x.dtype == torch.float64 else tl.float32
-    whole = size <= ON_CHIP
-    block = 1 << (size - 1).bit_length() if whole else 4096
+    if size <= ON_CHIP:
+        form, block = _on_chip, 1 << (size - 1).bit_length()  # the next power of two
+    else:
+        form, block = _streamed, 4096
     given = [t.contiguous() for t in (x, gradient, x0)]
-    (_on_chip if whole else _streamed)[(rows,)](
-        *given, out, step, eps, low, high, size,
-        CLAMP_FIRST=clamp_first, ACC=acc, BLOCK=block, num_warps=8 if block > 1024 else 4,
-    )  # fmt: skip
+    options = {"CLAMP_FIRST": clamp_first, "ACC": acc, "BLOCK": block}
+    options["num_warps"] = 8 if block > 1024 else 4
+    form[(rows,)](*given, out, step, eps, low, high, size, **options)
     return out
 
 
@@ -192,14 +193,5 @@ def l2_pgd_step(
         raise ValueError(f"needs samples (B, ...) and an order of {ORDERS}, got {order!r}")
     if not (0 < eps < math.inf and low < high):
         raise ValueError(f"needs eps > 0 and low < high, got {eps}, {low} and {high}")
-    return KERNEL(
-        x,
-        gradient,
-        x0,
-        float(step),
-        float(eps),
-        float(low),
-        float(high),
-        order == ORDERS[0],
-        impl=impl,
-    )
+    numbers = [float(number) for number in (step, eps, low, high)]
+    return KERNEL(x, gradient, x0, *numbers, order == ORDERS[0], impl=impl)

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minilearn.kernels.dispatch import check_alike, jit, op, register, sloped, tl
+from minilearn.kernels.dispatch import check_alike, jit, op, register, tl
+from minilearn.kernels.slopes import sloped
 
 EPS = 1e-8  # as in `torch.nn.functional.cosine_similarity`
 BLOCK = 1024  # numbers of a row at a time
@@ -29,9 +30,9 @@ def cosine_reference(a, b):
     return 1 - F.cosine_similarity(a, b, eps=EPS)
 
 
-def alignment_reference(kept, gone, temperature):
+def alignment_reference(d_retain, d_forget, temperature):
     """(B_r,) and (B_f,) to a scalar."""
-    return kept.sum() - len(kept) * (gone / temperature).logsumexp(0)
+    return d_retain.sum() - len(d_retain) * (d_forget / temperature).logsumexp(0)
 
 
 def rebuilding_reference(rebuilt, e, saturated):
@@ -43,7 +44,9 @@ def rebuilding_reference(rebuilt, e, saturated):
 @jit
 def _cosine(a, b, out, slope, width, eps, ACC: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * width
-    aa, bb, ab = (tl.zeros((), ACC), tl.zeros((), ACC), tl.zeros((), ACC))
+    aa = tl.zeros((), ACC)
+    bb = tl.zeros((), ACC)
+    ab = tl.zeros((), ACC)
     for start in range(0, width, BLOCK):
         i = start + tl.arange(0, BLOCK)
         u = tl.load(a + row + i, mask=i < width, other=0.0).to(ACC)
@@ -66,27 +69,28 @@ def _cosine(a, b, out, slope, width, eps, ACC: tl.constexpr, BLOCK: tl.constexpr
 
 @jit
 def _alignment(
-    kept, gone, out, slope_r, slope_f, n_r, n_f, temperature,
+    d_retain, d_forget, out, slope_r, slope_f, n_r, n_f, temperature,
     ACC: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     tau = tl.cast(temperature, ACC)  # one program for both sets
-    total, peak = (tl.zeros((), ACC), tl.full((), float("-inf"), ACC))
+    total = tl.zeros((), ACC)
+    peak = tl.full((), float("-inf"), ACC)
     for start in range(0, n_r, BLOCK):
         i = start + tl.arange(0, BLOCK)
-        total += tl.sum(tl.load(kept + i, mask=i < n_r, other=0.0).to(ACC), 0)
+        total += tl.sum(tl.load(d_retain + i, mask=i < n_r, other=0.0).to(ACC), 0)
         tl.store(slope_r + i, tl.full((BLOCK,), 1.0, ACC), mask=i < n_r)
     for start in range(0, n_f, BLOCK):
         i = start + tl.arange(0, BLOCK)
-        d = tl.load(gone + i, mask=i < n_f, other=float("-inf")).to(ACC)
+        d = tl.load(d_forget + i, mask=i < n_f, other=float("-inf")).to(ACC)
         peak = tl.maximum(peak, tl.max(d / tau, 0))
     mass = tl.zeros((), ACC)
     for start in range(0, n_f, BLOCK):
         i = start + tl.arange(0, BLOCK)
-        d = tl.load(gone + i, mask=i < n_f, other=float("-inf")).to(ACC)
+        d = tl.load(d_forget + i, mask=i < n_f, other=float("-inf")).to(ACC)
         mass += tl.sum(tl.exp(d / tau - peak), 0)
     for start in range(0, n_f, BLOCK):
         i = start + tl.arange(0, BLOCK)
-        d = tl.load(gone + i, mask=i < n_f, other=0.0).to(ACC)
+        d = tl.load(d_forget + i, mask=i < n_f, other=0.0).to(ACC)
         tl.store(slope_f + i, -n_r * tl.exp(d / tau - peak) / (mass * tau), mask=i < n_f)
     tl.store(out, total - n_r * (peak + tl.log(mass)))
 
@@ -123,10 +127,11 @@ def _launch_cosine(a, b):
     return out, slope
 
 
-def _launch_alignment(kept, gone, temperature: float):
-    out, *slopes = _scalar_of(kept, gone, temperature)
-    given = (kept.contiguous(), gone.contiguous(), out, *slopes, len(kept), len(gone))
-    _alignment[(1,)](*given, temperature, ACC=_acc(kept), BLOCK=BLOCK)
+def _launch_alignment(d_retain, d_forget, temperature: float):
+    out, *slopes = _scalar_of(d_retain, d_forget, temperature)
+    given = (d_retain.contiguous(), d_forget.contiguous(), out, *slopes)
+    sizes = (len(d_retain), len(d_forget), temperature)
+    _alignment[(1,)](*given, *sizes, ACC=_acc(d_retain), BLOCK=BLOCK)
     return out, *slopes
 
 
@@ -142,8 +147,9 @@ def _rows_of(a, *rest):
     return a.new_empty(len(a)), torch.empty_like(a, memory_format=torch.contiguous_format)
 
 
-def _scalar_of(kept, gone, temperature):
-    return kept.new_empty(()), kept.new_empty(len(kept)), gone.new_empty(len(gone))
+def _scalar_of(d_retain, d_forget, temperature):
+    slopes = (d.new_empty(len(d)) for d in (d_retain, d_forget))
+    return d_retain.new_empty(()), *slopes
 
 
 def _acc(t):
@@ -152,7 +158,7 @@ def _acc(t):
 
 cosine_op = op("cosine(Tensor a, Tensor b) -> (Tensor, Tensor)", _launch_cosine, _rows_of)
 alignment_op = op(
-    "alignment(Tensor kept, Tensor gone, float temperature) -> (Tensor, Tensor, Tensor)",
+    "alignment(Tensor d_retain, Tensor d_forget, float temperature) -> (Tensor, Tensor, Tensor)",
     _launch_alignment,
     _scalar_of,
 )
@@ -206,7 +212,7 @@ def cosine_distance(a: Tensor, b: Tensor, *, impl: str | None = None) -> Tensor:
 
 
 def alignment_loss(
-    kept: Tensor, gone: Tensor, temperature: float = 20.0, *, impl: str | None = None
+    d_retain: Tensor, d_forget: Tensor, temperature: float = 20.0, *, impl: str | None = None
 ) -> Tensor:
     """Retained features keep the original's direction, forgotten ones turn away from it.
 
@@ -217,7 +223,7 @@ def alignment_loss(
     one kind meets one of the other, so there is no matrix of pairs.
 
     Paper: Shen et al. 2024, L_RA.          Chapter: 7
-    Shapes: kept (B_r,), gone (B_f,): distances in [0, 2]; returns a scalar
+    Shapes: d_retain (B_r,), d_forget (B_f,): distances in [0, 2]; returns a scalar
     Differs: none known from the authors' code (VUnlearning.py:47-55): the temperature divides the
         forgotten distances alone
     Raises: ValueError if an argument is no tensor (B,), nothing is forgotten, or tau <= 0
@@ -225,12 +231,11 @@ def alignment_loss(
         >>> round(alignment_loss(torch.zeros(32), torch.zeros(32)).item(), 4)
         -110.9035
     """
-    check_flat(kept, gone)
-    if not len(gone) or not temperature > 0:
-        raise ValueError(
-            f"needs a forgotten distance and a temperature above 0, got {len(gone)}, {temperature}"
-        )
-    return ALIGNMENT(kept, gone, float(temperature), impl=impl)
+    check_flat(d_retain, d_forget)
+    if not len(d_forget) or not temperature > 0:
+        got = f"{len(d_forget)}, {temperature}"
+        raise ValueError(f"needs a forgotten distance and a temperature above 0, got {got}")
+    return ALIGNMENT(d_retain, d_forget, float(temperature), impl=impl)
 
 
 def reconstruction_error(

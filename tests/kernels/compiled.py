@@ -80,7 +80,8 @@ def compiled(case: str, capability: int) -> dict:
     binary = triton.compile(source, target=target, options={"num_warps": warps}).asm["cubin"]
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary), file.flush()
+        file.write(binary)
+        file.flush()
         usage = run(tools / "cuobjdump", "-res-usage", file.name)
         code = run(tools / "nvdisasm", "-c", file.name)
     counts = {

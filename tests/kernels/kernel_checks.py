@@ -322,7 +322,7 @@ def maps_of_nought_and_of_any_size_have_a_slope(m):
 def it_is_the_sum_over_items_one_at_a_time(m):
     sizes = (1, 1, 2, 1), (3, 65, 5, 3), (5, 3, 33, 70), (9, 20, 16, 130), (17, 2, 40, 2)
     for n, o, p, k in sizes:
-        g, a = random(n, o, p, seed=1), random(n, p, k, seed=2)
+        g, a = random(n + 9, o, p, seed=1)[:n], random(n + 9, p, k, seed=2)[:n]  # more lies behind
         expected = torch.zeros(o, k, dtype=torch.float64, device=DEVICE)
         for g_n, a_n in zip(g.double(), a.double(), strict=True):
             expected += (g_n @ a_n).abs()
@@ -387,9 +387,9 @@ def norms(args):
 @check("laf_losses")
 def alignment_is_the_sum_over_all_pairs(m):
     for n_r, n_f, tau in ((1, 1, 20.0), (32, 31, 20.0), (5, 1500, 0.01), (1030, 4, 1.0)):
-        kept, gone = random(n_r, seed=1).sigmoid() * 2, random(n_f, seed=2).sigmoid() * 2
-        args = kept, gone, tau
-        pairs = kept.double()[:, None].exp() / (gone.double()[None] / tau).exp().sum()
+        d_retain, d_forget = random(n_r, seed=1).sigmoid() * 2, random(n_f, seed=2).sigmoid() * 2
+        args = d_retain, d_forget, tau
+        pairs = d_retain.double()[:, None].exp() / (d_forget.double()[None] / tau).exp().sum()
         near(m.ALIGNMENT.fused(*args), pairs.log().sum())
         near(
             gradients(m.ALIGNMENT.fused, args, 2),

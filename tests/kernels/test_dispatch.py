@@ -23,7 +23,11 @@ def ran(monkeypatch) -> list[str]:
     seen = []
 
     def form(name):
-        return lambda a, b: seen.append(name) or a.new_zeros(len(a))
+        def run(a, b):
+            seen.append(name)
+            return a.new_zeros(len(a))
+
+        return run
 
     fake = dispatch.Kernel("cosine", form("reference"), form("triton"), lambda device: ())
     monkeypatch.setitem(dispatch._KERNELS, "cosine", fake)
@@ -42,7 +46,8 @@ def test_argument_before_context_before_variable(ran, monkeypatch):
     with kernels.use("reference"):
         cosine_distance(x, x)
         with kernels.use("triton"):
-            cosine_distance(x, x), cosine_distance(x, x, impl="reference")
+            cosine_distance(x, x)
+            cosine_distance(x, x, impl="reference")
         cosine_distance(x, x)
         with kernels.use("auto"):
             cosine_distance(x, x)
@@ -99,7 +104,8 @@ def a_gpu(monkeypatch):
     monkeypatch.setattr(dispatch, "_PASSED", {})
     monkeypatch.setattr(dispatch, "_WARNED", set())
     monkeypatch.delenv(dispatch.VARIABLE, raising=False)
-    kernels.kernel("cosine"), kernels.kernel("abs_bmm")
+    kernels.kernel("cosine")
+    kernels.kernel("abs_bmm")
 
 
 def decide(name="cosine", impl=None, dtype=torch.float32):
@@ -120,7 +126,10 @@ def test_a_gpu_takes_the_kernel_once_it_has_passed(a_gpu, monkeypatch):
     [
         (lambda known, device: 0.1, r"its self-test is off by 0\.1"),
         (lambda known, device: float("nan"), "its self-test is off by nan"),
-        (lambda known, device: 1 / 0, r"its self-test failed \(division by zero\)"),
+        (
+            lambda known, device: 1 / 0,
+            r"its self-test failed \(ZeroDivisionError: division by zero\)",
+        ),
     ],
 )
 def test_a_gpu_that_fails_gets_the_reference_and_one_warning(a_gpu, monkeypatch, fault, reason):

@@ -70,7 +70,7 @@ def test_a_second_derivative_is_refused(name):
 
 
 def test_no_loss_has_as_many_arguments_as_its_forward_has_parameters():
-    """What torch.compile of 2.11 takes for a forward without `ctx`: see `dispatch.sloped`."""
+    """What torch.compile of 2.11 takes for a forward without `ctx`: see `slopes.sloped`."""
     parameters = len(signature(kernel("cosine").fused.__self__.forward).parameters)
     for name in WITH_SLOPES:
         assert name == "attention_tap" or len(kernel(name).example("cpu")) != parameters
