@@ -5,8 +5,9 @@ A file is read from top to bottom: the formula with its shapes and the bytes tha
 Every public function takes `impl`: "triton", "reference" or "auto". If it is not given, the
 innermost `with use(...)` decides, else the variable MINILEARN_KERNELS, else it is "auto": the
 kernel on a GPU that it can run on and where a comparison with the reference has passed, the
-reference anywhere else. `status()` says which runs here, and why. Nothing here needs Triton to be
-imported, and nothing needs a GPU.
+reference anywhere else. `status()` says which runs here, and why. Nothing here needs Triton, and
+nothing needs a GPU. Triton is imported where there is a GPU, or where TRITON_INTERPRET is set
+before this package is imported: then kernels run on the CPU, in its interpreter.
 """
 
 from minilearn.kernels.dispatch import NAMES, interpreted, kernel, status, use
