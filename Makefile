@@ -37,7 +37,7 @@ book: $(VENV)/.package $(STUDENTS)
 test: $(VENV)/.nbgrader $(STUDENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest tests minilearn notebooks --doctest-modules \
+	$(BIN)/python -m pytest tests minilearn book/experiments notebooks --doctest-modules \
 	    $(NBVAL) --nbval-current-env
 
 colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements

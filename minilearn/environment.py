@@ -1,9 +1,12 @@
-"""The first line of every notebook: is what it needs here, and how long will it take?"""
+"""Where a number is computed: is what a notebook needs here, and what does a result file say?"""
 
 from __future__ import annotations
 
 import platform
+import subprocess
+from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from packaging.requirements import Requirement
@@ -65,3 +68,66 @@ def _device() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return "no GPU, and none is needed"
+
+
+def provenance(device: torch.device, command: str, folder: Path) -> dict[str, str]:
+    """The columns of a result file that say how a number came about, all but the time.
+
+    `folder` is the root of the code that runs: the state of its git repository is noted.
+
+    Example:
+        >>> sorted(provenance(torch.device("cpu"), "python", Path("nowhere")))
+        ['command', 'commit', 'device', 'minilearn', 'torch', 'triton']
+    """
+    try:
+        triton = metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        triton = ""
+    return {
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "triton": triton,
+        "minilearn": __version__,
+        "commit": commit(folder),
+        "command": command,
+    }
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's model in words; of a CPU with the number of threads that torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    model = (named or [platform.processor() or platform.machine()])[0]
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def commit(folder: Path) -> str:
+    """The short hash of the commit checked out in `folder`, with "-dirty" if files differ.
+
+    It is "" if `folder` is not the root of a git repository, or git is not there. Files of results
+    (`*.csv`) do not count: a run changes them.
+    """
+    if not (folder / ".git").exists():
+        return ""
+    head = _git(folder, "rev-parse", "--short", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--", ".", ":!*.csv")
+    return f"{head}-dirty" if head and changes else head
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -16,14 +16,14 @@ These numbers have not been measured yet. The command that does it, and writes t
 page shows:
 
 ```bash
-python -m minilearn.experiments {name}
+python -m book.experiments {name}
 ```
 """
 
 
 def markdown(name: str, folder: Path = FOLDER) -> str:
     """What the page shows of one experiment."""
-    from minilearn.experiments.results import read_rows
+    from minilearn.sweep import read_rows
 
     sections = {}
     if name == "kernels":
@@ -38,7 +38,7 @@ def swept(name: str, folder: Path = FOLDER) -> list[str]:
     """What the page shows of a sweep, part by part."""
     import sweep
 
-    from minilearn.experiments.results import read_rows
+    from minilearn.sweep import read_rows
 
     rows = read_rows(folder / f"{name}.csv")
     return sweep.markdown(rows, size, origin) if rows else [NO_FILE.format(name=name)]

@@ -5,7 +5,7 @@ from statistics import mean
 
 import pytest
 
-from minilearn.experiments.results import read_rows
+from minilearn.sweep import read_rows
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 TASKS = ("random", "class", "noisy")

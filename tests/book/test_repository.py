@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "minilearn").rglob("*.py"))
+EXPERIMENTS = sorted((ROOT / "book" / "experiments").glob("*.py"))
 NOT_OURS = re.compile(r"\.(?!ci$|git\w+$).*|_build|__pycache__|mathjax|.*\.egg-info")
 TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".cff", ".bib", ".csv", ".svg", ".css", ""}
 
@@ -48,12 +49,13 @@ def test_everything_carries_the_address():
 
 
 def test_budgets_of_lines():
-    sizes = {path: len(path.read_text("utf-8").splitlines()) for path in MODULES}
+    every = [*MODULES, *EXPERIMENTS]
+    sizes = {path: len(path.read_text("utf-8").splitlines()) for path in every}
     # a file of methods/ is a method if it defines what it is called
     methods = {
         p for p in MODULES if p.parent.name == "methods" and f"\ndef {p.stem}(" in p.read_text()
     }
-    limits = {path: 150 if path in methods else 300 for path in MODULES}
+    limits = {path: 150 if path in methods else 300 for path in every}
     over = [f"{name(p)}: {n} of {limits[p]}" for p, n in sizes.items() if n > limits[p]]
     assert not over, over
     code = sum(code_lines(path) for path in MODULES)
@@ -73,7 +75,7 @@ def code_lines(path: Path) -> int:
 
 def test_budget_of_functions():
     over = []
-    for path in MODULES:
+    for path in [*MODULES, *EXPERIMENTS]:
         for node in definitions(path):
             if isinstance(node, ast.ClassDef):
                 continue
@@ -96,7 +98,7 @@ def public(body: list[ast.stmt], prefix: str = "") -> list[tuple[str, ast.AST]]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@pytest.mark.parametrize("path", [*MODULES, *EXPERIMENTS], ids=name)
 def test_public_names_have_docstrings(path):
     module = ast.parse(path.read_text("utf-8"))
     nodes = [*public(module.body), *([("the module", module)] if module.body else [])]
@@ -116,6 +118,16 @@ def test_no_path_of_a_machine():
         if pattern.search(line)
     ]
     assert not found, "\n".join(found)
+
+
+def test_what_is_installed_alone_imports_nothing_of_the_book():
+    """The package, and the notebooks, which run in Colab with nothing but the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["minilearn*"]
+    pattern = re.compile(r"\b(?:from|import) book\b|\bminilearn\.experiments\b")
+    notebooks = (ROOT / "notebooks").rglob("*.ipynb")
+    found = [name(p) for p in [*MODULES, *notebooks] if pattern.search(p.read_text("utf-8"))]
+    assert not found, f"these name what is not installed: {found}"
 
 
 def test_importing_the_package_is_light():

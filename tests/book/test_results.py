@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from minilearn.experiments import NAMES
-from minilearn.experiments.results import COLUMNS, append_unit, read_rows
+from book.experiments import KNOWN, NAMES
 from minilearn.methods import METHODS
 from minilearn.metrics.report import t_half_width
+from minilearn.sweep import COLUMNS, append_unit, read_rows
 
 ROOT = Path(__file__).parents[2]
 STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
@@ -59,7 +59,7 @@ def cells(shown: str) -> list[list[str]]:
 
 def test_without_a_file_it_says_how_to_make_one(tmp_path):
     shown = page.markdown("speed", tmp_path)
-    assert "not been measured yet" in shown and "python -m minilearn.experiments speed" in shown
+    assert "not been measured yet" in shown and "python -m book.experiments speed" in shown
 
 
 def test_a_cell_is_the_mean_and_half_of_its_interval(planted):
@@ -207,7 +207,7 @@ def test_stored_files_are_of_known_experiments():
 
 
 def test_every_stored_number_says_where_it_comes_from():
-    # reading refuses an unknown metric or split, and a figure without its source
+    # reading refuses an unknown split, and a figure without its source
     for path, one in ((file, row) for file in STORED for row in read_rows(file)):
         assert one["experiment"] == path.stem
         assert one["method"] in METHODS or one["method"] in OTHERS
@@ -215,7 +215,9 @@ def test_every_stored_number_says_where_it_comes_from():
         allowed = {"split", "triton", "commit", "published", "source"}
         assert set(empty) <= allowed, f"without {empty}: {one}"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["utc"])
-        assert one["command"].startswith(f"python -m minilearn.experiments {path.stem} ")
+        assert one["metric"] in KNOWN
+        # measured before the experiments moved, or after
+        assert re.match(rf"python -m (minilearn|book)\.experiments {path.stem} ", one["command"])
         assert one["config"].startswith("size=") and not re.search(r"(^|[\s=])/\w", one["config"])
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from minilearn.experiments.results import COLUMNS
-from minilearn.experiments.runner import Unit, value
+from minilearn.sweep import COLUMNS, Unit, value
 
 ORIGIN = {
     "device": "a processor, 1 thread",
@@ -11,7 +10,7 @@ ORIGIN = {
     "triton": "",
     "minilearn": "0.1.0",
     "commit": "abc1234",
-    "command": "python -m minilearn.experiments rotated_digits",
+    "command": "python -m book.experiments rotated_digits",
 }
 
 

@@ -5,12 +5,11 @@ from functools import partial
 
 import pytest
 
+from book.experiments import Run, electricity, rotated_digits, stsb
+from book.experiments.comparison import Case, compare
 from minilearn import metrics
 from minilearn.data.sentences import PAIR_WORDS, Corpus, sentence_pairs
 from minilearn.evaluation import evaluate
-from minilearn.experiments import electricity, rotated_digits, stsb
-from minilearn.experiments.comparison import Case, compare
-from minilearn.experiments.runner import Run
 from minilearn.methods import METHODS, retrain, unlearn
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot

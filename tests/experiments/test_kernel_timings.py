@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from minilearn.experiments import kernel_cases, kernels
-from minilearn.experiments.runner import Run
+from book.experiments import Run, kernel_cases, kernels
 from minilearn.kernels import NAMES, kernel
 
 CPU = torch.device("cpu")

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from minilearn.data import Examples
-from minilearn.evaluation import evaluate
-from minilearn.experiments import (
+from book.experiments import (
+    KNOWN,
+    Run,
     instances,
     l2ul_cifar10,
     l2ul_digits,
     released_l2ul,
     speed_l2ul,
 )
-from minilearn.experiments.results import KNOWN
-from minilearn.experiments.runner import Run
+from minilearn.data import Examples
+from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, PGD, importance, l2_pgd, l2ul
 from minilearn.requests import by_index
 

@@ -1,5 +1,6 @@
 """The command line: what it refuses, in one sentence, and what it writes."""
 
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from minilearn import precision
-from minilearn.experiments import NAMES, provenance, rotated_digits
-from minilearn.experiments.__main__ import _module, main
-from minilearn.experiments.results import read_rows
+from book.experiments import NAMES, module_of, rotated_digits
+from book.experiments import __main__ as command
+from book.experiments.__main__ import main
+from minilearn import environment, precision
+from minilearn.sweep import read_rows
 from minilearn.training import Training
 
 WRONG = {
@@ -22,6 +24,13 @@ WRONG = {
     "half a seed": (["speed", "--seeds", "1.5"], "--seeds must be a whole number"),
     "fewer seeds": (["speed", "--seeds=-3"], "--seeds must be a whole number .* got '-3'"),
     "many seeds": (["speed", "--seeds", "many"], "--seeds must be a whole number .* got 'many'"),
+    "no job": (["stsb", "--jobs", "0"], "--jobs must be a whole number of at least 1, got 0"),
+    "a timing beside another": (
+        ["speed", "--jobs", "2"],
+        "--jobs is not for speed, which measures",
+    ),
+    "half a part": (["stsb", "--part", "1/x"], "--part must be a whole number of at least 1"),
+    "a part too many": (["rotated_digits", "--part", "3/2"], "--part 3/2 names no part: it is 1/2"),
     "a switch of its own": (
         ["speed", "--fast"],
         "--fast is not for speed, which chooses what it times",
@@ -81,8 +90,8 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, make_units):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_has_its_module(name):
-    module = _module(name)
+def test_every_name_has_itsmodule_of(name):
+    module = module_of(name)
     assert module.SEEDS >= 1 and callable(module.units) and name in module.__name__
 
 
@@ -94,8 +103,8 @@ def test_it_writes_and_goes_on(tmp_path, monkeypatch, make_units, capsys):
     assert main([*call, "--seeds", "3"]) == 3
     assert "3 units written to" in capsys.readouterr().out
     rows = read_rows(tmp_path / "new" / "folder" / "rotated_digits.csv")
-    command = "python -m minilearn.experiments rotated_digits --seeds 3 --device cpu --size toy"
-    assert rows[-1]["command"] == command and len(rows) == 18
+    called = "python -m book.experiments rotated_digits --seeds 3 --device cpu --size toy"
+    assert rows[-1]["command"] == called and len(rows) == 18
     assert all(str(tmp_path) not in text for row in rows for text in row.values())
 
 
@@ -132,12 +141,8 @@ def test_one_experiment_from_end_to_end(tmp_path, monkeypatch):
     assert len(rows) == 7 * 8 and {row["published"] for row in rows} == {""}
 
 
-def test_the_default_folder_is_the_books_or_one_of_its_own(monkeypatch, tmp_path):
-    from minilearn.experiments import __main__ as command
-
+def test_the_default_folder_is_the_books():
     assert command._folder(None).as_posix().endswith("book/results")
-    monkeypatch.setattr(command, "OF_PROJECT", tmp_path / "nothing")
-    assert command._folder(None) == Path("results")
 
 
 # ---- where a number comes from
@@ -149,49 +154,32 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.fixture
-def checkout(tmp_path, monkeypatch) -> Path:
-    """A folder that looks like the project's, without git."""
-    (tmp_path / "book" / "results").mkdir(parents=True)
-    (tmp_path / "book" / "_toc.yml").write_text("root")
-    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(provenance, "OF_PROJECT", tmp_path / "book" / "_toc.yml")
-    return tmp_path
-
-
-def test_without_git_there_is_no_commit(checkout, monkeypatch):
-    assert provenance.commit() == ""
-    (checkout / ".git").mkdir()
-    assert provenance.commit() == ""  # a broken one
+def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
+    assert environment.commit(tmp_path) == ""
+    (tmp_path / ".git").mkdir()
+    assert environment.commit(tmp_path) == ""  # a broken one
     monkeypatch.setenv("PATH", "")
-    assert provenance.commit() == ""
+    assert environment.commit(tmp_path) == ""
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_commit_says_whether_the_code_has_changed(checkout):
-    git(checkout, "init", "-q")
-    git(checkout, "add", "-A")
-    git(checkout, "commit", "-q", "-m", "first")
-    head = git(checkout, "rev-parse", "--short", "HEAD")
-    assert provenance.commit() == head
-    (checkout / "book" / "results" / "speed.csv").write_text("the run itself writes it")
-    assert provenance.commit() == head
-    (checkout / "new.py").write_text("")
-    assert provenance.commit() == f"{head}-dirty"
+def test_the_commit_says_whether_the_code_has_changed(tmp_path):
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    (tmp_path / "old.py").write_text("")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    head = git(tmp_path, "rev-parse", "--short", "HEAD")
+    assert environment.commit(tmp_path) == head
+    (tmp_path / "book" / "results" / "speed.csv").write_text("the run itself writes it")
+    assert environment.commit(tmp_path) == head
+    (tmp_path / "new.py").write_text("")
+    assert environment.commit(tmp_path) == f"{head}-dirty"
+    assert environment.commit(tmp_path / "book") == ""  # a folder in somebody else's repository
 
 
-def test_an_installation_in_somebody_elses_repository_has_no_commit(checkout, monkeypatch):
-    monkeypatch.setattr(provenance, "OF_PROJECT", checkout / "nothing")
-    (checkout / ".git").mkdir()
-    assert provenance.commit() == ""
-
-
-def test_the_device_is_a_model_in_words():
-    import platform
-
-    import torch
-
-    found = provenance.provenance(torch.device("cpu"), "the command")
+def test_the_device_is_a_model_in_words(tmp_path):
+    found = environment.provenance(torch.device("cpu"), "the command", tmp_path)
     assert "thread" in found["device"] and len(found["device"]) > 8
     node = platform.node()
     assert not any(node and node in text for text in found.values())

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from minilearn.experiments.results import COLUMNS, read_rows
-from minilearn.experiments.runner import Run, Unit, run_units, value
+from book.experiments import Run
+from minilearn.sweep import COLUMNS, Unit, read_rows, run_units, value
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_cache_names_a_file_for_every_model(tmp_path):
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from minilearn.experiments.runner import Unit, run_units, value
+from minilearn.sweep import Unit, run_units, value
 
 def measure(method, seed):
     time.sleep(0.02)
@@ -144,11 +144,11 @@ def test_a_run_that_is_killed_goes_on(tmp_path):
 
 
 def test_one_that_is_killed_while_it_holds_the_lock_blocks_nobody(path, make_row):
-    from minilearn.experiments.results import append_unit
+    from minilearn.sweep import append_unit
 
     program = (
-        "import sys, time; from pathlib import Path; from minilearn.experiments import results\n"
-        "with results._locked(Path(sys.argv[1]).parent):\n"
+        "import sys, time; from pathlib import Path; from minilearn import sweep\n"
+        "with sweep._locked(Path(sys.argv[1]).parent):\n"
         "    print('locked', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", program, str(path)]

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
+from book.experiments import Run, released, speed, speed_l2ul, speed_laf
 from minilearn.data import Examples, rotated_digits
-from minilearn.experiments import released, speed, speed_l2ul, speed_laf
-from minilearn.experiments.runner import Run
 from minilearn.losses import attention_transfer
 from minilearn.methods.contract import build
 from minilearn.models import activations, allcnn, chain

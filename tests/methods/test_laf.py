@@ -8,12 +8,12 @@ from itertools import chain, repeat
 
 import pytest
 import torch
+from minilearn.experiments import released_laf
 from torch import nn
 
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled, batches, digits
 from minilearn.evaluation import evaluate
-from minilearn.experiments import released_laf
 from minilearn.losses import alignment_loss, cosine_distance, extraction_loss
 from minilearn.methods import LAF, laf, retrain, unlearn
 from minilearn.methods.contract import build

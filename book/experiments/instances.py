@@ -16,10 +16,10 @@ from torch import nn
 
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
-from minilearn.experiments.runner import Unit, value
 from minilearn.methods import L2UL, l2_pgd, l2ul
 from minilearn.methods.contract import NothingToDo
 from minilearn.requests import Request
+from minilearn.sweep import Unit, value
 from minilearn.training import NonFiniteLoss
 
 

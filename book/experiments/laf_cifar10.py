@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from book.experiments import Run
+from book.experiments.label_free import Case
+from book.experiments.label_free import units as compare
 from minilearn import data
-from minilearn.experiments.label_free import Case
-from minilearn.experiments.label_free import units as compare
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import LAF
 from minilearn.models import resnet18
+from minilearn.sweep import Unit
 from minilearn.training import Training
 
 SEEDS = 3

@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from book.experiments import Run
 from minilearn.data.examples import Examples
 from minilearn.evaluation import Evaluation, evaluate
-from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.metrics.registry import METRICS
 from minilearn.requests import Request
 from minilearn.stopping import Best
+from minilearn.sweep import Unit, value
 from minilearn.training import Training
 
 SCORES = {"auto": "mae", "absolute": "mae", "squared": "mse"}  # a Quantile gives quantile_loss

@@ -28,10 +28,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 from tqdm import tqdm
 
-from minilearn.experiments.kernel_cases import CASES, OTHERS
-from minilearn.experiments.runner import Run, Unit, value
+from book.experiments import Run
+from book.experiments.kernel_cases import CASES, OTHERS
 from minilearn.kernels import NAMES, kernel
 from minilearn.kernels.dispatch import Kernel
+from minilearn.sweep import Unit, value
 
 SEEDS = 3
 TURNS = 2  # how often each way is timed, in turns

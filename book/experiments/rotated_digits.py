@@ -1,6 +1,6 @@
 """Forget the digits that are turned by less than 30 degrees: the experiment of chapter 3.
 
-The errors are in degrees. `python -m minilearn.experiments rotated_digits` runs it.
+The errors are in degrees. `python -m book.experiments rotated_digits` runs it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from collections.abc import Iterator
 
 import torch
 
+from book.experiments import Run
+from book.experiments.comparison import Case, compare
 from minilearn import data
-from minilearn.experiments.comparison import Case, compare
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot
 from minilearn.methods.neggrad import NegGrad
 from minilearn.models import allcnn, small_cnn
 from minilearn.requests import by_range
+from minilearn.sweep import Unit
 from minilearn.training import Training
 
 SEEDS = 5

@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from book.experiments import Run
+from book.experiments.comparison import Case, compare
 from minilearn.data.embedded import Split
 from minilearn.data.examples import Examples
 from minilearn.data.loads import ORIGINAL, daily_loads, electricity, level
 from minilearn.data.vision import data_root
-from minilearn.experiments.comparison import Case, compare
-from minilearn.experiments.runner import Run, Unit
 from minilearn.losses import Quantile
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot
 from minilearn.models.sequences import quantile_net, tft
 from minilearn.requests import Request
+from minilearn.sweep import Unit
 from minilearn.training import Training
 
 SEEDS = 5

@@ -1,7 +1,7 @@
 """Which factor decides whether L2UL works: one digit, then more, out of 1,347.
 
 For every number of items and every kind of them the paper's three methods; then one setting after
-another changed, for 4 and for 16 items drawn at random. `python -m minilearn.experiments
+another changed, for 4 and for 16 items drawn at random. `python -m book.experiments
 l2ul_digits` runs it. A run has 800 steps at most.
 """
 
@@ -13,13 +13,14 @@ from functools import cache, partial
 
 from torch import nn
 
+from book.experiments import Run
+from book.experiments.instances import capped, methods, random_items, reference, unit
 from minilearn import data
-from minilearn.experiments.instances import capped, methods, random_items, reference, unit
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import L2UL, PGD, retrain
 from minilearn.methods.contract import build
 from minilearn.models import allcnn, cnn, small_cnn
 from minilearn.requests import Request, by_index, by_typicality
+from minilearn.sweep import Unit
 from minilearn.training import Training, fit
 
 SEEDS = 5

@@ -27,17 +27,17 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
+from book.experiments import Run, released, speed_l2ul, speed_laf
+from book.experiments.rotated_digits import BAND
 from minilearn import data
 from minilearn.data.examples import mixed
 from minilearn.evaluation import evaluate
-from minilearn.experiments import released, speed_l2ul, speed_laf
-from minilearn.experiments.rotated_digits import BAND
-from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods.blindspot import Blindspot, blindspot
 from minilearn.methods.contract import build
 from minilearn.models import allcnn
 from minilearn.precision import fast
 from minilearn.requests import Request, by_range
+from minilearn.sweep import Unit, value
 
 SEEDS = 3
 # pixels, copies of every digit, width of AllCNN

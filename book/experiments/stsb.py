@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from book.experiments import Run
+from book.experiments.comparison import Case, compare
 from minilearn.data.sentences import PAIR_WORDS, Corpus, sentence_pairs, stsb_corpus, word_vectors
 from minilearn.data.vision import data_root
-from minilearn.experiments.comparison import Case, compare
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot
 from minilearn.models.sequences import siamese_lstm
 from minilearn.requests import by_range
+from minilearn.sweep import Unit
 from minilearn.training import Training
 
 SEEDS = 5

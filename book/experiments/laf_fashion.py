@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minilearn.experiments.label_free import units as compare
-from minilearn.experiments.laf_mnist import SEEDS as SEEDS
-from minilearn.experiments.laf_mnist import case
-from minilearn.experiments.runner import Run, Unit
+from book.experiments import Run
+from book.experiments.label_free import units as compare
+from book.experiments.laf_mnist import SEEDS as SEEDS
+from book.experiments.laf_mnist import case
+from minilearn.sweep import Unit
 
 
 def units(run: Run) -> Iterator[Unit]:

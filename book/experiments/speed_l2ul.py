@@ -20,14 +20,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from book.experiments import Run
+from book.experiments import released_l2ul as released
 from minilearn.cost import Cost, _process_peak
 from minilearn.data.examples import Examples
-from minilearn.experiments import released_l2ul as released
-from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods import L2UL, importance, l2_pgd, l2ul
 from minilearn.methods.contract import build
 from minilearn.models import resnet18, resnet20
 from minilearn.precision import fast
+from minilearn.sweep import Unit, value
 
 ITEMS = 16
 SEVERAL = 32  # items for importance, of a network of 11 million weights

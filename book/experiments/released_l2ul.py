@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from book.experiments.released_laf import Images
 from minilearn.data.examples import Examples
-from minilearn.experiments.released_laf import Images
 from minilearn.methods import L2UL, PGD
 
 Arrays = list[tuple[np.ndarray, int]]

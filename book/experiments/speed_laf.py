@@ -16,18 +16,19 @@ from functools import partial
 
 import torch
 
+from book.experiments import Run
+from book.experiments import released_laf as released
+from book.experiments.label_free import CLASS
 from minilearn import data
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples
-from minilearn.experiments import released_laf as released
-from minilearn.experiments.label_free import CLASS
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import LAF, laf
 from minilearn.methods.contract import build
 from minilearn.methods.laf_features import autoencoder, both, known
 from minilearn.models import cnn
 from minilearn.precision import fast
 from minilearn.requests import by_class
+from minilearn.sweep import Unit
 
 PIXELS = 28
 CONFIG = LAF.paper("cnn", "class")

@@ -16,15 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from book.experiments import Run
+from book.experiments.instances import capped, methods, random_items, reference, unit
 from minilearn import data
 from minilearn.data.examples import Examples, batches
 from minilearn.data.table import own_file
-from minilearn.experiments.instances import capped, methods, random_items, reference, unit
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import L2UL, PGD
 from minilearn.methods.contract import build
 from minilearn.models import Network, Normalize, resnet18, resnet20, resnet56
 from minilearn.requests import Request, by_index
+from minilearn.sweep import Unit
 from minilearn.training import Training, fit
 
 SEEDS = 3

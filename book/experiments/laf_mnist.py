@@ -1,6 +1,6 @@
 """LAF's three tasks on MNIST with the published network, recipe and sizes.
 
-`python -m minilearn.experiments laf_mnist --size paper` runs it; the smaller sizes take a part of
+`python -m book.experiments laf_mnist --size paper` runs it; the smaller sizes take a part of
 the training images, drawn by a fixed seed, and all test images.
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from book.experiments import Run
+from book.experiments.label_free import TASKS, Case
+from book.experiments.label_free import units as compare
 from minilearn import data
-from minilearn.experiments.label_free import TASKS, Case
-from minilearn.experiments.label_free import units as compare
-from minilearn.experiments.runner import Run, Unit
 from minilearn.methods import LAF
 from minilearn.models import cnn
+from minilearn.sweep import Unit
 from minilearn.training import Training
 
 SEEDS = 5

@@ -15,9 +15,9 @@ from functools import cache, partial
 
 from torch import nn
 
+from book.experiments import Run
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
-from minilearn.experiments.runner import Run, Unit, value
 from minilearn.methods import (
     LAF,
     METHODS,
@@ -32,6 +32,7 @@ from minilearn.methods import (
 from minilearn.methods.contract import build
 from minilearn.metrics import asr, asr_published
 from minilearn.requests import Request, by_class, by_fraction, mislabel
+from minilearn.sweep import Unit, value
 from minilearn.training import NonFiniteLoss, Training
 
 CLASS = 0

@@ -1,0 +1,1 @@
+"""What makes the book: its pages, and the experiments behind their numbers."""

@@ -1,0 +1,93 @@
+"""Named experiments, whose rows the book's tables and figures are made of.
+
+`python -m book.experiments NAME`, from the root of the repository, runs one: the module of that
+name, which says in `units(run)` what is measured, writes `book/results/NAME.csv`. Run again, it
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from minilearn.metrics.registry import METRICS
+from minilearn.precision import fast
+from minilearn.sweep import Unit
+
+NAMES = (
+    *("rotated_digits", "stsb", "electricity", "l2ul_digits", "l2ul_cifar10"),
+    *("laf_digits", "laf_mnist", "laf_fashion", "laf_cifar10", "speed", "kernels"),
+)
+REPOSITORY = Path(__file__).resolve().parents[2]
+KNOWN = {
+    *METRICS,
+    *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),
+    *("steps", "finished", "overflowed", "reached", "agreement"),
+    *("bandwidth", "launches", "turns"),  # of `kernels` and `speed`
+    *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the command line asks of an experiment.
+
+    `cache` is a folder for trained models, so that an interrupted run need not train them again;
+    `fast` says that they are trained inside `precision.fast`, which makes others of them.
+    """
+
+    seeds: Sequence[int] = range(5)
+    device: torch.device = torch.device("cpu")
+    size: str = "toy"
+    cache: Path | None = None
+    fast: bool = False
+
+    def file(self, *names) -> Path | None:
+        """A checkpoint in the cache, None without a cache."""
+        names += self.size, self.device.type, *["fast"] * self.fast
+        return self.cache and self.cache / "-".join(map(str, names))
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of an experiment.
+
+    Raises: ValueError if there is no such experiment
+    """
+    if name not in NAMES:
+        close = get_close_matches(name.lower().replace("-", "_"), NAMES, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"there is no experiment {name!r}, only {', '.join(NAMES)}{hint}")
+    return importlib.import_module(f"book.experiments.{name}")
+
+
+def units_of(name: str, run: Run) -> list[Unit]:
+    """Everything that an experiment measures in a run, always in the same order."""
+    units = list(module_of(name).units(run))
+    return [_inside_fast(unit) for unit in units] if run.fast else units
+
+
+def measure(name: str, run: Run, index: int) -> list[dict]:
+    """Measure one unit of `units_of(name, run)`, wherever this is called.
+
+    A unit holds functions that cannot be sent to another process or machine; these three arguments
+    can. A process makes the list once and keeps it, and with it the models that its units share.
+
+    Raises: IndexError if there is no such unit; whatever the unit raises
+    """
+    return _kept_units(name, run)[index].measure()
+
+
+_kept_units = cache(units_of)
+
+
+def _inside_fast(unit: Unit) -> Unit:
+    """The same unit under other settings: whatever it trains is another run, rounded otherwise."""
+    switched = fast(torch.float32, graph=True)(unit.measure)
+    return replace(unit, config=f"{unit.config}; inside fast", measure=switched)

@@ -1,0 +1,120 @@
+"""The command line: run a named experiment and write its rows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from book.experiments import NAMES, REPOSITORY, Run, measure, module_of, units_of
+from minilearn.data.checks import check_count
+from minilearn.environment import provenance
+from minilearn.sweep import Unit, read_rows, run_units
+
+TIMINGS = ("kernels", "speed")  # they choose what they time, and must be alone on the machine
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the arguments name; returns how many units were written.
+
+    Raises: SystemExit with one sentence if the arguments or the result file are no good
+    """
+    asked = _parser().parse_args(arguments)
+    try:
+        path = _folder(asked.out) / f"{asked.name}.csv"
+        run = _run(asked)
+        jobs = _count("--jobs", asked.jobs)
+        if jobs > 1 and asked.name in TIMINGS:
+            raise ValueError(f"--jobs is not for {asked.name}, which measures time: leave it out")
+        read_rows(path)  # a damaged file is found out before any work
+        command = f"python -m book.experiments {asked.name} --seeds {len(run.seeds)} "
+        command += f"--device {run.device} --size {run.size}" + " --fast" * run.fast
+        units = _part(_units(asked.name, run, jobs), asked.part)
+        written = run_units(
+            asked.name, units, path, provenance(run.device, command, REPOSITORY), jobs
+        )
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(f"stopped; what is finished is in {path}, and the same command goes on from there")
+    print(f"{written} units written to {path}")
+    return written
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m book.experiments",
+        description="Run a named experiment; run again, it goes on where it stopped.",
+    )
+    parser.add_argument("name", help=", ".join(NAMES))
+    parser.add_argument("--seeds", help="how many seeds, from 0 on")
+    parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
+    parser.add_argument("--size", default="toy", choices=["toy", "small", "paper"])
+    parser.add_argument("--out", help="folder of the result files (default: the book's)")
+    parser.add_argument("--part", default="1/1", help="2/8: every eighth unit, from the second on")
+    parser.add_argument(
+        "--jobs", default="1", help="how many processes measure at once (default 1)"
+    )
+    words = "train inside precision.fast in single precision; on a GPU small steps are recorded"
+    parser.add_argument("--fast", action="store_true", help=words)
+    parser.add_argument("--cache", help="folder to keep trained models in (default: none are kept)")
+    return parser
+
+
+def _run(asked: argparse.Namespace) -> Run:
+    module = module_of(asked.name)
+    if asked.fast and asked.name in TIMINGS:
+        raise ValueError(f"--fast is not for {asked.name}, which chooses what it times")
+    seeds = module.SEEDS if asked.seeds is None else _count("--seeds", asked.seeds)
+    cache = None if asked.cache is None else Path(asked.cache)
+    return Run(range(seeds), _device(asked.device), asked.size, cache, asked.fast)
+
+
+def _units(name: str, run: Run, jobs: int) -> list[Unit]:
+    """The units; for several processes each with a `measure` that another one can be sent."""
+    units = units_of(name, run)
+    if jobs == 1:
+        return units
+    return [
+        replace(unit, measure=partial(measure, name, run, index))
+        for index, unit in enumerate(units)
+    ]
+
+
+def _part(units: list[Unit], text: str) -> list[Unit]:
+    """The units that this process measures."""
+    first, _, of = text.partition("/")
+    first = _count("--part", first)
+    of = _count("--part", of)
+    if first > of:
+        raise ValueError(f"--part {text} names no part: it is 1/{of} up to {of}/{of}")
+    return units[first - 1 :: of]
+
+
+def _count(name: str, text: str) -> int:
+    return check_count(name, int(text) if text.isdecimal() else text, 1)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"--device {name} cannot be used here; cpu always can") from None
+    return device
+
+
+def _folder(name: str | None) -> Path:
+    folder = REPOSITORY / "book" / "results" if name is None else Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out must name a folder, but {folder} is a file")
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""Measure many settings once each, and keep every number, with its origin, in one file.
+
+`sweep` does it for a model of your own, `run_units` for units of your own. The file is a table of
+text, a row a number (`COLUMNS`), and whole at every moment: a unit is in it with all its rows or
+not at all. So what was stopped, or killed, goes on by the same call, what is there is not measured
+again, and several processes may write to one file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+
+import pandas
+import torch
+from joblib import Parallel, delayed
+from torch import nn
+from tqdm import tqdm
+
+from minilearn.checkpoint import fingerprint, write_whole
+from minilearn.data.checks import check_choice, check_count
+from minilearn.environment import now, provenance
+from minilearn.evaluation import evaluate
+from minilearn.methods import METHODS, Unlearned, retrain, unlearn
+from minilearn.methods.contract import build
+from minilearn.methods.retrain import RECIPE
+from minilearn.metrics.registry import ALL
+from minilearn.metrics.report import t_half_width
+from minilearn.models import device_of
+from minilearn.requests import Request
+from minilearn.training import NonFiniteLoss, Training
+
+UNIT = ("experiment", "dataset", "request", "method", "seed", "config")
+unit_of = itemgetter(*UNIT)  # which unit a row belongs to
+COLUMNS = (
+    *("experiment", "dataset", "request", "method", "seed", "split", "metric", "value", "unit"),
+    *("device", "torch", "triton", "minilearn", "commit", "utc", "command", "config"),
+    *("published", "source"),  # a figure that others give for the row, and who
+)
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is measured, by `measure()` with what `value` makes, and written together.
+
+    The other fields are columns. `config` holds every setting: another config is another unit.
+    """
+
+    dataset: str
+    request: str
+    method: str
+    seed: int
+    config: str
+    measure: Callable[[], list[dict]]
+
+    def _texts(self, experiment: str) -> dict[str, str]:
+        return {"experiment": experiment} | {name: str(getattr(self, name)) for name in UNIT[1:]}
+
+
+def value(metric: str, split: str, number, unit: str, published="", source: str = "") -> dict:
+    """One number as text without loss; `published` is what others give for it, and `source` who."""
+    number = repr(number if isinstance(number, int) else float(number))
+    row = {"metric": metric, "split": split, "value": number, "unit": unit}
+    return row | {"published": str(published), "source": source if published != "" else ""}
+
+
+def scores(model: nn.Module, request: Request) -> dict[tuple[str, str], float]:
+    """Accuracy on `forget` and `retain`, as fractions; of a regression the mean loss."""
+    results = {split: evaluate(model, getattr(request, split)) for split in ("forget", "retain")}
+    if results["forget"].targets.is_floating_point():
+        return {("loss", split): float(r.loss.double().mean()) for split, r in results.items()}
+    return {("accuracy", split): float(r.correct.double().mean()) for split, r in results.items()}
+
+
+def sweep(
+    fresh: Callable[[], nn.Module],
+    request: Request,
+    methods: Mapping[str, object],
+    path: str | os.PathLike,
+    *,
+    seeds: Iterable[int] = range(3),
+    training: Training = RECIPE,
+    measure: Callable[[nn.Module, Request], Mapping] = scores,
+    jobs: int = 1,
+):
+    """Measure methods on a request over seeds, beside the original and a retrained model.
+
+    `fresh()` makes your network. For each seed an original is trained on `request.train`, and each
+    method starts from it. `methods` has their settings by name, None for the default ones; the
+    first word of a name is one of `minilearn.methods.METHODS`: "scrub", and also "scrub long".
+    `training` is the recipe of the original and the retrained model. `measure(model, request)`
+    returns numbers by metric or by (metric, split), a split being "forget", "retain", "test",
+    "test_forget" or "test_retain"; once you have changed what it computes, rename it. `jobs`
+    processes measure at once. What the file has already is not measured again.
+
+    Returns a pandas DataFrame, a row a method and metric: the `mean` over seeds; the `spread`, half
+    of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Each method has also
+    its cost, `samples` (sample units) and `seconds`, or nothing but `overflowed` for a seed with
+    which its loss was no longer finite.
+
+    Raises: ValueError if an argument is no good or the file is damaged; whatever a method or
+        `measure` raises: call again, and it goes on from there
+    Example:
+        >>> import tempfile
+        >>> from minilearn.data import digits
+        >>> from minilearn.requests import by_class
+        >>> request, recipe = by_class(digits().train, 3), Training(epochs=2)
+        >>> network = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> methods = {"finetune": Training(epochs=1), "finetune long": Training(epochs=4)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = sweep(network, request, methods, folder + "/my.csv", training=recipe)
+        >>> print(table.loc["finetune long"])
+                                mean    spread  seeds
+        metric
+        samples             14520.00...             3
+        seconds             ...
+        accuracy on forget      0.0...
+        accuracy on retain      0.8...
+    """
+    if not isinstance(request, Request):
+        raise ValueError(f"by_class(train, 3) makes a request; this is a {type(request).__name__}")
+    if not isinstance(methods, Mapping):
+        raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
+    for name in methods:
+        check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
+    path, asked, originals = Path(path), set(), {}
+    for seed in seeds:
+        check_count("a seed", seed, 0)
+        units = _units(fresh, request, methods, training, measure, seed, originals)
+        asked |= {unit_of(unit._texts(path.stem)) for unit in units}
+        if missing(path.stem, units, path):  # the original is trained here, not in every process
+            originals[seed] = retrain(fresh, request.train, config=training, seed=seed)
+            device = device_of(originals[seed].model)
+            origin = provenance(device, "minilearn.sweep", Path.cwd())
+            run_units(path.stem, units, path, origin, jobs)
+            originals.clear()
+    rows = [row for row in read_rows(path) if unit_of(row) in asked]
+    rows.sort(key=lambda row: ["original", "retrained", *methods].index(row["method"]))
+    frame = pandas.DataFrame(rows, columns=list(COLUMNS)).astype({"value": float})
+    frame["metric"] += (" on " + frame["split"]).mask(frame["split"] == "", "")
+    groups = frame.groupby(["method", "metric"], sort=False)["value"]
+    return groups.agg(mean="mean", spread=lambda each: t_half_width(list(each)), seeds="count")
+
+
+def _units(fresh, request, methods, training, measure, seed, originals: dict) -> list[Unit]:
+    """The units of one seed, whose original is in `originals` when they are measured."""
+    start, units = build(fresh, seed), []
+    about = f"training={training}; measure={getattr(measure, '__name__', '')}; "
+    about += f"data={fingerprint((request.train, request.mask))}; network={fingerprint(start)}"
+
+    def result(name: str) -> Unlearned:
+        if name == "original":
+            return originals[seed]
+        if name == "retrained":  # from other new weights than the original
+            return retrain(fresh, request.retain, config=training, seed=100 + seed)
+        options = {"fresh": fresh, "start": start, "config": methods[name], "seed": seed}
+        return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **options)
+
+    def numbers(name: str) -> list[dict]:
+        try:
+            done = result(name)
+        except NonFiniteLoss:
+            return [value("overflowed", "", 1, "runs")]
+        rows = [value("samples", "", done.cost.samples, "sample units")]
+        rows.append(value("seconds", "", done.cost.seconds, "s"))
+        for key, number in measure(done.model, request).items():
+            metric, split = (key, "") if isinstance(key, str) else key
+            rows.append(value(metric, split, number, "as measured"))
+        return rows
+
+    for name in ("original", "retrained", *methods):
+        config = f"{about}; {name}={methods[name]}" if name in methods else about
+        config = re.sub(r" at 0x\w+", "", config)  # where in memory a function was
+        where = f"{len(request.train)} examples", request.name
+        units.append(Unit(*where, name, seed, config, partial(numbers, name)))
+    return units
+
+
+def run_units(
+    experiment: str, units: Iterable[Unit], path, origin: Mapping[str, str], jobs: int = 1
+) -> int:
+    """Measure every unit that the file at `path` lacks, write each as it is done; returns how many.
+
+    `origin` is what `environment.provenance` returns. `jobs` processes measure at once (default 1),
+    each with as many threads as PyTorch has here, units whose `measure` can be pickled. Several
+    machines take a part each: `units[1::8]` is the second of eight.
+
+    Raises: ValueError if the file is damaged or `jobs` no number from 1 on; whatever a unit raises
+    """
+    waiting, written = missing(experiment, units, path), 0
+    pool = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator_unordered")
+    threads = torch.get_num_threads()
+    calls = (delayed(_measured)(u._texts(experiment), u.measure, threads) for u in waiting)
+    for texts, found in tqdm(pool(calls), experiment, len(waiting), unit="unit"):
+        rows = [{**origin, **texts, **row, "utc": now()} for row in found]
+        written += append_unit(path, [{name: row[name] for name in COLUMNS} for row in rows])
+    return written
+
+
+def missing(experiment: str, units: Iterable[Unit], path) -> list[Unit]:
+    """The units that the file at `path` does not have."""
+    there = {unit_of(row) for row in read_rows(path)}
+    return [unit for unit in units if unit_of(unit._texts(experiment)) not in there]
+
+
+def _measured(texts: dict, measure: Callable, threads: int) -> tuple[dict, list[dict]]:
+    torch.set_num_threads(threads)
+    return texts, measure()
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
+    """All rows of a result file, none if there is no file; ValueError if it is not whole."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    try:
+        text = path.read_bytes().decode("utf-8")
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        if not lines or tuple(lines[0]) != COLUMNS:
+            raise ValueError("its first line does not name the columns of results")
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut short")
+        for number, line in enumerate(lines, 1):
+            if len(line) != len(COLUMNS):
+                raise ValueError(f"line {number} has {len(line)} of {len(COLUMNS)} fields")
+        return _checked([dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]])
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
+        reason = f"{path} is no whole result file: {error}; it is left as it is: repair or move it"
+        raise ValueError(reason) from None
+
+
+def append_unit(path: str | os.PathLike, rows: Sequence[dict[str, str]]) -> bool:
+    """Add the rows of one unit to a result file, all of them or none; False if it has the unit.
+
+    A new file replaces the old one, under a lock that ends with the process.
+
+    Raises: ValueError if the file or a row is damaged or the rows are of several units; OSError if
+        the file cannot be written
+    """
+    path, rows = Path(path), _checked(rows)
+    if len({unit_of(row) for row in rows}) != 1:
+        raise ValueError("the rows of exactly one unit are written at a time")
+    with _locked(path.parent):
+        there = read_rows(path)
+        if unit_of(rows[0]) in map(unit_of, there):
+            return False
+        text = io.StringIO(newline="")
+        lines = [COLUMNS, *(row.values() for row in [*there, *rows])]
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        write_whole(path, lambda part: part.write_bytes(text.getvalue().encode("utf-8")))
+    return True
+
+
+def _checked(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    for row in rows:
+        where = f"{row.get('metric')} of {row.get('method')}"
+        if tuple(row) != COLUMNS or not all(isinstance(text, str) for text in row.values()):
+            raise ValueError(f"the row of {where} has other columns than those of results")
+        if re.search(r"[\n\r]", "".join(row.values())):
+            raise ValueError(f"the row of {where} holds a line break")
+        if not (NUMBER.fullmatch(row["value"]) and row["seed"].isdecimal()):
+            raise ValueError(f"{where} has value {row['value']!r} and seed {row['seed']!r}")
+        if row["split"] not in ("", *ALL):
+            raise ValueError(f"{where} has split {row['split']!r}, which is none of {ALL}")
+        published, source = row["published"], row["source"]
+        if bool(published) != bool(source) or not NUMBER.fullmatch(published or "0"):
+            raise ValueError(f"{where}: a published figure is a number, and has its source")
+    seen = Counter((*unit_of(row), row["split"], row["metric"]) for row in rows)
+    if seen and max(seen.values()) > 1:
+        raise ValueError(f"it has {seen.most_common(1)[0][0][-1]} of one unit and split twice")
+    return list(rows)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; a process that dies takes its lock along, and no file is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "nt":  # Windows has no such lock: one process at a time, please
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,144 @@
+"""A user's own sweep, and units that are measured by several processes."""
+
+import pytest
+
+from book.experiments import Run, measure, rotated_digits, units_of
+from minilearn.evaluation import evaluate
+from minilearn.methods import SCRUB, finetune, retrain
+from minilearn.metrics.report import t_half_width
+from minilearn.requests import by_index
+from minilearn.sweep import missing, read_rows, run_units, scores, sweep, unit_of
+from minilearn.training import Training
+
+RECIPE = Training(epochs=4, batch_size=8, lr=1e-2)
+METHODS = {"finetune": Training(epochs=1), "finetune long": Training(epochs=3), "scrub": SCRUB()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mine.csv"
+
+
+@pytest.fixture
+def request_of_ten(classification):
+    return by_index(classification, range(10))
+
+
+@pytest.fixture
+def call(request_of_ten, path, tiny_net):
+    """A function that sweeps a tiny network, with some arguments changed."""
+    network = type(tiny_net())  # a class makes a new network at every call
+
+    def run(**changes):
+        arguments = {"fresh": network, "request": request_of_ten, "methods": METHODS, "path": path}
+        return sweep(**arguments | {"training": RECIPE} | changes)
+
+    run.network = network
+    return run
+
+
+def test_the_table_has_the_numbers_of_the_calls_by_hand(call, request_of_ten):
+    table = call()
+    values = []
+    for seed in range(3):
+        original = retrain(call.network, request_of_ten.train, config=RECIPE, seed=seed).model
+        done = finetune(original, request_of_ten.retain, config=METHODS["finetune"], seed=seed)
+        correct = evaluate(done.model, request_of_ten.forget).correct
+        values.append(correct.double().mean().item())
+    row = table.loc["finetune", "accuracy on forget"]
+    assert row["mean"] == pytest.approx(sum(values) / 3) and row["seeds"] == 3
+    assert row["spread"] == pytest.approx(t_half_width(values))
+    assert list(dict.fromkeys(table.index.get_level_values(0))) == [
+        *("original", "retrained", "finetune", "finetune long", "scrub")
+    ]
+    samples = table["mean"].unstack()["samples"]
+    assert samples["finetune long"] == 3 * samples["finetune"]
+
+
+def test_it_goes_on_where_it_was_stopped(call, path):
+    counted, limit = [], [7]
+
+    def own(model, request):
+        if len(counted) == limit[0]:
+            raise RuntimeError("the lights went out")
+        counted.append(model)
+        return {"weights": sum(p.numel() for p in model.parameters())}
+
+    with pytest.raises(RuntimeError, match="the lights went out"):
+        call(measure=own)
+    assert len({(row["method"], row["seed"]) for row in read_rows(path)}) == 7
+    table = call(measure=own, seeds=[0])  # whole: nothing is measured, nor is more room for it
+    assert len(counted) == 7 and set(table["seeds"]) == {1} and table["spread"].isna().all()
+    limit[0] = None
+    assert set(call(measure=own)["seeds"]) == {3} and len(counted) == 15
+    call(measure=scores, seeds=[0])  # another measure is another unit
+    assert len(counted) == 15 and len({unit_of(row) for row in read_rows(path)}) == 20
+
+
+def test_other_settings_and_data_are_added(call, path, request_of_ten, tiny_net):
+    call(seeds=[0], methods={"finetune": None})
+    before = len(read_rows(path))
+    other = by_index(request_of_ten.train, range(9))
+    for changes in ({"training": Training(epochs=1)}, {"request": other}, {"seeds": [1]}):
+        table = call(**{"seeds": [0], "methods": {"finetune": None}} | changes)
+        assert set(table["seeds"]) == {1}
+        rows = len(read_rows(path))
+        assert rows == before + 12
+        before = rows
+
+
+def test_several_processes_measure_the_same(call, tmp_path):
+    alone = call(seeds=[0, 1])
+    several = call(seeds=[0, 1], jobs=2, path=tmp_path / "several" / "mine.csv")
+    keep = [name for name in alone.index if name[1] != "seconds"]
+    assert several.loc[keep].equals(alone.loc[keep])
+
+
+def test_a_loss_that_is_no_longer_finite_is_counted(call):
+    wild = {"finetune": Training(epochs=2, lr=1e30, optimizer="sgd"), "scrub": None}
+    table = call(methods=wild, seeds=[0])
+    assert list(table.loc["finetune"].index) == ["overflowed"]
+    assert "samples" in table.loc["scrub"].index
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"request": "class 3"}, r"by_class\(train, 3\) makes a request; this is a str"),
+        ({"methods": ["finetune"]}, "methods must be settings by name, as in"),
+        ({"methods": {"finetune": None, "fintune": None}}, "first word of 'fintune' in methods is"),
+        ({"seeds": [-1]}, "a seed must be a whole number of at least 0, got -1"),
+        ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
+        ({"measure": lambda model, request: {"luck": float("nan")}}, "luck of original has value"),
+        ({"measure": lambda model, request: {("luck", "train"): 1.0}}, "has split 'train', which"),
+    ],
+)
+def test_bad_input_is_one_sentence(call, path, changes, sentence):
+    with pytest.raises(ValueError, match=sentence) as refused:
+        call(**changes)
+    assert len(str(refused.value).splitlines()) == 1 and not path.exists()
+
+
+def test_a_unit_of_an_experiment_is_measured_from_plain_arguments(monkeypatch, path, origin):
+    run = Run(seeds=range(1))
+    monkeypatch.setattr(rotated_digits, "SIZES", {"toy": (12, 1, "small_cnn")})
+    monkeypatch.setattr(rotated_digits, "RECIPE", Training(epochs=1))
+    rows = measure("rotated_digits", run, 0)
+    units = units_of("rotated_digits", run)
+    again = units[0].measure()
+    assert [row | {"value": ""} for row in rows] == [row | {"value": ""} for row in again]
+    assert [r["value"] for r in rows if r["metric"] != "seconds"] == [
+        r["value"] for r in again if r["metric"] != "seconds"
+    ]
+    with pytest.raises(IndexError):
+        measure("rotated_digits", run, len(units))
+
+
+def test_several_processes_measure_units(path, make_units, origin):
+    assert run_units("rotated_digits", make_units(), path, origin, jobs=2) == 9
+    assert len(read_rows(path)) == 18
+    left = missing("rotated_digits", make_units(seeds=4), path)
+    assert [(unit.method, unit.seed) for unit in left] == [
+        *(("original", 3), ("retrained", 3), ("finetune", 3))
+    ]
+    assert run_units("rotated_digits", make_units(seeds=4), path, origin, jobs=2) == 3
