@@ -9,7 +9,9 @@ import base64
 import io
 import re
 
-SECTION = ("dataset", "device")
+import pandas
+
+SECTION = ["dataset", "device", "size"]
 METHODS = {  # in this order, with these heads
     "retrained": "retrained",
     "neggrad": "NegGrad",
@@ -20,41 +22,29 @@ METHODS = {  # in this order, with these heads
 SWEPT = {"eps": "radius", "lr": "learning rate"}
 
 
-def label(row: dict[str, str]) -> str:
-    """What the row changed."""
-    return row["config"].split(";")[1].strip()
-
-
-def values(rows: list[dict[str, str]], metric: str, split: str = "") -> tuple[float, ...]:
+def values(rows: pandas.DataFrame, metric: str, split: str = "") -> pandas.Series:
     """The values of one metric, one a seed."""
-    chosen = [row for row in rows if (row["metric"], row["split"]) == (metric, split)]
-    return tuple(float(row["value"]) for row in chosen)
+    return rows["value"][(rows["metric"] == metric) & (rows["split"] == split)]
 
 
-def cell(rows: list[dict[str, str]]) -> str:
+def cell(rows: pandas.DataFrame) -> str:
     """Test accuracy and share left; how many runs overflowed, of which no accuracy is left."""
     from minilearn.metrics.report import t_half_width
 
-    if not rows:
-        return ""
     test, left = values(rows, "accuracy", "test"), values(rows, "accuracy", "forget")
-    lost = sum(values(rows, "overflowed"))
-    parts = []
-    if test:
-        mean, half = sum(test) / len(test), t_half_width(test)
-        parts.append(f"{100 * mean:.0f}" + (f" ± {100 * half:.0f}" if half == half else ""))
-        parts[-1] += f" ({100 * sum(left) / len(left):.0f})" if left else ""
+    lost, parts = values(rows, "overflowed").sum(), []
+    if len(test):
+        half = t_half_width(list(test))
+        parts.append(f"{100 * test.mean():.0f}" + (f" ± {100 * half:.0f}" if half == half else ""))
+        parts[-1] += f" ({100 * left.mean():.0f})" if len(left) else ""
     if lost:
         parts.append(f"{lost:.0f} overflowed")
     return "<br>".join(part.replace(" ", "\u00a0") for part in parts)
 
 
-def grouped(rows: list[dict[str, str]], key) -> dict[str, list[dict[str, str]]]:
-    """Rows by a key, in the order in which the keys first come."""
-    found = {}
-    for row in rows:
-        found.setdefault(key(row), []).append(row)
-    return found
+def grouped(rows: pandas.DataFrame, column: str) -> dict[str, pandas.DataFrame]:
+    """Rows by a column, in the order in which its texts first come."""
+    return dict(list(rows.groupby(column, sort=False)))
 
 
 def natural(item: tuple) -> list:
@@ -69,21 +59,21 @@ def kind_first(request: str) -> tuple[str, int]:
     return kind, int(count)
 
 
-def table(head: str, groups: dict[str, list[dict[str, str]]]) -> str:
+def table(head: str, groups: dict[str, pandas.DataFrame]) -> str:
     """A line a group, a column a method."""
-    there = [m for m in METHODS if any(r["method"] == m for rows in groups.values() for r in rows)]
-    lines = [[head, "seeds", *(METHODS[m] for m in there)]]
+    every = set().union(*(rows["method"] for rows in groups.values()))
+    there = [method for method in METHODS if method in every]
+    lines = [[head, "seeds", *(METHODS[method] for method in there)]]
     lines.append(["---"] + ["---:"] * (len(there) + 1))
     for name, rows in groups.items():
-        by = [[row for row in rows if row["method"] == m] for m in there]
-        seeds = {len({row["seed"] for row in one}) for one in by if one}
-        text = "-".join(str(n) for n in dict.fromkeys((min(seeds), max(seeds))))
+        seeds = rows[rows["method"].isin(there)].groupby("method")["seed"].nunique()
+        text = "-".join(str(n) for n in dict.fromkeys((seeds.min(), seeds.max())))
         words = name.replace(" ", "\u00a0") if head == "items" else name
-        lines.append([words, text, *map(cell, by)])
+        lines.append([words, text, *(cell(rows[rows["method"] == m]) for m in there)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def picture(groups: dict[str, list[dict[str, str]]], base: list[dict[str, str]]) -> str:
+def picture(groups: dict[str, pandas.DataFrame], base: pandas.DataFrame) -> str:
     """Test accuracy and share left against radius and learning rate, as one HTML image."""
     from minilearn import plots
 
@@ -91,14 +81,14 @@ def picture(groups: dict[str, list[dict[str, str]]], base: list[dict[str, str]])
     for column, field in zip(axes.T, SWEPT, strict=True):
         changed = {n: g for n, g in groups.items() if re.fullmatch(rf"{field} [\d.e-]+", n)}
         points = {float(name.split()[1]): rows for name, rows in changed.items()}
-        points[float(re.search(rf"[(,] ?{field}=([\d.e-]+)", base[-1]["config"])[1])] = base
+        points[float(re.search(rf"[(,] ?{field}=([\d.e-]+)", base["config"].iloc[-1])[1])] = base
         for method in ("neggrad", "l2ul_adv", "l2ul"):
-            found = {
-                x: [r for r in rows if r["method"] == method] for x, rows in sorted(points.items())
-            }
             for ax, split in zip(column, ("test", "forget"), strict=True):
-                line = {x: values(rows, "accuracy", split) for x, rows in found.items()}
-                line = {x: sum(v) / len(v) for x, v in line.items() if v}
+                line = {}
+                for x, rows in sorted(points.items(), key=lambda point: point[0]):
+                    numbers = values(rows[rows["method"] == method], "accuracy", split)
+                    if len(numbers):
+                        line[x] = numbers.mean()
                 if len(line) > 1:
                     style = plots.role(method, ["neggrad", "l2ul_adv", "l2ul"])
                     ax.plot([*line], [*line.values()], label=METHODS[method], **style)
@@ -119,29 +109,27 @@ def picture(groups: dict[str, list[dict[str, str]]], base: list[dict[str, str]])
     return f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width:100%">'
 
 
-def markdown(rows: list[dict[str, str]], size, origin) -> list[str]:
+def markdown(rows: pandas.DataFrame, origin) -> list[str]:
     """Parts of the page: Markdown, and HTML where a part begins with <img."""
     parts = []
-    key = lambda row: (*(row[c] for c in SECTION), size(row))  # noqa: E731
-    for (dataset, *_), own in grouped(rows, key).items():
-        named = {"original": [], "base": [], "changed": []}
-        for row in own:
-            kind = "original" if row["method"] == "original" else "changed"
-            named["base" if kind == "changed" and label(row) == "base" else kind].append(row)
+    rows = rows.assign(label=rows["config"].str.split(";").str[1].str.strip())  # what was changed
+    for (dataset, _, size), own in rows.groupby(SECTION, sort=False):
+        start = own["method"] == "original"
         of = ", ".join(
-            f"{name} {cell(group)}" for name, group in grouped(named["original"], label).items()
+            f"{name} {cell(some)}" for name, some in grouped(own[start], "label").items()
         )
-        parts.append(f"**{dataset}**, size {size(own[0])}. The original's test accuracy: {of}.")
-        asked = grouped(named["base"], lambda row: row["request"])
-        asked = dict(sorted(asked.items(), key=lambda item: kind_first(item[0])))
-        parts.append(table("items", asked))
-        if named["changed"]:
-            asked = named["changed"][0]["request"]
-            base = [row for row in named["base"] if row["request"] == asked]
-            changed = dict(sorted(grouped(named["changed"], label).items(), key=natural))
-            parts.append(f"One setting after another changed, for {asked}:")
-            parts.append(table("changed", {"nothing": base} | changed))
-            if any(name.startswith("lr ") for name in changed):
-                parts.append(picture(changed, base))
+        parts.append(f"**{dataset}**, size {size}. The original's test accuracy: {of}.")
+        base = own[~start & (own["label"] == "base")]
+        asked = grouped(base, "request")
+        parts.append(table("items", {name: asked[name] for name in sorted(asked, key=kind_first)}))
+        changed = own[~start & (own["label"] != "base")]
+        if len(changed):
+            request = changed["request"].iloc[0]
+            nothing = base[base["request"] == request]
+            groups = dict(sorted(grouped(changed, "label").items(), key=natural))
+            parts.append(f"One setting after another changed, for {request}:")
+            parts.append(table("changed", {"nothing": nothing} | groups))
+            if any(name.startswith("lr ") for name in groups):
+                parts.append(picture(groups, nothing))
         parts.append(origin(own))
     return parts

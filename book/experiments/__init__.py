@@ -51,8 +51,10 @@ class Run:
 
     def file(self, *names) -> Path | None:
         """A checkpoint in the cache, None without a cache."""
+        if self.cache is None:
+            return None
         names += self.size, self.device.type, *["fast"] * self.fast
-        return self.cache and self.cache / "-".join(map(str, names))
+        return self.cache / "-".join(map(str, names))
 
 
 def module_of(name: str) -> ModuleType:

@@ -52,13 +52,14 @@ def compare(run: Run, case: Case) -> Iterator[Unit]:
 
     Raises: whatever a method raises, when the unit is measured
     """
-    models, blindspot = _models(run, case), case.configs["blindspot"]
-    recipes = {"original": case.recipe, "retrained": case.recipe, **case.configs}
-    recipes["blindspot_model"] = replace(blindspot.teacher, loss=case.recipe.loss)
+    models = _models(run, case)
+    teacher = replace(case.configs["blindspot"].teacher, loss=case.recipe.loss)
+    settings = {**case.configs, "blindspot_model": teacher}
     for seed in run.seeds:
         for name in models:
             config = f"size={run.size}; {case.settings}; original={case.recipe}"
-            config += f"; {name}={recipes[name]}" if recipes[name] is not case.recipe else ""
+            if name in settings:
+                config += f"; {name}={settings[name]}"
             measure = partial(_measure, case, models, name, seed)
             yield Unit(case.dataset, case.request.name, name, seed, config, measure)
 
@@ -70,8 +71,10 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
         # the weights of the best epoch are not in a checkpoint: then it is all trained again
         path = None if case.validation else run.file(case.dataset, name, seed)
         best = _best(case, whole=name == "original")
-        options = {"seed": seed + shift, "watch": best, "checkpoint": path}
-        return _kept(retrain(case.fresh, data, config=config, **options), best)
+        result = retrain(
+            case.fresh, data, config=config, seed=seed + shift, watch=best, checkpoint=path
+        )
+        return _kept(result, best)
 
     @cache
     def original(seed: int) -> Unlearned:
@@ -87,16 +90,23 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
         return from_scratch("blindspot_model", seed, case.request.retain, recipe, 10_000)
 
     def student(seed: int) -> Unlearned:
-        options = {"fresh": case.fresh, "config": case.configs["blindspot"], "seed": seed}
-        start, taught = original(seed).model, teacher(seed)
-        method = METHODS["blindspot"]
-        result = unlearn(method, start, case.request, teacher=taught.model, **options)
+        taught = teacher(seed)
+        result = unlearn(
+            METHODS["blindspot"],
+            original(seed).model,
+            case.request,
+            teacher=taught.model,
+            fresh=case.fresh,
+            config=case.configs["blindspot"],
+            seed=seed,
+        )
         return replace(result, cost=result.cost + taught.cost)
 
     def other(name: str, seed: int) -> Unlearned:
-        best = _best(case)
-        options = {"config": case.configs[name], "seed": seed, "watch": best}
-        return _kept(unlearn(METHODS[name], original(seed).model, case.request, **options), best)
+        best, config = _best(case), case.configs[name]
+        start = original(seed).model
+        result = unlearn(METHODS[name], start, case.request, config=config, seed=seed, watch=best)
+        return _kept(result, best)
 
     others = {name: partial(other, name) for name in case.configs if name != "blindspot"}
     models = {"original": original, "retrained": retrained, **others}
@@ -118,14 +128,18 @@ def _kept(result: Unlearned, best: Best | None) -> Unlearned:
 
 def _measure(case: Case, models: dict, name: str, seed: int) -> list[dict]:
     result, loss = models[name](seed), case.recipe.loss
-    sets = {"forget": case.request.forget, "retain": case.request.retain}
-    sets |= {"test_forget": case.unseen.forget, "test_retain": case.unseen.retain}
-    found = {split: evaluate(result.model, data, loss=loss) for split, data in sets.items()}
+    sets = {
+        "forget": case.request.forget,
+        "retain": case.request.retain,
+        "test_forget": case.unseen.forget,
+        "test_retain": case.unseen.retain,
+    }
+    ours = {split: evaluate(result.model, data, loss=loss) for split, data in sets.items()}
     reference = models["retrained"](seed + (name == "retrained"))
     theirs = {"forget": evaluate(reference.model, case.request.forget, loss=loss)}
-    rows = [_score(case, name, split, evaluation) for split, evaluation in found.items()]
+    rows = [_score(case, name, split, evaluation) for split, evaluation in ours.items()]
     for metric in ("wasserstein", "paired_difference"):
-        number = METRICS[metric].compute(found, theirs, "forget")
+        number = METRICS[metric].compute(ours, theirs, "forget")
         rows.append(value(metric, "forget", number, case.units[1]))
     rows.append(value("samples", "", result.cost.samples, "sample units"))
     return [*rows, value("seconds", "", result.cost.seconds, "s")]

@@ -30,10 +30,10 @@ def methods(base: L2UL) -> dict[str, L2UL]:
     it is over the items that are left, as in `base`.
     """
     ascent = replace(base, attack=None, anchor=0.0, forget_weight=None, importance="per-item")
-    found = {"neggrad": replace(ascent, push="all")}
+    forms = {"neggrad": replace(ascent, push="all")}
     if base.push == "open":
-        found["neggrad_open"] = ascent
-    return found | {"l2ul_adv": replace(base, anchor=0.0), "l2ul": base}
+        forms["neggrad_open"] = ascent
+    return {**forms, "l2ul_adv": replace(base, anchor=0.0), "l2ul": base}
 
 
 def capped(config: L2UL, items: int, steps: int) -> L2UL:
@@ -83,7 +83,8 @@ def reference(
 
 
 def _measure(request, seed: int, config: L2UL, model, splits) -> list[dict]:
-    request, before = request(), model()
+    request = request()
+    before = model()
     try:
         result = l2ul(before, request.forget, config=config, seed=seed)
     except NonFiniteLoss:  # the ascent overflowed: no model is left

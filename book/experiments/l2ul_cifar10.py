@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -76,10 +76,17 @@ def units(run: Run) -> Iterator[Unit]:
         return {"forget": request.forget, "retain": retained, "test": sets().test}
 
     def one(count: int, method: str, seed: int, config: L2UL, label: str) -> Unit:
-        config = capped(config, count, STEPS)
-        asked = f"{count} random item{'s' if count > 1 else ''}"
-        given = lambda: ask(count, seed), asked, method, seed, config, say(label)  # noqa: E731
-        return unit("cifar10", *given, model, splits)
+        return unit(
+            dataset="cifar10",
+            request=partial(ask, count, seed),
+            name=f"{count} random item{'s' if count > 1 else ''}",
+            method=method,
+            seed=seed,
+            config=capped(config, count, STEPS),
+            settings=say(label),
+            model=model,
+            splits=splits,
+        )
 
     yield reference("cifar10", "nothing", "original", 0, say(name), model, splits)
     for count, label, method, config in asked(run.size):
@@ -120,7 +127,8 @@ def pretrained(name: str, run: Run) -> nn.Module:
     """
     make, file = PRETRAINED[name]
     how = "take it from github.com/akamaster/pytorch_resnet_cifar10"
-    path, net = own_file(f"the pretrained {name}", f"pretrained/{file}", how), make()
+    path = own_file(f"the pretrained {name}", f"pretrained/{file}", how)
+    net = make()
     state = torch.load(path, map_location="cpu", weights_only=True)
     values = [v for k, v in state.get("state_dict", state).items() if "num_batches" not in k]
     names = [name for name in net.state_dict() if "num_batches" not in name]

@@ -72,12 +72,21 @@ def units(run: Run) -> Iterator[Unit]:
     def splits(request: Request) -> dict:
         return {"forget": request.forget, "retain": request.retain, "test": test}
 
+    def everything() -> dict:
+        return {"retain": train, "test": test}
+
     def one(network: str, kind: str, count: int, name: str, seed: int, config: L2UL, label: str):
-        config = capped(config, count, STEPS)
-        where = f"size={run.size}; {label}; digits; {network}; original={RECIPE}"
-        wanted = partial(ask, kind, count, seed), items(count, kind)
-        net = partial(model, network, seed)
-        return unit("digits", *wanted, name, seed, config, where, net, splits)
+        return unit(
+            dataset="digits",
+            request=partial(ask, kind, count, seed),
+            name=items(count, kind),
+            method=name,
+            seed=seed,
+            config=capped(config, count, STEPS),
+            settings=f"size={run.size}; {label}; digits; {network}; original={RECIPE}",
+            model=partial(model, network, seed),
+            splits=splits,
+        )
 
     def retrained(request: Request, seed: int) -> nn.Module:
         return retrain(NETWORKS["small_cnn"], request.retain, config=RECIPE, seed=100 + seed).model
@@ -85,15 +94,15 @@ def units(run: Run) -> Iterator[Unit]:
     for seed in run.seeds:
         for network in NETWORKS:
             where = f"size={run.size}; {network}; digits; {network}; original={RECIPE}"
-            start = partial(model, network, seed), lambda: {"retain": train, "test": test}
-            yield reference("digits", "nothing", "original", seed, where, *start)
+            net = partial(model, network, seed)
+            yield reference("digits", "nothing", "original", seed, where, net, everything)
         for count in COUNTS:
             where = f"size={run.size}; base; digits; small_cnn; {RECIPE}"
-            request = ask("random", count, seed)
-            again = partial(retrained, request, seed), partial(splits, request)
-            yield reference("digits", items(count, "random"), "retrained", seed, where, *again)
-        for given, label, name, config in asked():
-            yield one(*given, name, seed, config, label)
+            request, name = ask("random", count, seed), items(count, "random")
+            net, parts = partial(retrained, request, seed), partial(splits, request)
+            yield reference("digits", name, "retrained", seed, where, net, parts)
+        for (network, kind, count), label, name, config in asked():
+            yield one(network, kind, count, name, seed, config, label)
 
 
 def items(count: int, kind: str) -> str:
@@ -104,11 +113,11 @@ def items(count: int, kind: str) -> str:
 def asked() -> Iterator[tuple[tuple, str, str, L2UL]]:
     """(Network, kind and number of items), what is changed in words, method and settings."""
     seen = set()
-    for given, label, base in _asked():
+    for request, label, base in _asked():
         for name, config in methods(base).items():
-            if (given, name, config) not in seen:  # a change that the method does not notice
-                seen.add((given, name, config))
-                yield given, label, name, config
+            if (request, name, config) not in seen:  # a change that the method does not notice
+                seen.add((request, name, config))
+                yield request, label, name, config
 
 
 def _asked() -> Iterator[tuple[tuple, str, L2UL]]:

@@ -59,7 +59,9 @@ def ask(train: Examples, task: str, seed: int) -> Request:
     """The published request of a task: its items are drawn by the seed."""
     if task == "random":
         return by_fraction(train, 0.4, range(5, 10), seed)
-    return by_class(train, CLASS) if task == "class" else mislabel(train, 0.6, range(5), seed)
+    if task == "class":
+        return by_class(train, CLASS)
+    return mislabel(train, 0.6, range(5), seed)
 
 
 def units(run: Run, case: Case, tasks=TASKS) -> Iterator[Unit]:
@@ -71,7 +73,8 @@ def units(run: Run, case: Case, tasks=TASKS) -> Iterator[Unit]:
             makers = _makers(run, case, request, task, seed)
             for name, (make, config) in makers.items():
                 about = f"size={run.size}; {case.settings}; original={case.recipe}"
-                about += "" if config is None else f"; {name}={config}"
+                if config is not None:
+                    about += f"; {name}={config}"
                 measure = partial(_measure, case, request, test, task, name, make)
                 yield Unit(case.dataset, f"{task}: {request.name}", name, seed, about, measure)
 
@@ -88,8 +91,8 @@ def _makers(run: Run, case: Case, request: Request, task: str, seed: int) -> dic
 
     def retrained() -> Unlearned:  # from other new weights than the original
         path = run.file(case.dataset, task, "retrained", seed)
-        options = {"config": case.recipe, "seed": 100 + seed, "checkpoint": path}
-        return retrain(fresh, request.retain, **options)
+        retain, recipe = request.retain, case.recipe
+        return retrain(fresh, retain, config=recipe, seed=100 + seed, checkpoint=path)
 
     @cache
     def forgotten() -> Unlearned:
@@ -104,17 +107,20 @@ def _makers(run: Run, case: Case, request: Request, task: str, seed: int) -> dic
         if name == "sisa":
             return sisa(sharded(fresh, request.train, config=config, seed=seed), request).result
         options = {"fresh": fresh, "start": build(fresh, seed), "config": config, "seed": seed}
-        options |= {"retain": None} if name == "neggrad" else {}
+        if name == "neggrad":
+            options["retain"] = None
         return unlearn(METHODS[name], original().model, request, **options)
 
     def fresh() -> nn.Module:
         return case.fresh().to(run.device)
 
-    makers = {"original": (original, None), "retrained": (retrained, None)}
-    makers |= {"laf": (forgotten, case.laf[task])}
-    makers |= {"laf_repair": (repaired, (case.laf[task], case.repair))}
-    others = {name: (partial(method, name, one), one) for name, one in case.others.items()}
-    return makers | others
+    return {
+        "original": (original, None),
+        "retrained": (retrained, None),
+        "laf": (forgotten, case.laf[task]),
+        "laf_repair": (repaired, (case.laf[task], case.repair)),
+        **{name: (partial(method, name, one), one) for name, one in case.others.items()},
+    }
 
 
 def _measure(case: Case, request: Request, test: Examples, task: str, name: str, make) -> list:
@@ -126,23 +132,23 @@ def _measure(case: Case, request: Request, test: Examples, task: str, name: str,
     if task == "class":
         gone = test.targets == CLASS
         sets |= {"test_forget": test[gone], "test_retain": test[~gone]}
-    found = {split: evaluate(result.model, data) for split, data in sets.items()}
+    results = {split: evaluate(result.model, data) for split, data in sets.items()}
     rows = []
-    for split, evaluation in found.items():
+    for split, evaluation in results.items():
         number = evaluation.correct.double().mean()
         known = case.published.get((task, name, split), "")
         rows.append(value("accuracy", split, number, "fraction", known, case.source))
-    parts = found["retain"], found["test"], found["forget"]
-    attack, known = asr_published(*parts), case.published.get((task, name, "asr"), "")
+    attack = asr_published(results["retain"], results["test"], results["forget"])
+    known = case.published.get((task, name, "asr"), "")
     rows.append(value("asr_published", "forget", attack.value, "fraction", known, case.source))
     rows.append(value("asr_chance", "forget", attack.always_member, "fraction"))
-    rows.append(value("asr", "forget", _balanced(found), "fraction"))
+    rows.append(value("asr", "forget", _balanced(results), "fraction"))
     rows.append(value("samples", "", result.cost.samples, "sample units"))
     return [*rows, value("seconds", "", result.cost.seconds, "s")]
 
 
-def _balanced(found: dict) -> float:
-    alike = found.get("test_forget")
-    others = found["test_retain"] if alike else found["test"]
-    parts = found["retain"], others, found["forget"]
-    return asr(*parts, unseen_forget=alike).balanced_accuracy
+def _balanced(results: dict) -> float:
+    alike = results.get("test_forget")
+    others = results["test_retain"] if alike else results["test"]
+    attack = asr(results["retain"], others, results["forget"], unseen_forget=alike)
+    return attack.balanced_accuracy

@@ -41,9 +41,15 @@ def units(run: Run) -> Iterator[Unit]:
         for method, numbers in NOTEBOOK.items()
         for split, number in zip(SPLITS, numbers, strict=False)
     }
-    config = {"class": LAF.paper("resnet", "class")}
-    settings = f"cifar10, {IMAGES[run.size]:,} images; resnet18, representation 256"
-    given = ("cifar10", sets, lambda: resnet18(10, representation=256), RECIPE, config, {})
-    source = "the authors' notebook, one run, 224 pixels, training images augmented"
-    case = Case(*given, settings, published=published, source=source)
+    case = Case(
+        dataset="cifar10",
+        data=sets,
+        fresh=lambda: resnet18(10, representation=256),
+        recipe=RECIPE,
+        laf={"class": LAF.paper("resnet", "class")},
+        others={},
+        settings=f"cifar10, {IMAGES[run.size]:,} images; resnet18, representation 256",
+        published=published,
+        source="the authors' notebook, one run, 224 pixels, training images augmented",
+    )
     return compare(run, case, ("class",))

@@ -43,6 +43,13 @@ def recipe(task: str) -> LAF:
 
 def units(run: Run) -> Iterator[Unit]:
     """All three tasks and all methods; chapters 7 and 8 have the same settings."""
-    recipes = {task: recipe(task) for task in TASKS}
-    given = ("digits", data.digits, lambda: cnn(10, 8), RECIPE, recipes, OTHERS)
-    return compare(run, Case(*given, "digits, 8 pixels; cnn"))
+    case = Case(
+        dataset="digits",
+        data=data.digits,
+        fresh=lambda: cnn(10, 8),
+        recipe=RECIPE,
+        laf={task: recipe(task) for task in TASKS},
+        others=OTHERS,
+        settings="digits, 8 pixels; cnn",
+    )
+    return compare(run, case)

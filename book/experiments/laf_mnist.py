@@ -29,9 +29,15 @@ def case(name: str, size: str) -> Case:
         train, test = data.load(name)
         return train.sample(IMAGES[size]), test
 
-    recipes = {task: LAF.paper("cnn", task) for task in TASKS}
-    settings = f"{name}, {IMAGES[size]:,} images; cnn"
-    return Case(name, sets, cnn, RECIPE, recipes, {}, settings)
+    return Case(
+        dataset=name,
+        data=sets,
+        fresh=cnn,
+        recipe=RECIPE,
+        laf={task: LAF.paper("cnn", task) for task in TASKS},
+        others={},
+        settings=f"{name}, {IMAGES[size]:,} images; cnn",
+    )
 
 
 def units(run: Run) -> Iterator[Unit]:

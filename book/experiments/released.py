@@ -55,8 +55,10 @@ def read(batches: DataLoader, device: torch.device):
 
 def blindspot_epoch(student: Network, teacher: Network, batches: DataLoader, device) -> list[float]:
     """Train the student for one epoch; returns the loss of every step."""
-    student.train(), teacher.eval()
-    optimizer, losses = torch.optim.Adam(student.parameters(), LR), []
+    student.train()
+    teacher.eval()
+    optimizer = torch.optim.Adam(student.parameters(), LR)
+    losses = []
     for batch in batches:
         x, y, flags = _to(device, batch)
         with torch.no_grad():

@@ -27,7 +27,7 @@ Arrays = list[tuple[np.ndarray, int]]
 def attack(model: nn.Module, items: Examples, config: PGD, batch: int) -> Arrays:
     """Adversarial images and their classes, one after another."""
     model.eval()
-    found, classes = [], 10
+    arrays, classes = [], 10
     for _ in range(config.repeats):
         for x0, y in zip(items.inputs.split(batch), items.targets.split(batch), strict=True):
             targets = (y + torch.randint(1, classes, y.shape, device=y.device)) % classes
@@ -39,8 +39,8 @@ def attack(model: nn.Module, items: Examples, config: PGD, batch: int) -> Arrays
                 g = x.grad
                 x = x.detach() + config.step * g / _norm(g).clamp(min=1e-6)
                 x = _ball(x0, x.clamp(0, 1) - x0, config)
-            found += zip(x.cpu().numpy(), targets.cpu().tolist(), strict=True)
-    return found
+            arrays += zip(x.cpu().numpy(), targets.cpu().tolist(), strict=True)
+    return arrays
 
 
 def unlearn(model: nn.Module, items: Examples, arrays: Arrays, config: L2UL, importances: dict):

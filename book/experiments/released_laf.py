@@ -57,8 +57,10 @@ def loader(data: Examples, chosen: list[int], size: int, workers: int) -> DataLo
 
 def train_vae(vae: VAE, network: Network, batches: Iterable, config: LAF) -> list[float]:
     """Train an autoencoder over the network's features; returns the loss of every step."""
-    network.eval(), vae.train()
-    optimizer, losses = torch.optim.Adam(vae.parameters(), config.vae.lr), []
+    network.eval()
+    vae.train()
+    optimizer = torch.optim.Adam(vae.parameters(), config.vae.lr)
+    losses = []
     for _ in range(config.vae.epochs):
         for x, _ in batches:
             loss = vae.loss(_features(network, x), config.kl).mean()
@@ -79,7 +81,8 @@ def unlearn(
     config: LAF,
 ) -> list[float]:
     """Train the student; returns L_UE and L_RA of every step, in turns."""
-    student.eval(), original.eval()
+    student.eval()
+    original.eval()
     h, h_f = vaes
     rates = config.lr_extraction, config.lr_alignment
     first, second = (torch.optim.Adam(student.parameters(), lr) for lr in rates)
@@ -87,7 +90,7 @@ def unlearn(
     for _ in range(config.epochs):
         for (x_f, _), (x_r, _) in zip(forget, retain, strict=False):
             e_r, e_f = _features(student, x_r), _features(student, x_f)
-            kept, gone = (_phi(*pair) for pair in ((h, e_r), (h_f, e_f)))
+            kept, gone = _phi(h, e_r), _phi(h_f, e_f)
             losses.append(_step(kept.sum() - gone.sum(), first))
             e_r, e_f = _features(student, x_r), _features(student, x_f)
             kept = _apart(e_r, _features(original, x_r))

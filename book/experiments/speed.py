@@ -82,7 +82,8 @@ def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Calla
         evaluate(blindspot(student, forget, retain, **options).model, test)
 
     def theirs(workers: int):
-        pupil, train = copy.deepcopy(student), released.loader(pictures, workers, shuffle=True)
+        pupil = copy.deepcopy(student)
+        train = released.loader(pictures, workers, shuffle=True)
         released.blindspot_epoch(pupil, teacher, train, device)
         validate(workers, pupil)
 

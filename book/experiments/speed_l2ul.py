@@ -51,7 +51,7 @@ def units(run: Run, timed: Callable) -> Iterator[Unit]:
     text = f"size={run.size}; {run.device.type}; "
     text += f"{ITEMS} uniform images of {pixels} pixels; {network}; {config}"
     for seed in run.seeds:
-        model, items = given(network, pixels, ITEMS, seed, run.device)
+        model, items = model_and_items(network, pixels, ITEMS, seed, run.device)
         for name, sides in _sides(model, items, config).items():
             measure = partial(timed, name, *sides, run.device)
             yield Unit("uniform images", f"{ITEMS} items", name, seed, text, measure)
@@ -62,7 +62,9 @@ def units(run: Run, timed: Callable) -> Iterator[Unit]:
             yield Unit(*where, way, seed, f"{about}; resnet18", measure)
 
 
-def given(network: str, pixels: int, count: int, seed: int, device) -> tuple[nn.Module, Examples]:
+def model_and_items(
+    network: str, pixels: int, count: int, seed: int, device
+) -> tuple[nn.Module, Examples]:
     """An untrained network, whose weights cost the same, and images that it classifies as labelled.
 
     So they are not misclassified at the start.
@@ -84,7 +86,8 @@ def _sides(model: nn.Module, items: Examples, config: L2UL) -> dict[str, tuple]:
         released.attack(model, items, config.attack, BATCH)
 
     attack = partial(l2_pgd, model, items, config.attack)
-    whole, switched = partial(l2ul, model, items, config=config), fast(torch.float32, graph=True)
+    whole = partial(l2ul, model, items, config=config)
+    switched = fast(torch.float32, graph=True)
     return {
         "l2_pgd": (attack, attacked),
         "l2_pgd_fast": (switched(attack), attacked),
@@ -104,7 +107,7 @@ def _memory(way: str, seed: int, device) -> list[dict]:
 
 
 def _importance(way: str, seed: int, device) -> tuple[float, int]:
-    model, items = given("resnet18", 32, SEVERAL, seed, device)
+    model, items = model_and_items("resnet18", 32, SEVERAL, seed, device)
     compute = importance if way == "importance" else by_vmap
     cuda, cost = device.type == "cuda", Cost()
     compute(model, Examples(items.inputs[:2], items.targets[:2]))  # libraries are loaded

@@ -79,10 +79,12 @@ def _sides(train: Examples, config: LAF, seed: int) -> dict[str, tuple[Callable,
         released.train_vae(h_f, twin, read(indices[0], workers), config)
         return h, h_f
 
-    def student(workers: int, indices=(chosen, rest), found=None):
+    def student(workers: int, indices=(chosen, rest), pair=None):
         forget, retain = (read(some, workers) for some in indices)
-        pair = copy.deepcopy(model), found or released.vaes(model, 256, config)
-        released.unlearn(copy.deepcopy(model), *pair, forget, retain, config)
+        original = copy.deepcopy(model)
+        if pair is None:
+            pair = released.vaes(model, 256, config)
+        released.unlearn(copy.deepcopy(model), original, pair, forget, retain, config)
 
     def whole(workers: int):
         indices = released.divided(train, CLASS)

@@ -48,13 +48,14 @@ PUBLISHED = {  # mean squared error on the retained and the forgotten part of it
 def units(run: Run) -> Iterator[Unit]:
     """Everything to be measured, method by method for every seed."""
     corpus, vectors = _corpus(run.size), _vectors(run.size)
-    given = None if vectors is None else word_vectors(vectors, corpus.words)
+    words = {"vocabulary": len(corpus.words)}
+    if vectors is not None:
+        words = {"vectors": word_vectors(vectors, corpus.words)}
     train, validation, test = (
         None if part is None else by_range(part.to(run.device), *BAND) for part in corpus[:3]
     )
 
     def fresh():
-        words = {"vectors": given} if vectors else {"vocabulary": len(corpus.words)}
         return siamese_lstm(**words).to(run.device)
 
     published = {

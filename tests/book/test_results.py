@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 from book.experiments import KNOWN, NAMES
@@ -181,7 +182,7 @@ def test_the_origin_stands_beneath(planted):
         "`python -m x`, `python -m y`",
     ):
         assert part in shown
-    assert "commit" not in page.origin([row(commit="")])
+    assert "commit" not in page.origin(pandas.DataFrame([row(commit="")]))
 
 
 def test_no_text_of_a_file_is_markup(planted):
