@@ -2,8 +2,7 @@
 
 `sweep` does it for a model of your own, `run_units` for units of your own. The file is a table of
 text, a row a number (`COLUMNS`), and whole at every moment: a unit is in it with all its rows or
-not at all. So what was stopped, or killed, goes on by the same call, what is there is not measured
-again, and several processes may write to one file.
+not at all. So the same call goes on where it was stopped, or killed, and measures nothing twice.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Unit:
-    """What is measured, by `measure()` with what `value` makes, and written together.
+    """What is written together: the rows of `value` that `measure()` returns.
 
     The other fields are columns. `config` holds every setting: another config is another unit.
     """
@@ -68,7 +67,10 @@ class Unit:
 
 
 def value(metric: str, split: str, number, unit: str, published="", source: str = "") -> dict:
-    """One number as text without loss; `published` is what others give for it, and `source` who."""
+    """One number as text without loss; `unit` is in words, `published` what `source` gives for it.
+
+    `split` is "", "forget", "retain", "test", "test_forget" or "test_retain".
+    """
     number = repr(number if isinstance(number, int) else float(number))
     row = {"metric": metric, "split": split, "value": number, "unit": unit}
     return row | {"published": str(published), "source": source if published != "" else ""}
@@ -95,21 +97,20 @@ def sweep(
 ):
     """Measure methods on a request over seeds, beside the original and a retrained model.
 
-    `fresh()` makes your network. For each seed an original is trained on `request.train`, and each
-    method starts from it. `methods` has their settings by name, None for the default ones; the
-    first word of a name is one of `minilearn.methods.METHODS`: "scrub", and also "scrub long".
-    `training` is the recipe of the original and the retrained model. `measure(model, request)`
-    returns numbers by metric or by (metric, split), a split being "forget", "retain", "test",
-    "test_forget" or "test_retain"; once you have changed what it computes, rename it. `jobs`
-    processes measure at once. What the file has already is not measured again.
+    `fresh()` makes your network. For each of the `seeds` (default 0, 1, 2) an original is trained
+    on `request.train` by the recipe `training` (default: `Training()`), and each method starts from
+    it. `methods` has their settings by name, None for the default ones; the first word of a name is
+    one of `minilearn.methods.METHODS`: "scrub", and also "scrub long". Every number is in the file
+    at `path` as soon as it is measured, and is not measured again; new settings are added.
+    `measure(model, request)` returns numbers by metric or by (metric, split), see `value` (default:
+    `scores`); once you have changed what it computes, rename it. `jobs` processes measure at once
+    (default 1), each with as many threads as PyTorch has here.
 
     Returns a pandas DataFrame, a row a method and metric: the `mean` over seeds; the `spread`, half
-    of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Each method has also
-    its cost, `samples` (sample units) and `seconds`, or nothing but `overflowed` for a seed with
-    which its loss was no longer finite.
+    of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Beside your metrics
+    are `samples` (sample units), `seconds`, and `overflowed` alone where a loss was not finite.
 
-    Raises: ValueError if an argument is no good or the file is damaged; whatever a method or
-        `measure` raises: call again, and it goes on from there
+    Raises: ValueError if an argument is no good or the file is damaged; whatever a method raises
     Example:
         >>> import tempfile
         >>> from minilearn.data import digits
@@ -133,16 +134,17 @@ def sweep(
         raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
     for name in methods:
         check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
-    path, asked, originals = Path(path), set(), {}
+    if not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r}")
+    asked, originals = set(), {}
     for seed in seeds:
         check_count("a seed", seed, 0)
         units = _units(fresh, request, methods, training, measure, seed, originals)
-        asked |= {unit_of(unit._texts(path.stem)) for unit in units}
-        if missing(path.stem, units, path):  # the original is trained here, not in every process
+        asked |= {unit_of(unit._texts("sweep")) for unit in units}
+        if missing("sweep", units, path):  # the original is trained here, not in every process
             originals[seed] = retrain(fresh, request.train, config=training, seed=seed)
-            device = device_of(originals[seed].model)
-            origin = provenance(device, "minilearn.sweep", Path.cwd())
-            run_units(path.stem, units, path, origin, jobs)
+            origin = provenance(device_of(originals[seed].model), "minilearn.sweep", Path.cwd())
+            run_units("sweep", units, path, origin, jobs)
             originals.clear()
     rows = [row for row in read_rows(path) if unit_of(row) in asked]
     rows.sort(key=lambda row: ["original", "retrained", *methods].index(row["method"]))
@@ -186,9 +188,7 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
     return units
 
 
-def run_units(
-    experiment: str, units: Iterable[Unit], path, origin: Mapping[str, str], jobs: int = 1
-) -> int:
+def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: int = 1) -> int:
     """Measure every unit that the file at `path` lacks, write each as it is done; returns how many.
 
     `origin` is what `environment.provenance` returns. `jobs` processes measure at once (default 1),
@@ -197,13 +197,17 @@ def run_units(
 
     Raises: ValueError if the file is damaged or `jobs` no number from 1 on; whatever a unit raises
     """
-    waiting, written = missing(experiment, units, path), 0
+    waiting, written, threads = missing(experiment, units, path), 0, torch.get_num_threads()
+
+    def measured(unit: Unit) -> tuple[dict, list[dict]]:
+        torch.set_num_threads(threads)
+        return unit._texts(experiment), unit.measure()
+
     pool = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator_unordered")
-    threads = torch.get_num_threads()
-    calls = (delayed(_measured)(u._texts(experiment), u.measure, threads) for u in waiting)
-    for texts, found in tqdm(pool(calls), experiment, len(waiting), unit="unit"):
-        rows = [{**origin, **texts, **row, "utc": now()} for row in found]
-        written += append_unit(path, [{name: row[name] for name in COLUMNS} for row in rows])
+    done = pool(delayed(measured)(unit) for unit in waiting)
+    for texts, found in tqdm(done, experiment, len(waiting), unit="unit"):
+        every = dict.fromkeys(COLUMNS) | origin | texts | {"utc": now()}
+        written += append_unit(path, [every | row for row in found])
     return written
 
 
@@ -211,11 +215,6 @@ def missing(experiment: str, units: Iterable[Unit], path) -> list[Unit]:
     """The units that the file at `path` does not have."""
     there = {unit_of(row) for row in read_rows(path)}
     return [unit for unit in units if unit_of(unit._texts(experiment)) not in there]
-
-
-def _measured(texts: dict, measure: Callable, threads: int) -> tuple[dict, list[dict]]:
-    torch.set_num_threads(threads)
-    return texts, measure()
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:

@@ -90,16 +90,10 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
         return from_scratch("blindspot_model", seed, case.request.retain, recipe, 10_000)
 
     def student(seed: int) -> Unlearned:
-        taught = teacher(seed)
-        result = unlearn(
-            METHODS["blindspot"],
-            original(seed).model,
-            case.request,
-            teacher=taught.model,
-            fresh=case.fresh,
-            config=case.configs["blindspot"],
-            seed=seed,
-        )
+        start, taught = original(seed).model, teacher(seed)
+        options = {"fresh": case.fresh, "config": case.configs["blindspot"], "seed": seed}
+        method = METHODS["blindspot"]
+        result = unlearn(method, start, case.request, teacher=taught.model, **options)
         return replace(result, cost=result.cost + taught.cost)
 
     def other(name: str, seed: int) -> Unlearned:

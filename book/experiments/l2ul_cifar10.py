@@ -8,7 +8,7 @@ too, and one setting after another is changed. Accuracy on `retain` is of 10,000
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 
@@ -69,12 +69,6 @@ def units(run: Run) -> Iterator[Unit]:
     def ask(count: int, seed: int) -> Request:
         return by_index(sets().train, random_items(sets().train, count, seed))
 
-    def splits(request: Request | None = None) -> dict:
-        if request is None:
-            return {"retain": sets().train.sample(10_000), "test": sets().test}
-        retained = request.retain.sample(10_000)
-        return {"forget": request.forget, "retain": retained, "test": sets().test}
-
     def one(count: int, method: str, seed: int, config: L2UL, label: str) -> Unit:
         return unit(
             dataset="cifar10",
@@ -85,13 +79,22 @@ def units(run: Run) -> Iterator[Unit]:
             config=capped(config, count, STEPS),
             settings=say(label),
             model=model,
-            splits=splits,
+            splits=partial(splits, sets),
         )
 
-    yield reference("cifar10", "nothing", "original", 0, say(name), model, splits)
+    parts = partial(splits, sets)
+    yield reference("cifar10", "nothing", "original", 0, say(name), model, parts)
     for count, label, method, config in asked(run.size):
         for seed in run.seeds:
             yield one(count, method, seed, config, label)
+
+
+def splits(sets: Callable[[], data.Split], request: Request | None = None) -> dict:
+    """What is evaluated: of the retained images 10,000, drawn by a fixed seed."""
+    train, test = sets()
+    if request is None:
+        return {"retain": train.sample(10_000), "test": test}
+    return {"forget": request.forget, "retain": request.retain.sample(10_000), "test": test}
 
 
 def asked(size: str) -> Iterator[tuple[int, str, str, L2UL]]:

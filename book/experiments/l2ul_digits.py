@@ -16,6 +16,7 @@ from torch import nn
 from book.experiments import Run
 from book.experiments.instances import capped, methods, random_items, reference, unit
 from minilearn import data
+from minilearn.data.examples import Examples
 from minilearn.methods import L2UL, PGD, retrain
 from minilearn.methods.contract import build
 from minilearn.models import allcnn, cnn, small_cnn
@@ -64,21 +65,13 @@ def units(run: Run) -> Iterator[Unit]:
         fit(net, train, RECIPE, seed=seed, checkpoint=run.file("digits", network, seed))
         return net
 
-    def ask(kind: str, count: int, seed: int) -> Request:
-        if kind == "random":
-            return by_index(train, random_items(train, count, seed))
-        return by_typicality(train, count, typical=kind == "typical")
-
     def splits(request: Request) -> dict:
         return {"forget": request.forget, "retain": request.retain, "test": test}
-
-    def everything() -> dict:
-        return {"retain": train, "test": test}
 
     def one(network: str, kind: str, count: int, name: str, seed: int, config: L2UL, label: str):
         return unit(
             dataset="digits",
-            request=partial(ask, kind, count, seed),
+            request=partial(ask, train, kind, count, seed),
             name=items(count, kind),
             method=name,
             seed=seed,
@@ -88,9 +81,7 @@ def units(run: Run) -> Iterator[Unit]:
             splits=splits,
         )
 
-    def retrained(request: Request, seed: int) -> nn.Module:
-        return retrain(NETWORKS["small_cnn"], request.retain, config=RECIPE, seed=100 + seed).model
-
+    everything = partial(dict, retain=train, test=test)
     for seed in run.seeds:
         for network in NETWORKS:
             where = f"size={run.size}; {network}; digits; {network}; original={RECIPE}"
@@ -98,11 +89,23 @@ def units(run: Run) -> Iterator[Unit]:
             yield reference("digits", "nothing", "original", seed, where, net, everything)
         for count in COUNTS:
             where = f"size={run.size}; base; digits; small_cnn; {RECIPE}"
-            request, name = ask("random", count, seed), items(count, "random")
+            request, name = ask(train, "random", count, seed), items(count, "random")
             net, parts = partial(retrained, request, seed), partial(splits, request)
             yield reference("digits", name, "retrained", seed, where, net, parts)
         for (network, kind, count), label, name, config in asked():
             yield one(network, kind, count, name, seed, config, label)
+
+
+def retrained(request: Request, seed: int) -> nn.Module:
+    """A network of chapter 5 that has never seen the items."""
+    return retrain(NETWORKS["small_cnn"], request.retain, config=RECIPE, seed=100 + seed).model
+
+
+def ask(train: Examples, kind: str, count: int, seed: int) -> Request:
+    """The request for so many items of a kind; the seed decides about random ones alone."""
+    if kind == "random":
+        return by_index(train, random_items(train, count, seed))
+    return by_typicality(train, count, typical=kind == "typical")
 
 
 def items(count: int, kind: str) -> str:

@@ -81,10 +81,8 @@ def _sides(train: Examples, config: LAF, seed: int) -> dict[str, tuple[Callable,
 
     def student(workers: int, indices=(chosen, rest), pair=None):
         forget, retain = (read(some, workers) for some in indices)
-        original = copy.deepcopy(model)
-        if pair is None:
-            pair = released.vaes(model, 256, config)
-        released.unlearn(copy.deepcopy(model), original, pair, forget, retain, config)
+        pair = released.vaes(model, 256, config) if pair is None else pair
+        released.unlearn(copy.deepcopy(model), copy.deepcopy(model), pair, forget, retain, config)
 
     def whole(workers: int):
         indices = released.divided(train, CLASS)

@@ -107,6 +107,7 @@ def test_a_loss_that_is_no_longer_finite_is_counted(call):
         ({"request": "class 3"}, r"by_class\(train, 3\) makes a request; this is a str"),
         ({"methods": ["finetune"]}, "methods must be settings by name, as in"),
         ({"methods": {"finetune": None, "fintune": None}}, "first word of 'fintune' in methods is"),
+        ({"seeds": 3}, r"seeds must be several, as in seeds=range\(3\), got 3"),
         ({"seeds": [-1]}, "a seed must be a whole number of at least 0, got -1"),
         ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
         ({"measure": lambda model, request: {"luck": float("nan")}}, "luck of original has value"),
