@@ -153,12 +153,20 @@ def fingerprint(thing) -> str:
         elif hasattr(part, "__getitem__") and not isinstance(part, str):
             feed((type(part).__name__, len(part)))
         elif callable(part):
-            raise ValueError("a run on a function as data needs an `identity` to be kept in a file")
+            raise ValueError("a function cannot be looked into: name what it reads instead")
         else:
             digest.update(f"{part!r};".encode())
 
     feed(thing)
     return digest.hexdigest()[:16]
+
+
+def plain(value):
+    """A number of Python, or a tensor of its own on the CPU: what a checkpoint can hold."""
+    if type(value) in (bool, int, float, str):
+        return value
+    value = torch.as_tensor(value).detach().cpu()
+    return value.clone() if value.ndim else value.item()
 
 
 def write_whole(path: str | os.PathLike, write: Callable[[Path], None]):

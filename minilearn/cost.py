@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 
 
 @dataclass
@@ -39,9 +39,28 @@ class Cost:
 
         Raises: ValueError if a count is not a whole number from 0
         """
-        check_count("forward", forward, 0), check_count("backward", backward, 0)
+        check_count("forward", forward, 0)
+        check_count("backward", backward, 0)
         self.forward[source] += forward
         self.backward[source] += backward
+
+    def trained(self, **samples: int):
+        """Book samples that passed forward and backward once, by source.
+
+        Example:
+            >>> cost = Cost()
+            >>> cost.trained(forget=10, retain=4)
+            >>> cost.by_source()
+            {'forget': 30, 'retain': 12}
+        """
+        for source, count in samples.items():
+            self.touch(source, forward=count, backward=count)
+
+    def include(self, other: Cost):
+        """Add another ledger to this one."""
+        both = self + other
+        self.seconds, self.peak_bytes = both.seconds, both.peak_bytes
+        self.forward, self.backward = both.forward, both.backward
 
     @property
     def samples(self) -> int:

@@ -1,14 +1,29 @@
-"""Random numbers that are a pure function of (seed, index), on every machine and in any order."""
+"""Random numbers: as a pure function of (seed, index), and torch's own under a seed for a block."""
 
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from minilearn.checks import check_count
+
 LOW = 0xFFFFFFFF  # 32 bits; int64 holds them, and its products wrap without losing the upper half
+
+
+@contextmanager
+def seeded(seed: int):
+    """Run a block under its own random seed; torch's global generators are as before afterwards.
+
+    Raises: ValueError if the seed is no whole number from 0
+    """
+    seed = check_count("seed", seed, 0)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 def philox(seed: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

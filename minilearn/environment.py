@@ -12,7 +12,7 @@ import torch
 from packaging.requirements import Requirement
 
 from minilearn import __version__
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 
 
 def setup(minutes: int):

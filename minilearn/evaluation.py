@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_dataset
-from minilearn.data.examples import Examples, Unlabelled, batches
+from minilearn.checks import check_dataset
+from minilearn.data.batches import batches, pair
+from minilearn.data.examples import WITHOUT_TARGETS, Examples, Unlabelled, check_device
 from minilearn.losses import Loss, loss_per_example
 from minilearn.models import device_of, mode
 
@@ -63,7 +64,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
 
     Raises: ValueError if the model and the data do not fit or live on different devices
     """
-    device, classes = device_of(model), classes_of(model, data)
+    device, classes = device_of(model), number_of_classes(model, data)
     found = []
     with mode(model, train=False), torch.no_grad():
         for x, y in map(pair, batches(data, batch_size, device=device)):
@@ -71,16 +72,6 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
                 outputs = model(x)
                 found.append((outputs, y, loss_per_example(outputs, y, classes, loss)))
         return Evaluation(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def pair(batch) -> tuple[Tensor, Tensor]:
-    """A batch of inputs and targets as it is.
-
-    Raises: ValueError if it is anything else, such as inputs alone
-    """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise ValueError("these are inputs without targets: give Examples or pairs of both")
-    return batch
 
 
 @contextmanager
@@ -102,27 +93,48 @@ def in_words(*batch):
         raise ValueError(f"the model fails on a batch of {given}: {error}") from error
 
 
-def classes_of(model: nn.Module, data) -> int:
-    """The number of classes where the data tell at once, else 0.
+def number_of_classes(model: nn.Module, data) -> int | None:
+    """The number of classes, or None where the data do not tell at once.
+
+    `Examples` of class labels do; numbers as targets, and a dataset, do not.
 
     Raises: ValueError if the data have no targets or are on another device than the model
     """
-    if callable(data):
-        return 0
     check_dataset(data)
     if isinstance(data, Tensor | Unlabelled):
-        pair(None)
+        raise ValueError(WITHOUT_TARGETS)
     check_device(model, data)
-    return data.classes if isinstance(data, Examples) else 0
+    if isinstance(data, Examples) and data.task == "classification":
+        return data.classes
+    return None
 
 
-def check_device(model: nn.Module, data):
-    """Refuse tensors that do not live where the model does.
+def classes_needed(model: nn.Module, *sets) -> int | None:
+    """The largest `number_of_classes` of several sets, None where none of them tells."""
+    counts = [number_of_classes(model, data) for data in sets]
+    return max((count for count in counts if count is not None), default=None)
 
-    Raises: ValueError if so
+
+def logits_of(model: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
+    """The model's logits, (B, C).
+
+    Raises: ValueError if it returns something else, or has fewer than `classes` classes
     """
-    device = device_of(model)
-    if isinstance(data, Examples | Tensor) and data.device != device:
-        raise ValueError(
-            f"the model is on {device} but the data are on {data.device}; move one with .to(device)"
-        )
+    with in_words(x):
+        logits = model(x)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ValueError(f"the model must return one tensor of logits (B, C), got {got}")
+    if logits.shape[1] < classes:
+        raise ValueError(f"{classes} classes are needed, but the model has {logits.shape[1]}")
+    return logits
+
+
+def recognised(model: nn.Module, items: Examples) -> Tensor:
+    """Which items the model gives their label, in evaluation mode: (N,) bool, on their device.
+
+    Raises: ValueError as `logits_of`
+    """
+    with mode(model, train=False), torch.no_grad():
+        parts = batches(items, 1024)
+        return torch.cat([logits_of(model, x, items.classes).argmax(1) == y for x, y in parts])

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-
-from minilearn.cost import Cost
 
 WARM = 3  # runs before the recording, as torch asks for: libraries choose their algorithms
 KINDS = 8  # of batches that are recorded: every recording keeps the memory of its step
@@ -130,9 +127,9 @@ class Replayed:
     """A step of training that is recorded for every kind of batch, and replayed from then on.
 
     Batches of one kind differ in numbers alone: their tensors have the same shapes and types, and
-    what else is in them is the same. The first of a kind is a step like any other, in which the
-    optimiser makes its state; the second is recorded. After `KINDS` kinds new ones are not recorded
-    any more. What the step books in `cost`, a replay books too.
+    what else the step is given (its loss function, its optimiser) is the same. The first of a kind
+    is a step like any other, in which the optimiser makes its state; the second is recorded. After
+    `KINDS` kinds new ones are not recorded any more.
 
     `state` gives the tensors that a step changes, once the first was made. A recording holds
     numbers of Python, as a learning rate, for ever: `forget` when they change.
@@ -140,35 +137,31 @@ class Replayed:
     Raises: ValueError if a step cannot be recorded, because it waits for the device
     """
 
-    def __init__(self, step: Callable, state: Callable[[], list[Tensor]], cost: Cost):
-        self.step, self.state, self.cost = step, state, cost
+    def __init__(self, step: Callable, state: Callable[[], list[Tensor]]):
+        self.step = step
+        self.state = state
         self.forget()
 
     def forget(self):
         """Throw the recordings away."""
-        self.booked, self.runs = {}, {}
+        self.seen = set()
+        self.recordings = {}
 
     def __call__(self, *batch) -> Tensor:
         kind = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in batch)
+        if kind not in self.seen:
+            if len(self.seen) < KINDS:
+                self.seen.add(kind)
+            return self.step(*batch)
         tensors = [x for x in batch if isinstance(x, Tensor)]
-        before = Counter(self.cost.forward), Counter(self.cost.backward)
-        if kind not in self.booked:
-            loss = self.step(*batch)
-            if len(self.booked) < KINDS:
-                now = self.cost.forward, self.cost.backward
-                self.booked[kind] = [a - b for a, b in zip(now, before, strict=True)]
-            return loss
-        if kind not in self.runs:
-            self.runs[kind] = self._record(batch, tensors)
-        loss = self.runs[kind](*tensors).clone()
-        pairs = zip(before, self.booked[kind], strict=True)
-        self.cost.forward, self.cost.backward = (old + new for old, new in pairs)
-        return loss
+        if kind not in self.recordings:
+            self.recordings[kind] = self._record(batch, tensors)
+        return self.recordings[kind](*tensors).clone()
 
     def _record(self, batch: tuple, tensors: list[Tensor]) -> Callable:
-        def step(*given):
-            given = iter(given)
-            return self.step(*(next(given) if isinstance(x, Tensor) else x for x in batch))
+        def step(*new):
+            new = iter(new)
+            return self.step(*(next(new) if isinstance(x, Tensor) else x for x in batch))
 
         try:
             return capture(step, *tensors, state=self.state())

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minilearn.kernels.attention_tap import attention_rows, unit_map
-
 # two losses that live beside their kernels
 from minilearn.kernels.laf_losses import FORMS, check_flat
 from minilearn.kernels.laf_losses import alignment_loss as alignment_loss
 from minilearn.kernels.laf_losses import cosine_distance as cosine_distance
+from minilearn.kernels.mixed_l1 import KERNEL as MIXED_L1
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ Loss = str | Quantile
 
 
 def check_loss(loss: Loss) -> Loss:
-    """`loss` itself, if it is one: a name in `LOSSES` or a `Quantile`; else ValueError."""
+    """A name in `LOSSES` or a `Quantile`; ValueError if it is something else."""
     if not isinstance(loss, Quantile) and not (isinstance(loss, str) and loss in LOSSES):
         names = ", ".join(map(repr, LOSSES))
         raise ValueError(f"loss is one of {names} or Quantile(levels), got {loss!r}")
@@ -57,11 +56,11 @@ def check_loss(loss: Loss) -> Loss:
 
 
 def loss_per_example(
-    outputs: Tensor, targets: Tensor, classes: int = 0, loss: Loss = "auto"
+    outputs: Tensor, targets: Tensor, classes: int | None = None, loss: Loss = "auto"
 ) -> Tensor:
     """One loss per example; by default cross-entropy for labels, absolute error for numbers.
 
-    `classes` is the number of classes if known: on a GPU, finding it from a batch would wait.
+    `classes` is their number, None if unknown: on a GPU, finding it from a batch would wait.
     Where an example has several targets, its loss is the mean over them.
 
     Shapes: outputs (B, C) and targets (B,) int64; or both (B, ...) float; or, for `Quantile` with Q
@@ -82,70 +81,43 @@ def loss_per_example(
     return _cross_entropy(outputs, targets, classes)
 
 
-def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
-    """Where a layer looks: its squared activation averaged over `axis`, a unit vector per example.
+def mean_loss(
+    outputs: Tensor, targets: Tensor, classes: int | None = None, loss: Loss = "auto"
+) -> Tensor:
+    """The mean of `loss_per_example`. On a GPU absolute errors of single numbers are `mixed_l1`.
 
-        A(a) = v / ||v||,   v = mean over `axis` of a^2, flattened
-
-    With axis=1 the channels of a map (B, C, H, W) are averaged and positions are left; of a
-    sequence (B, T, D) it averages time and leaves the features, axis=-1 the other way round. With
-    axis=None nothing is averaged, which is the way for activations (B, D).
-
-    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 3
-    Shapes: activation (B, ...), three axes or more unless axis is None; returns (B, P)
-    Differs: from Tarun et al.'s code, which takes axis 1 of (B, D) too (unlearn.py:48-62): one
-        number is left, its norm is 1, and the term vanishes with its gradient; here that is refused
-    Raises: ValueError if nothing would be left to compare, or there is no such axis
-    Example:
-        >>> attention_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]])).norm(dim=1)
-        tensor([1.])
+    Shapes: as `loss_per_example`; returns a scalar
+    Raises: ValueError as `loss_per_example`
     """
-    _check_map(activation, axis)
-    return unit_map(_averaged_first(activation, axis))
+    if _single_numbers(outputs, targets, loss):
+        return MIXED_L1(outputs.to(targets.dtype), targets, None)
+    return loss_per_example(outputs, targets, classes, loss).mean()
 
 
-def attention_transfer(student: Tensor, teacher: Tensor, axis: int | None = 1) -> Tensor:
-    """How differently two networks look at an example: the mean squared gap of two attention maps.
+def copying_loss(
+    outputs: Tensor, answer: Tensor, targets: Tensor, extra: Tensor | float, loss: Loss = "auto"
+) -> Tensor:
+    """What Blindspot descends: the student's distance from its teacher and from the targets.
 
-    It is bounded: unit vectors of P numbers from 0 on are at most 2 / P apart.
+        mean over the batch of   |f(x) - b(x)| + extra   in the first n rows, the forgotten ones,
+                                 |f(x) - y|              in the others
 
-    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 3
-    Shapes: student, teacher (B, ...) activations of one layer; returns (B,)
-    Differs: none known from Tarun et al.'s code, which then averages over examples
-    Raises: ValueError if the shapes differ, or as `attention_map`
+    Of a `Quantile` the answer is copied level by level.
+
+    Paper: Tarun et al. 2023.          Chapter: 3
+    Shapes: outputs (B, ...), answer (n, ...), targets (B - n, ...); extra (n,) or a number; returns
+        a scalar
+    Raises: ValueError as `loss_per_example`
     """
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"the two networks' activations must have one shape, got {tuple(student.shape)} and "
-            f"{tuple(teacher.shape)}"
-        )
-    _check_map(student, axis)
-    return attention_rows(*(_averaged_first(a, axis) for a in (student, teacher)))
-
-
-def attention_gap(
-    student: dict, teacher: dict, layers, n: int, axis: int | None = 1, skip: bool = False
-) -> Tensor | float:
-    """`attention_transfer` added up over layers, from what `models.activations` recorded.
-
-    Of a layer that gives a tuple, as a recurrent one does, the first tensor counts. The teacher has
-    seen n examples, the student perhaps more, these n first. With `skip` a layer without a map
-    (that did not run, has no row per example, or a single number in it) is passed over.
-
-    Shapes: returns (n,), or 0.0 if no layer has a map
-    Raises: ValueError if a layer has no map and is not to be passed over; as `attention_transfer`
-    """
-    total = 0.0
-    for layer in layers:
-        a, b = (_first(taps.get(layer)) for taps in (student, teacher))
-        both = isinstance(a, Tensor) and isinstance(b, Tensor)
-        if not (both and b.shape[:1] == (n,) and a[:n].shape == b.shape):
-            if skip:
-                continue
-            raise ValueError(f"layer {layer!r} did not run, or gives no row per example")
-        if not skip or _positions(b, axis) > 1:
-            total = total + attention_transfer(a[:n], b, axis)
-    return total
+    n = len(answer)
+    extra = targets.new_zeros(n) + extra
+    if len(targets) and _single_numbers(outputs[n:], targets, loss):
+        out = torch.cat([outputs[n:], outputs[:n]]).to(targets.dtype)
+        goal = torch.cat([targets, answer.to(targets.dtype)])
+        return MIXED_L1(out, goal, torch.cat([targets.new_zeros(len(targets)), extra]))
+    near = loss_per_example(outputs[n:], targets, loss=loss)
+    copied = loss_per_example(outputs[:n], answer, loss="squared" if loss == "squared" else "auto")
+    return torch.cat([near, copied + extra]).mean()
 
 
 def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "saturated") -> Tensor:
@@ -185,34 +157,13 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
     return temperature**2 * F.kl_div(q, p, reduction="none", log_target=True).sum(1)
 
 
-def _check_map(activation, axis: int | None):
-    if not isinstance(activation, Tensor):
-        raise ValueError(f"an activation must be a tensor, got {type(activation).__name__}")
-    if _positions(activation, axis) < 2:
-        raise ValueError(
-            f"an activation of shape {tuple(activation.shape)} averaged over axis {axis} leaves "
-            "nothing to compare per example: take axis=None, or another layer"
-        )
-
-
-def _averaged_first(activation: Tensor, axis: int | None) -> Tensor:
-    """The activation with the axis that is averaged right after the examples."""
-    return activation.unsqueeze(1) if axis is None else activation.movedim(axis, 1)
-
-
-def _first(tap):
-    return tap[0] if isinstance(tap, tuple) else tap
-
-
-def _positions(activation: Tensor, axis: int | None) -> int:
-    """How many numbers an example's map has; none without such an axis, or of whole numbers."""
-    shape = activation.shape
-    if not activation.is_floating_point():
-        return 0
-    if axis is None:
-        return shape[1:].numel()
-    there = isinstance(axis, int) and abs(axis) in range(1, len(shape)) and shape[axis]
-    return shape[1:].numel() // shape[axis] if there else 0
+def _single_numbers(outputs, targets, loss: Loss) -> bool:
+    """Whether the loss is the absolute error of one number an example."""
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+        return False
+    absolute = isinstance(loss, str) and loss in ("auto", "absolute")
+    alike = outputs.shape == targets.shape and targets.ndim == 1 and len(targets) > 0
+    return absolute and alike and targets.is_floating_point()
 
 
 def _errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
@@ -235,11 +186,11 @@ def _errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     return error.square() if loss == "squared" else error.abs()
 
 
-def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int) -> Tensor:
+def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int | None) -> Tensor:
     shapes = _shapes(outputs, targets)
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
         raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
-    classes = _needed(targets, classes)
+    classes = _needed(targets, classes or 0)
     if outputs.shape[1] < classes:
         raise ValueError(
             f"the model gives {shapes} but the labels go up to {classes - 1}: "

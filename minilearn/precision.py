@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from minilearn import graphs
-from minilearn.cost import Cost
-from minilearn.models import device_of
 from minilearn.stopping import tensors_of
 
 DTYPES = ("auto", torch.float32, torch.bfloat16, torch.float16)
@@ -19,7 +17,7 @@ _asked: list = []
 
 @contextmanager
 def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
-    """Train inside the block as the device likes it best; every `fit`, so every method, heeds it.
+    """Train inside the block as the device likes it best; every `Run`, so every method, heeds it.
 
     Images are laid out with their channels last, in attacks (`l2_pgd`) too, and a step of the
     optimiser is one operation and not a dozen for every weight tensor. On a GPU the network
@@ -30,17 +28,18 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
 
     With `graph` a step on a GPU is recorded when a kind of batch comes the second time, and then
     replayed (`graphs.Replayed`): for small networks, whose host cannot keep up. Every method here
-    can be recorded. An objective of your own must depend on its batch and on tensors that change in
-    place, and on nothing else; a model that waits for the GPU is refused (torchvision's Normalize
-    does, `models.Normalize` does not). On a CPU, and in float16, nothing is recorded.
+    can be recorded. A loss function of your own must depend on its tensors, on others that change
+    in place, and on nothing else. A model that waits for the GPU is refused (torchvision's
+    Normalize does, `models.Normalize` does not). On a CPU, and in float16, nothing is recorded.
 
     Raises: ValueError if `dtype` is none of "auto", float32, bfloat16 and float16, or `graph` is
         neither true nor false
     Example:
+        >>> from minilearn.data import Examples
         >>> from minilearn.training import fit
-        >>> net = nn.Sequential(nn.Conv2d(2, 1, 3), nn.Flatten())
+        >>> net = nn.Sequential(nn.Conv2d(2, 1, 3), nn.Flatten(0))
         >>> with fast():
-        ...     _ = fit(net, torch.zeros(4, 2, 3, 3), objective=lambda net, x: net(x).sum())
+        ...     _ = fit(net, Examples(torch.zeros(4, 2, 3, 3), torch.zeros(4)))
         >>> net[0].weight.is_contiguous(memory_format=torch.channels_last)
         True
     """
@@ -63,92 +62,45 @@ def laid_out(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-class Stepper:
-    """How `fit` computes a loss and makes a step: plainly, or, inside `fast`, faster."""
+@dataclass(frozen=True)
+class Chosen:
+    """What `fast` asks for on a device; outside of it, the plain loop.
 
-    def __init__(self, model: nn.Module, turns: tuple, objective: Callable, cost: Cost):
-        self.model, self.turns, self.objective = model, turns, objective
-        fused = True if _asked else None
-        trained = _trainable(laid_out(model))
-        self.optimizers = [one.make_optimizer(trained, fused) for one in turns]
-        self.device = device_of(model)
-        dtype, graph = _asked[-1] if _asked else (None, False)
-        dtype = _best(self.device) if dtype == "auto" else dtype
-        self.dtype = None if dtype == torch.float32 else dtype
-        half = self.dtype == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type) if half else None
-        if half:
-            self._fill_momentum()
-        recorded = graph and graphs.can_record(self.device) and not half
-        self.replayed = graphs.Replayed(self._step, self._state, cost) if recorded else None
+    `dtype` is None in single precision.
+    """
 
-    def identity(self, run: dict) -> dict:
-        """What a checkpoint must know of a run: with the switch, the precision too."""
-        return run | {"precision": str(self.dtype or "channels last")} if _asked else run
+    asked: bool
+    dtype: torch.dtype | None = None
+    graph: bool = False
 
-    def kept(self) -> list:
-        """What a checkpoint must keep: the optimisers, and how far losses are scaled."""
-        return [*self.optimizers, *([self.scaler] if self.scaler else [])]
+    def identity(self) -> dict[str, str]:
+        """What a checkpoint must know of it; nothing outside of `fast`."""
+        return {"precision": str(self.dtype or "channels last")} if self.asked else {}
 
-    def begin(self, epoch: int):
-        """Take the learning rates of an epoch."""
-        for one, optimizer in zip(self.turns, self.optimizers, strict=True):
-            for group in optimizer.param_groups:
-                if self.replayed and group["lr"] != one.lr_at(epoch):
-                    self.replayed.forget()
-                group["lr"] = one.lr_at(epoch)
-
-    def end(self):
-        """Leave no gradient in the model, and no recording's memory on the device."""
-        self.optimizers[0].zero_grad()
-        if self.replayed:
-            self.replayed.forget()
-
-    def step(self, turn: int, batch: tuple) -> Tensor:
-        """Make a step of one of the optimisers; returns the loss, which stays on the device."""
-        return (self.replayed or self._step)(turn, *batch)
-
-    def _step(self, turn: int, *batch) -> Tensor:
-        half = nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
-        with half:
-            loss = self.objective(self.model, *batch)
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-            raise ValueError("the objective must return a scalar that depends on the weights")
-        optimizer = self.optimizers[turn]
-        for group in optimizer.param_groups if self.replayed else ():
-            group["capturable"] = graphs.recording()  # for Adam, which warns outside
-        optimizer.zero_grad()
-        if self.scaler is None:
-            loss.backward()
-            optimizer.step()
-        else:  # a step whose gradients overflowed is left out, by the device itself
-            self.scaler.scale(loss).backward()
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        return loss.detach()
-
-    def _fill_momentum(self):
-        """Torch makes the momentum of fused SGD without filling it, and if the first step is left
-        out, as the scaler's first often is, what lay there before becomes the momentum."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                for p in group["params"] if group.get("momentum") else ():
-                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
-
-    def _state(self) -> list[Tensor]:
-        found = list(tensors_of(self.model))
-        for optimizer in self.optimizers:
-            found += (v for kept in optimizer.state.values() for v in kept.values())
-        return [v for v in found if isinstance(v, Tensor)]
+    def optimizer_options(self) -> dict:
+        """One operation for all weights, or a few over lists of them with the same bits."""
+        return {"fused": True, "foreach": False} if self.asked else {"fused": None, "foreach": True}
 
 
-def _trainable(model: nn.Module) -> list[Tensor]:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError(
-            "every parameter is frozen (requires_grad is False): nothing can be trained"
-        )
-    return parameters
+def chosen(device: torch.device) -> Chosen:
+    """What the innermost `fast` asks for on this device."""
+    if not _asked:
+        return Chosen(asked=False)
+    dtype, graph = _asked[-1]
+    dtype = _best(device) if dtype == "auto" else dtype
+    recorded = graph and graphs.can_record(device) and dtype != torch.float16
+    return Chosen(True, None if dtype == torch.float32 else dtype, recorded)
+
+
+def fill_momentum(optimizer: torch.optim.Optimizer):
+    """Give a fused SGD a momentum of zero before its first step.
+
+    Torch makes that momentum without filling it, and if the first step is left out, as the scaler's
+    first often is, what lay there before becomes the momentum.
+    """
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
 def _best(device: torch.device) -> torch.dtype:

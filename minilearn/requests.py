@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from minilearn.data.checks import (
+from minilearn.checks import (
     check_count,
     check_dataset,
     check_integers,

@@ -1,21 +1,18 @@
-"""When to stop: at the very step, without waiting for the device; or at the best epoch."""
+"""When a run stops: after the very step that meets a condition, without waiting for the device."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_dataset
-from minilearn.evaluation import evaluate
-from minilearn.losses import Loss, check_loss
-from minilearn.models import device_of, mode
+from minilearn.checks import device_of
+from minilearn.models import mode
 
 
 class Stop:
-    """When `fit` stops: after the first step for which `until(model)` is true.
+    """When a run stops: after the first step for which `until(model)` is true.
 
     On a GPU the answers are read together, every `EVERY` steps. A step that was taken too many is
     undone on the device itself: the weights and buffers of before it are written back where the
@@ -25,24 +22,28 @@ class Stop:
     EVERY = 16
 
     def __init__(self, model: nn.Module, until: Callable[[nn.Module], Tensor] | None):
-        self.model, self.until = model, until
+        self.model = model
+        self.until = until
         self.every = self.EVERY if device_of(model).type == "cuda" else 1
-        self.answers, self.before = [], []
+        self.answers: list[Tensor] = []
+        self.before: list[Tensor] = []
+        self.known = False  # that the condition is met
 
     def before_epoch(self) -> bool:
-        """Whether it is over already; the epoch's answers are collected anew."""
+        """Whether it is over already; the epoch's answers are collected again from the start."""
         self.answers = []
-        return self.until is not None and bool(self._ask())
+        self.known = self.until is not None and bool(self._ask())
+        return self.known
 
-    def keep(self):
-        """Before a step: remember what it may have to give back."""
+    def before_step(self):
+        """Remember what the step may have to give back."""
         if self.until is not None and self.every > 1:
             self.before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
 
-    def after_step(self) -> bool:
-        """Whether it is known to be over, up to `every - 1` steps late."""
+    def after_step(self):
+        """Ask again; `known` becomes true up to `every - 1` steps late."""
         if self.until is None:
-            return False
+            return
         over = self.answers[-1] if self.answers else None
         if over is not None and self.before:
             with torch.no_grad():
@@ -50,7 +51,8 @@ class Stop:
                     tensor.copy_(torch.where(over, old, tensor))
         now = self._ask()
         self.answers.append(now if over is None else now | over)
-        return len(self.answers) % self.every == 0 and bool(self.answers[-1])
+        if len(self.answers) % self.every == 0:
+            self.known = bool(self.answers[-1])
 
     def taken(self) -> int | None:
         """How many steps of the epoch count; None if all do."""
@@ -64,36 +66,6 @@ class Stop:
         if not isinstance(over, Tensor) or over.dtype != torch.bool or over.ndim:
             raise ValueError("until must return one boolean, as a tensor on the model's device")
         return over
-
-
-class Best:
-    """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
-
-    It sees the epochs of this call only: not for a run that resumes from a checkpoint.
-
-    Paper: Tarun et al. 2023; the authors' code averages batch means (utils.py:49-52).
-    Raises: ValueError if the validation set is empty; `restore` if no epoch was seen
-    Example: best = Best(validation); fit(model, train, watch=best); best.restore(model)
-    """
-
-    def __init__(self, validation, loss: Loss = "auto"):
-        check_dataset(validation)
-        self.validation, self.loss = validation, check_loss(loss)
-        self.epoch, self.lowest, self.weights = 0, math.inf, {}
-
-    def __call__(self, epoch: int, model: nn.Module) -> dict:
-        """The validation loss; its weights are kept if it is the lowest so far."""
-        loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
-        if loss < self.lowest:
-            self.epoch, self.lowest = epoch, loss
-            self.weights = {name: v.clone() for name, v in model.state_dict().items()}
-        return {"validation": loss}
-
-    def restore(self, model: nn.Module):
-        """Give `model` the kept weights."""
-        if not self.weights:
-            raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
-        model.load_state_dict(self.weights)
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:

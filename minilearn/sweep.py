@@ -26,15 +26,14 @@ from torch import nn
 from tqdm import tqdm
 
 from minilearn.checkpoint import fingerprint, write_whole
-from minilearn.data.checks import check_choice, check_count
+from minilearn.checks import check_choice, check_count
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
-from minilearn.methods.contract import build
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.registry import ALL
 from minilearn.metrics.report import t_half_width
-from minilearn.models import device_of
+from minilearn.models import build, device_of
 from minilearn.requests import Request
 from minilearn.training import NonFiniteLoss, Training
 

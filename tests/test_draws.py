@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minilearn.draws import normal, philox
+from minilearn.draws import normal, philox, seeded
 
 LOW = 0xFFFFFFFF
 
@@ -157,3 +157,15 @@ def test_a_triton_kernel_draws_the_same_numbers(tmp_path):
         signed = [word - 2**32 * (word > LOW >> 1) for word in philox(seed, index)[0].tolist()]
         assert signed == first
         torch.testing.assert_close(normal(seed, index), torch.tensor(numbers), rtol=0, atol=1e-5)
+
+
+def test_seeded_gives_the_generator_back_after_an_exception():
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError), seeded(3):
+        torch.randn(3)
+        raise RuntimeError
+    assert torch.equal(torch.get_rng_state(), state)
+    with seeded(3):
+        first = torch.randn(3)
+    with seeded(3):
+        assert torch.equal(first, torch.randn(3))

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 import torch
+from shared import descend
 from tape import taped
 from torch import nn
 
@@ -15,6 +16,7 @@ from minilearn.graphs import capture
 from minilearn.losses import Quantile
 from minilearn.models import Normalize, allcnn, cnn
 from minilearn.precision import fast
+from minilearn.run import Run
 from minilearn.training import Training, fit
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))
@@ -86,13 +88,16 @@ def images(count: int = 23, task: str = "classes") -> Examples:
     return Examples(x, torch.arange(count) % 3 if task == "classes" else x.flatten(1).mean(1))
 
 
-def trained(net, config, data, device, graph, **options):
+def trained(net, config, data, device, graph, loss=None, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = net().to(device)
-    cost = Cost()
+    cost, data = Cost(), data.to(device)
     with fast(torch.float32, graph=graph):
-        history = fit(model, data.to(device), config, cost=cost, progress=False, **options)
+        if loss is None:
+            history = fit(model, data, config, cost=cost, progress=False, **options)
+        else:
+            history = descend(model, data, config, loss, cost=cost, **options)
     return model, history.loss, cost
 
 
@@ -123,16 +128,18 @@ def test_two_optimisers_in_turns_and_too_many_kinds_of_batches(device, monkeypat
         parts = torch.randperm(len(data), generator=order).split(list(sizes))
         return ((data[part].inputs.to(device), data[part].targets.to(device)) for part in parts)
 
-    def objective(model, x, y):
-        return nn.functional.cross_entropy(model(x), y)
-
-    turns = Training(3, lr=1e-2), Training(3, lr=1e-3, optimizer="sgd")
-
     def run(graph: bool):
         model = NETS["small"]().to(device)
-        with fast(torch.float32, graph=graph):
-            about = {"identity": {}, "objective": objective, "progress": False}
-            return model, fit(model, stream, turns, **about).loss, Cost()
+
+        def loss(x, y):
+            return nn.functional.cross_entropy(model(x), y)
+
+        with fast(torch.float32, graph=graph), Run(model, progress=False) as training:
+            turns = training.adam(1e-2), training.sgd(1e-3, momentum=0.9)
+            for _ in training.epochs(3):
+                for i, batch in enumerate(stream(training.order)):
+                    training.step(loss, *batch, optimizer=turns[i % 2])
+        return model, training.history.loss, Cost()
 
     def noting(step, *inputs, **options):
         recorded.append(inputs)
@@ -155,15 +162,15 @@ def test_quantiles_can_be_recorded(device):
 
 
 def test_a_recording_is_replayed_and_not_run(device):
-    """The objective runs once by itself, as often as it is warmed up, and once to be recorded."""
+    """The loss runs once by itself, as often as it is warmed up, and once to be recorded."""
     called = []
 
-    def objective(model, x, y):
+    def loss(model, x, y):
         called.append(len(x))
         return nn.functional.cross_entropy(model(x), y)
 
     config = Training(6, 5, 1e-2)
-    trained(NETS["small"], config, images(20), device, True, objective=objective)
+    trained(NETS["small"], config, images(20), device, True, loss)
     assert called == [5] * (2 + graphs.WARM)
 
 
@@ -173,12 +180,10 @@ def test_what_changes_without_the_batch_is_lost(device):
     def run(graph: bool):
         count = itertools.count()
 
-        def objective(model, x, y):
+        def loss(model, x, y):
             return nn.functional.cross_entropy(model(x), y) * next(count)
 
-        return trained(
-            NETS["small"], Training(3, 5), images(20), device, graph, objective=objective
-        )
+        return trained(NETS["small"], Training(3, 5), images(20), device, graph, loss)
 
     (_, plain, _), (_, other, _) = run(False), run(True)
     assert not torch.allclose(plain, other)
@@ -196,11 +201,11 @@ def test_a_step_that_waits_is_refused_and_leaves_the_weights(wait, device):
     model = NETS["small"]().to(device)
     before = [p.detach().clone() for p in model.parameters()]
 
-    def objective(model, x, y):
+    def loss(model, x, y):
         return WAITING[wait](model(x))
 
     with fast(torch.float32, graph=True), pytest.raises(ValueError, match="cannot be recorded"):
-        fit(model, images(20).to(device), Training(1, 5), objective=objective, progress=False)
+        descend(model, images(20).to(device), Training(1, 5), loss)
     assert all(map(torch.equal, before, model.parameters()))
 
 

@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 
 from minilearn.losses import (
     Quantile,
-    attention_gap,
-    attention_map,
-    attention_transfer,
     check_loss,
     loss_per_example,
 )
+from minilearn.parts.attention import attention_gap, attention_map, attention_transfer
 
 SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 LEVELS = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4, unique=True).map(

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from shared import descend
 from torch import nn
 
 from minilearn import precision
 from minilearn.data import Examples
 from minilearn.methods import LAF, Blindspot, blindspot, laf
-from minilearn.methods.contract import build
-from minilearn.models import allcnn, small_cnn
+from minilearn.models import allcnn, build, small_cnn
 from minilearn.precision import fast
 from minilearn.training import Training, fit
 
@@ -119,7 +119,7 @@ def test_a_first_step_that_overflows_leaves_no_trace(data):
     torch.use_deterministic_algorithms(True)
     try:
         with fast(torch.float16):
-            fit(model, data, config, objective=lambda net, x, y: net(x).sum(), progress=False)
+            descend(model, data, config, lambda net, x, y: net(x).sum())
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(p.isfinite().all() for p in model.parameters())

@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import Dataset, Subset, TensorDataset
+from shared import Pairs
+from torch.utils.data import Subset, TensorDataset
 
 from minilearn.data import Examples, digits
 from minilearn.requests import (
@@ -63,14 +64,7 @@ def test_forget_and_retain_are_disjoint_and_everything(train, make):
 
 
 def test_a_dataset_is_split_like_its_tensors():
-    class Pairs(Dataset):
-        def __len__(self):
-            return len(FOUR)
-
-        def __getitem__(self, i):
-            return FOUR.inputs[i], int(FOUR.targets[i])
-
-    for data in (Pairs(), TensorDataset(FOUR.inputs, FOUR.targets)):
+    for data in (Pairs(FOUR), TensorDataset(FOUR.inputs, FOUR.targets)):
         request = by_class(data, 1)
         assert isinstance(request.forget, Subset) and isinstance(request.retain, Subset)
         assert list(request.forget.indices) == [1, 2] and list(request.retain.indices) == [0, 3]

@@ -1,7 +1,8 @@
-"""`fit(until=...)`: the training ends at the very step, however late the answer is read."""
+"""`run.epochs(until=...)`: a run ends at the very step, however late the answer is read."""
 
 import pytest
 import torch
+from shared import descend
 from torch import nn
 
 from minilearn.checkpoint import fingerprint
@@ -48,7 +49,7 @@ def test_it_ends_after_the_step_that_makes_it_true(tiny_net, classification, ste
         seen.append(fingerprint(model))
         return {}
 
-    history = fit(net, classification, RECIPE, until=until, watch=watch)
+    history = descend(net, classification, RECIPE, until=until, watch=watch)
     assert len(history.loss) == steps and len(history.epochs) == -(-steps // 4)
     plain = tiny_net()
     whole = fit(plain, classification, Training(-(-steps // 4), 6, 1e-2))
@@ -70,7 +71,7 @@ def test_read_late_it_leaves_the_same_weights(tiny_net, classification, late, ev
         def until(model, start=start):
             return (model.head.weight - start).norm() > 0.1
 
-        history = fit(net, classification, recipe, until=until)
+        history = descend(net, classification, recipe, until=until)
         found.append((fingerprint(net), history.loss.tolist()))
     assert found[0] == found[1]
     assert 1 < len(found[0][1]) < 20
@@ -79,7 +80,7 @@ def test_read_late_it_leaves_the_same_weights(tiny_net, classification, late, ev
 def test_true_before_the_first_step_trains_nothing(tiny_net, classification):
     net = tiny_net()
     before = fingerprint(net)
-    history = fit(net, classification, RECIPE, until=lambda model: torch.tensor(True))
+    history = descend(net, classification, RECIPE, until=lambda model: torch.tensor(True))
     assert fingerprint(net) == before and not len(history.loss) and not history.epochs
 
 
@@ -92,8 +93,8 @@ def test_a_resumed_run_stops_where_it_had_stopped(tiny_net, classification, tmp_
     limit = net.head.weight.square().sum().item()
     options = {"until": until, "checkpoint": tmp_path / "run"}
     one, again = tiny_net(), tiny_net()
-    first = fit(one, classification, RECIPE, **options)
-    second = fit(again, classification, RECIPE, **options)
+    first = descend(one, classification, RECIPE, **options)
+    second = descend(again, classification, RECIPE, **options)
     assert fingerprint(one) == fingerprint(again) and torch.equal(first.loss, second.loss)
 
 
@@ -108,7 +109,7 @@ def test_a_resumed_run_stops_where_it_had_stopped(tiny_net, classification, tmp_
 )
 def test_bad_rules_are_one_sentence(tiny_net, classification, until, sentence):
     with pytest.raises(ValueError, match=sentence):
-        fit(tiny_net(), classification, RECIPE, until=until)
+        descend(tiny_net(), classification, RECIPE, until=until)
 
 
 def test_a_step_undone_gives_back_buffers_and_parameters():
@@ -117,10 +118,11 @@ def test_a_step_undone_gives_back_buffers_and_parameters():
     stop.every = 16
     assert stop.before_epoch() is False
     for weight, mean in ((1.0, 1.0), (2.0, 2.0), (5.0, 3.0), (0.0, 4.0)):
-        stop.keep()
+        stop.before_step()
         with torch.no_grad():
             net.weight.fill_(weight), net.running_mean.fill_(mean)
-        assert not stop.after_step()
+        stop.after_step()
+        assert not stop.known
     # true after the second step, whose weights sum to 4: the later two are undone
     assert net.weight.tolist() == [2.0, 2.0] and net.running_mean.tolist() == [2.0, 2.0]
     assert stop.taken() == 2

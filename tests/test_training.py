@@ -13,39 +13,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from shared import Pairs, cross_entropy, descend, same, weights
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from minilearn.checkpoint import fingerprint, write_whole
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, batches
 from minilearn.evaluation import Evaluation, evaluate, loss_per_example
 from minilearn.losses import Quantile
-from minilearn.stopping import Best
-from minilearn.training import NonFiniteLoss, Training, fit, seeded
+from minilearn.run import NonFiniteLoss, Run
+from minilearn.training import Best, Training, fit
 
 SHORT = Training(epochs=3, batch_size=7, lr=1e-2)
-
-
-class Pairs(Dataset):
-    """The same examples behind a map-style dataset."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, i):
-        return self.data.inputs[i], self.data.targets[i].item()
-
-
-def weights(model) -> list[torch.Tensor]:
-    return [v.clone() for v in model.state_dict().values()]
-
-
-def same(a, b) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def by_hand(model, data, config, seed) -> list[float]:
@@ -167,8 +147,8 @@ def test_watch_sees_every_epoch_and_cannot_disturb(tiny_net, classification, tmp
 
 def test_cost_counts_what_passed(tiny_net, classification):
     cost = Cost()
-    fit(tiny_net(), classification, SHORT, cost=cost, source="other")
-    assert cost.forward == cost.backward == {"other": 3 * 24} and cost.seconds > 0
+    fit(tiny_net(), classification, SHORT, cost=cost)
+    assert cost.forward == cost.backward == {"retain": 3 * 24} and cost.seconds > 0
 
 
 def test_zero_epochs_change_nothing(tiny_net, classification):
@@ -184,15 +164,15 @@ def test_a_batch_larger_than_the_data_is_all_of_it(tiny_net, classification):
     assert same(weights(one), weights(two))
 
 
-def test_inputs_alone_with_an_objective_of_ones_own(tiny_net, classification):
+def test_inputs_alone_with_a_loss_of_ones_own(tiny_net, classification):
     seen = []
 
-    def objective(model, x):
+    def loss(model, x):
         seen.append(len(x))
         return model(x).square().mean()
 
     for data in (classification.inputs, Unlabelled(Pairs(classification))):
-        fit(tiny_net(), data, Training(epochs=1, batch_size=10), objective=objective)
+        descend(tiny_net(), data, Training(epochs=1, batch_size=10), loss)
     assert seen == [10, 10, 4, 10, 10, 4]
 
 
@@ -204,9 +184,9 @@ def test_the_loss_of_the_settings_is_what_is_minimised(tiny_net, regression, los
     value = F.l1_loss if loss == "absolute" else F.mse_loss
     ours, plain = tiny_net(1), tiny_net(1)
     history = fit(ours, regression, Training(3, 7, 1e-2, loss=loss), seed=2)
-    by_objective = fit(plain, regression, SHORT, seed=2, objective=lambda m, x, y: value(m(x), y))
+    by_loss = descend(plain, regression, SHORT, lambda m, x, y: value(m(x), y), seed=2)
     assert same(weights(ours), weights(plain))
-    torch.testing.assert_close(history.loss, by_objective.loss)
+    torch.testing.assert_close(history.loss, by_loss.loss)
     auto = tiny_net(1)
     fit(auto, regression, SHORT, seed=2)
     assert same(weights(auto), weights(ours)) == (loss == "absolute")
@@ -360,15 +340,15 @@ def test_best_refuses(tiny_net, regression):
 
 
 def stopping(when: int, error: BaseException):
-    """The usual objective, which raises at the step `when`."""
+    """The usual loss, which raises at the step `when`."""
     steps = iter(range(1, 10**6))
 
-    def objective(model, x, y):
+    def loss(model, x, y):
         if next(steps) == when:
             raise error
-        return F.cross_entropy(model(x), y)
+        return cross_entropy(model, x, y)
 
-    return objective
+    return loss
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError("ours"), MemoryError])
@@ -378,7 +358,7 @@ def test_what_ends_an_epoch_early_leaves_the_last_finished_one(tiny_net, classif
     fit(expected, classification, Training(epochs=2, batch_size=8))
     kind = error if isinstance(error, type) else type(error)
     with pytest.raises(kind) as caught:
-        fit(net, classification, config, objective=stopping(2 * 3 + 2, error))
+        descend(net, classification, config, stopping(2 * 3 + 2, error))
     assert same(weights(net), weights(expected))
     if error is KeyboardInterrupt:
         assert str(caught.value) == (
@@ -406,12 +386,12 @@ def test_a_loss_that_is_not_finite_is_one_sentence(tiny_net, classification):
     fit(expected, classification, Training(epochs=1, batch_size=8))
     steps = iter(range(1, 100))
 
-    def objective(model, x, y):
-        loss = F.cross_entropy(model(x), y)
-        return loss * torch.inf if next(steps) == 5 else loss
+    def loss(model, x, y):
+        value = cross_entropy(model, x, y)
+        return value * torch.inf if next(steps) == 5 else value
 
     with pytest.raises(NonFiniteLoss, match="became inf at step 2 of epoch 2; .* than 0.001"):
-        fit(net, classification, config, objective=objective)
+        descend(net, classification, config, loss)
     assert same(weights(net), weights(expected))
 
 
@@ -521,18 +501,43 @@ def test_a_checkpoint_of_another_run_is_refused(tiny_net, classification, tmp_pa
         assert same(before, weights(given["model"])) and path.read_bytes() == held
 
 
-def test_a_function_as_data_must_say_what_it_reads(tiny_net, classification, tmp_path):
+def test_a_run_is_about_what_it_names(tiny_net, classification, tmp_path):
     def stream(order):
         yield classification.inputs, classification.targets
 
-    with pytest.raises(ValueError, match="a function as data needs an `identity`"):
-        fit(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="a function cannot be looked into: name what it reads"):
+        descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", read=stream)
     assert not os.listdir(tmp_path)
-    about = {"data": classification}
-    fit(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", identity=about)
-    with pytest.raises(ValueError, match="other data"):
-        about = {"data": classification[1:]}
-        fit(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", identity=about)
+    descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", read=classification)
+    with pytest.raises(ValueError, match="other read;"):
+        descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", read=classification[1:])
+
+
+def test_a_step_belongs_into_an_epoch_and_an_epoch_into_a_run(tiny_net, classification):
+    net = tiny_net()
+    with pytest.raises(ValueError, match="belongs inside the loop"), Run(net) as run:
+        run.adam(1e-3)
+        run.step(lambda: net(classification.inputs).sum())
+
+
+def test_a_loop_that_is_left_keeps_its_steps(tiny_net, classification):
+    """`break` ends the run after the step that was made last."""
+    x, y = classification.inputs[:8], classification.targets[:8]
+    net, twin = tiny_net(), tiny_net()
+
+    def steps(model, count: int, leave: bool):
+        with Run(model, progress=False) as run:
+            run.adam(1e-2)
+            for _ in run.epochs(3 if leave else 1):
+                for _ in range(count):
+                    run.step(lambda: cross_entropy(model, x, y))
+                if leave:
+                    break
+        return run.history.loss
+
+    assert torch.equal(steps(net, 2, True), steps(twin, 2, False))
+    assert same(weights(net), weights(twin)) and net.training
+    assert all(p.grad is None for p in net.parameters())
 
 
 def test_a_broken_checkpoint_is_one_sentence(tiny_net, classification, tmp_path):
@@ -801,13 +806,8 @@ def test_bad_input_is_one_sentence(classification, call, case):
         ({"watch": lambda epoch, model: None}, "watch must return a dictionary of numbers"),
         ({"watch": lambda epoch, model: {"a": object()}}, "watch must return a dictionary"),
         ({"watch": 3}, "watch must be a function"),
-        ({"objective": 3}, "objective must be a function"),
-        ({"objective": lambda model, x, y: model(x)}, "scalar that depends on the weights"),
-        ({"objective": lambda model, x, y: 3.0}, "scalar that depends on the weights"),
-        ({"objective": lambda model, x, y: None}, "scalar that depends on the weights"),
-        ({"objective": lambda model, x, y: x.sum()}, "scalar that depends on the weights"),
         ({"data": Pairs}, "the class Pairs itself"),
-        ({"data": lambda order: []}, "gave no batch"),
+        ({"data": lambda order: []}, "with len\\(\\) and items by position, got function"),
     ],
 )
 def test_silly_arguments_of_fit(tiny_net, classification, options, sentence):
@@ -815,6 +815,27 @@ def test_silly_arguments_of_fit(tiny_net, classification, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit(**{"model": net, "data": classification, "config": SHORT} | options)
     assert same(weights(net), weights(tiny_net()))
+
+
+@pytest.mark.parametrize(
+    "loss, sentence",
+    [
+        (lambda model, x, y: model(x), "scalar tensor that depends on the weights"),
+        (lambda model, x, y: 3.0, "scalar tensor that depends on the weights"),
+        (lambda model, x, y: None, "scalar tensor that depends on the weights"),
+        (lambda model, x, y: x.sum(), "scalar tensor that depends on the weights"),
+    ],
+)
+def test_silly_losses(tiny_net, classification, loss, sentence):
+    net = tiny_net()
+    with pytest.raises(ValueError, match=sentence):
+        descend(net, classification, SHORT, loss)
+    assert same(weights(net), weights(tiny_net()))
+
+
+def test_an_epoch_without_a_step_is_refused(tiny_net):
+    with pytest.raises(ValueError, match="gave no batch"):
+        descend(tiny_net(), lambda order: [], SHORT)
 
 
 def test_a_model_that_is_frozen_whole(tiny_net, classification):
@@ -876,45 +897,40 @@ def test_settings_of_numpy_are_plain_numbers_in_a_checkpoint(
         assert torch.equal(found, whole)
 
 
-def test_seeded_gives_the_generator_back_after_an_exception():
-    state = torch.get_rng_state()
-    with pytest.raises(RuntimeError), seeded(3):
-        torch.randn(3)
-        raise RuntimeError
-    assert torch.equal(torch.get_rng_state(), state)
-    with seeded(3):
-        first = torch.randn(3)
-    with seeded(3):
-        assert torch.equal(first, torch.randn(3))
-
-
 # ---- several optimisers in turns
+
+
+def in_turns(model, data, *rates, epochs=3, size=8, seed=2, **options):
+    """A run whose steps take turns between an Adam and an SGD over the same weights."""
+    with Run(model, rates, seed, progress=False, data=data, **options) as run:
+        turns = run.adam(rates[0]), run.sgd(rates[1], momentum=0.5)
+        for _ in run.epochs(epochs):
+            for i, (x, y) in enumerate(batches(data, size, order=run.order)):
+                run.step(lambda x, y: cross_entropy(model, x, y), x, y, optimizer=turns[i % 2])
+    return run.history
 
 
 def test_steps_take_turns_between_optimisers(tiny_net, classification):
     """The plain loop with two optimisers over the same weights, bit for bit."""
-    turns = Training(3, 8, 1e-2), Training(7, 99, 1e-1, "sgd", momentum=0.5)
     net, plain = tiny_net(dropout=0.0), tiny_net(dropout=0.0)
-    history = fit(net, classification, turns, seed=2)
-    optimizers = [one.make_optimizer(plain.parameters()) for one in turns]
+    history = in_turns(net, classification, 1e-2, 1e-1)
+    first = torch.optim.Adam(plain.parameters(), 1e-2)
+    second = torch.optim.SGD(plain.parameters(), 1e-1, momentum=0.5)
     order, losses = torch.Generator().manual_seed(2), []
     for _ in range(3):
         for i, (x, y) in enumerate(batches(classification, 8, order=order)):
-            loss = F.cross_entropy(plain(x), y, reduction="none").mean()
+            loss = cross_entropy(plain, x, y)
             plain.zero_grad()
             loss.backward()
-            optimizers[i % 2].step()
+            (first, second)[i % 2].step()
             losses.append(loss.item())
     assert torch.equal(history.loss, torch.tensor(losses))
     assert fingerprint(net) == fingerprint(plain)
-    other = fit(tiny_net(dropout=0.0), classification, turns[::-1], seed=2)
-    assert not torch.equal(other.loss, history.loss)
 
 
 def test_turns_resume_bit_for_bit(tiny_net, classification, tmp_path):
-    turns = Training(4, 8, 1e-2, schedule="cosine"), Training(4, 8, 1e-1, "sgd")
-    net, again = tiny_net(), tiny_net()
-    whole = fit(net, classification, turns)
+    call = classification, 1e-2, 1e-1
+    whole = in_turns(tiny_net(), *call, epochs=4)
 
     def stop(epoch, model):
         if epoch == 3:
@@ -922,14 +938,8 @@ def test_turns_resume_bit_for_bit(tiny_net, classification, tmp_path):
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        fit(again, classification, turns, watch=stop, checkpoint=tmp_path / "run")
-    resumed = fit(tiny_net(), classification, turns, checkpoint=tmp_path / "run")
+        in_turns(tiny_net(), *call, epochs=4, watch=stop, checkpoint=tmp_path / "run")
+    resumed = in_turns(tiny_net(), *call, epochs=4, checkpoint=tmp_path / "run")
     assert torch.equal(resumed.loss, whole.loss)
     with pytest.raises(ValueError, match="other settings"):
-        fit(tiny_net(), classification, turns[:1], checkpoint=tmp_path / "run")
-
-
-@pytest.mark.parametrize("config", [(), [], (Training(), 3), ("adam",)])
-def test_turns_that_make_no_sense(tiny_net, classification, config):
-    with pytest.raises(ValueError, match="config must be a Training, got"):
-        fit(tiny_net(), classification, config)
+        in_turns(tiny_net(), classification, 1e-2, 2e-1, checkpoint=tmp_path / "run")

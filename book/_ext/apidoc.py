@@ -1,15 +1,40 @@
-"""Show the package's docstrings as they are written.
+"""List the package's modules, and show their docstrings as they are written.
 
-A docstring here is plain text: sentences, then fields such as `Paper:`, `Shapes:` or `Example:`.
+A line `<!-- modules: minilearn.methods -->` of a page becomes a heading and an `automodule` for
+every public module of that package, so that a new file is on the page by itself.
+
+A docstring here is plain text: sentences, then fields such as `Args:`, `Paper:` or `Example:`.
 This extension turns the fields into a field list and escapes the text, so that no docstring can
-warn. Formulas (indented, under `Paper:` or before the first field) and examples stand as written.
+warn. Formulas (indented, under `Paper:` or before the first field) and examples stand as written,
+and `Args:` with a line an argument becomes a list.
 """
 
 import re
 import textwrap
+from importlib import import_module
+from pkgutil import iter_modules
 
 FIELD = re.compile(r"([A-Z]\w+):(?:\s+(.*))?$")
 VERBATIM = {None, "Paper", "Example"}  # fields whose indented lines are a formula or a session
+ARGUMENT = re.compile(r"    ([\w, ]+): (.*)")
+MODULES = re.compile(r"<!-- modules: (\S+) -->")
+
+
+def modules(package: str) -> list[str]:
+    """The package and its public modules, by name; a module alone is itself."""
+    folders = getattr(import_module(package), "__path__", ())
+    names = [name for _, name, _ in iter_modules(folders) if not name.startswith("_")]
+    return [package, *(f"{package}.{name}" for name in names)]
+
+
+def listed(text: str) -> str:
+    """A page's text with a heading and an `automodule` for every module that it asks for."""
+
+    def sections(match: re.Match) -> str:
+        block = "### {0}\n\n```{{eval-rst}}\n.. automodule:: {0}\n```"
+        return "\n\n".join(block.format(name) for name in modules(match[1]))
+
+    return MODULES.sub(sections, text)
 
 
 def escape(line: str) -> str:
@@ -41,6 +66,19 @@ def body(lines: list[str], verbatim: bool) -> list[str]:
     return out + literal(block)
 
 
+def arguments(lines: list[str]) -> list[str]:
+    """A list with an entry for every argument that has a line of its own, else a paragraph."""
+    if not ARGUMENT.fullmatch(next(filter(None, lines), "")):
+        return body(lines, False)
+    out = []
+    for line in filter(None, lines):
+        entry = ARGUMENT.fullmatch(line)
+        out.append(
+            f"- ``{entry[1]}``: {escape(entry[2])}" if entry else f"  {escape(line.strip())}"
+        )
+    return [*out, ""]
+
+
 def render(lines: list[str]) -> list[str]:
     """The whole docstring: what stands before the first field, then the fields."""
     sections: list[tuple[str | None, list[str]]] = [(None, [])]
@@ -51,7 +89,7 @@ def render(lines: list[str]) -> list[str]:
             sections[-1][1].append(line)
     out = []
     for name, content in sections:
-        text = body(content, name in VERBATIM)
+        text = arguments(content) if name == "Args" else body(content, name in VERBATIM)
         out += text if name is None else [f":{name}:", *(f"   {line}" for line in text)]
         out.append("")
     return out
@@ -65,4 +103,5 @@ def process(app, what, name, obj, options, lines):
 def setup(app):
     """Register with Sphinx."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("source-read", lambda app, page, source: source.append(listed(source.pop())))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

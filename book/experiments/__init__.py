@@ -30,7 +30,7 @@ KNOWN = {
     *METRICS,
     *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),
     *("steps", "finished", "overflowed", "reached", "agreement"),
-    *("bandwidth", "launches", "turns"),  # of `kernels` and `speed`
+    *("bandwidth", "launches", "turns", "overhead"),  # of `kernels` and `speed`
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
 }
 

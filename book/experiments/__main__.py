@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from book.experiments import NAMES, REPOSITORY, Run, measure, module_of, units_of
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 from minilearn.environment import provenance
 from minilearn.sweep import Unit, read_rows, run_units
 

@@ -15,9 +15,8 @@ from minilearn.evaluation import Evaluation, evaluate
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.metrics.registry import METRICS
 from minilearn.requests import Request
-from minilearn.stopping import Best
 from minilearn.sweep import Unit, value
-from minilearn.training import Training
+from minilearn.training import Best, Training
 
 SCORES = {"auto": "mae", "absolute": "mae", "squared": "mse"}  # a Quantile gives quantile_loss
 

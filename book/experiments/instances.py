@@ -17,10 +17,10 @@ from torch import nn
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, l2_pgd, l2ul
-from minilearn.methods.contract import NothingToDo
 from minilearn.requests import Request
 from minilearn.sweep import Unit, value
 from minilearn.training import NonFiniteLoss
+from minilearn.unlearned import NothingToDo
 
 
 def methods(base: L2UL) -> dict[str, L2UL]:
@@ -30,10 +30,15 @@ def methods(base: L2UL) -> dict[str, L2UL]:
     it is over the items that are left, as in `base`.
     """
     ascent = replace(base, attack=None, anchor=0.0, forget_weight=None, importance="per-item")
-    forms = {"neggrad": replace(ascent, push="all")}
-    if base.push == "open":
+    forms = {"neggrad": replace(ascent, forget_loss_on="all")}
+    if base.forget_loss_on == "remaining":
         forms["neggrad_open"] = ascent
     return {**forms, "l2ul_adv": replace(base, anchor=0.0), "l2ul": base}
+
+
+def word(field: str) -> str:
+    """What the rows and the results page call a setting: "push" for `forget_loss_on`."""
+    return {"forget_loss_on": "push"}.get(field, field)
 
 
 def capped(config: L2UL, items: int, steps: int) -> L2UL:

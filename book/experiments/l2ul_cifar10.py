@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from book.experiments import Run
-from book.experiments.instances import capped, methods, random_items, reference, unit
+from book.experiments.instances import capped, methods, random_items, reference, unit, word
 from minilearn import data
-from minilearn.data.examples import Examples, batches
+from minilearn.data import Examples, batches
 from minilearn.data.table import own_file
 from minilearn.methods import L2UL, PGD
-from minilearn.methods.contract import build
-from minilearn.models import Network, Normalize, resnet18, resnet20, resnet56
+from minilearn.models import Normalize, build, resnet18, resnet20, resnet56
 from minilearn.requests import Request, by_index
+from minilearn.run import Run as TrainingRun
 from minilearn.sweep import Unit
-from minilearn.training import Training, fit
+from minilearn.training import Training
 
 SEEDS = 3
 STEPS = 400
@@ -37,14 +37,14 @@ PRETRAINED = {
     "resnet56": (resnet56, "resnet56-4bfd9763.th"),
 }
 RECIPE = Training(60, 128, 0.1, "sgd", weight_decay=5e-4, schedule="cosine")
-BASE = L2UL(PGD(eps=0.4, steps=20), lr=1e-3, forget_weight=0.5, push="open")
+BASE = L2UL(PGD(eps=0.4, steps=20), lr=1e-3, forget_weight=0.5, forget_loss_on="remaining")
 RELEASED = L2UL.paper("cifar10")
 FACTORS = [
     *({"eps": eps} for eps in (0.1, 0.2, 0.8, 1.6, 4.0)),
     *({"lr": lr} for lr in (1e-4, 3e-4, 3e-3, 1e-2)),
-    {"push": "all"},
+    {"forget_loss_on": "all"},
     {"forget_weight": None},
-    {"push": "all", "forget_weight": None},
+    {"forget_loss_on": "all", "forget_weight": None},
     {"batch_norm": "train"},
 ]
 
@@ -113,7 +113,11 @@ def _asked(size: str) -> Iterator[tuple[int, str, L2UL]]:
         yield count, "base", BASE
     yield 16, "released", RELEASED
     for changes in FACTORS if size == "toy" else ():
-        yield 16, ", ".join(f"{field} {new}" for field, new in changes.items()), changed(changes)
+        yield (
+            16,
+            ", ".join(f"{word(field)} {new}" for field, new in changes.items()),
+            changed(changes),
+        )
 
 
 def changed(changes: dict) -> L2UL:
@@ -150,16 +154,17 @@ def trained(run: Run, train: Examples) -> nn.Module:
 
     net = build(fresh, 0)
 
-    def stream(order: torch.Generator) -> Iterator:
-        for x, y in batches(train, RECIPE.batch_size, order=order):
-            yield moved(x, order), y
-
-    def objective(net: Network, x: Tensor, y: Tensor) -> Tensor:
+    def loss(x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(net(x), y)
 
-    about = {"settings": RECIPE, "data": train, "augmented": "crops of 4, flips"}
-    options = {"checkpoint": run.file("cifar10", "resnet18"), "identity": about}
-    fit(net, stream, RECIPE, objective=objective, **options)
+    about = {"data": train, "augmented": "crops of 4, flips"}
+    file = run.file("cifar10", "resnet18")
+    with TrainingRun(net, RECIPE, checkpoint=file, **about) as training:
+        RECIPE.make_optimizer(training)
+        for epoch in training.epochs(RECIPE.epochs):
+            training.set_lr(RECIPE.lr_at(epoch))
+            for x, y in batches(train, RECIPE.batch_size, order=training.order):
+                training.step(loss, moved(x, training.order), y)
     return net.eval()
 
 

@@ -14,12 +14,11 @@ from functools import cache, partial
 from torch import nn
 
 from book.experiments import Run
-from book.experiments.instances import capped, methods, random_items, reference, unit
+from book.experiments.instances import capped, methods, random_items, reference, unit, word
 from minilearn import data
 from minilearn.data.examples import Examples
 from minilearn.methods import L2UL, PGD, retrain
-from minilearn.methods.contract import build
-from minilearn.models import allcnn, cnn, small_cnn
+from minilearn.models import allcnn, build, cnn, small_cnn
 from minilearn.requests import Request, by_index, by_typicality
 from minilearn.sweep import Unit
 from minilearn.training import Training, fit
@@ -29,13 +28,13 @@ STEPS = 800
 COUNTS = (1, 2, 4, 8, 16, 64)
 KINDS = ("random", "typical", "atypical")
 RECIPE = Training(epochs=20, lr=3e-3, schedule="cosine")
-BASE = L2UL(PGD(eps=2.0), lr=3e-3, forget_weight=0.5, push="open")
+BASE = L2UL(PGD(eps=2.0), lr=3e-3, forget_weight=0.5, forget_loss_on="remaining")
 NETWORKS = {
     "small_cnn": lambda: small_cnn(10, 8),  # chapter 5
     "cnn": lambda: cnn(10, 8),
     "allcnn": lambda: allcnn(10, 0.25, channels=1),  # with batch normalisation
 }
-RELEASED = {"push": "all", "forget_weight": None}
+RELEASED = {"forget_loss_on": "all", "forget_weight": None}
 # What is changed: the network, and fields of BASE (of its attack behind "attack.").
 FACTORS: list[tuple[str, dict]] = [
     *(("small_cnn", {"attack.eps": eps}) for eps in (0.5, 1.0, 1.5, 3.0, 4.0)),
@@ -44,7 +43,7 @@ FACTORS: list[tuple[str, dict]] = [
     *(("small_cnn", {"forget_weight": w}) for w in (None, 0.2, 0.8)),
     *(("small_cnn", {"anchor": a}) for a in (0.1, 10.0)),
     *(("small_cnn", {"importance": kind}) for kind in ("batch-mean",)),
-    ("small_cnn", {"push": "all"}),
+    ("small_cnn", {"forget_loss_on": "all"}),
     ("small_cnn", RELEASED),
     ("small_cnn", RELEASED | {"attack.eps": 4.0, "lr": 1e-3}),
     ("cnn", {}),
@@ -134,7 +133,7 @@ def _asked() -> Iterator[tuple[tuple, str, L2UL]]:
 def in_words(network: str, changes: dict) -> str:
     """What is changed, as the results page says it."""
     words = [] if network == "small_cnn" else [network]
-    words += [f"{name.removeprefix('attack.')} {new}" for name, new in changes.items()]
+    words += [f"{word(name.removeprefix('attack.'))} {new}" for name, new in changes.items()]
     return ", ".join(words)
 
 

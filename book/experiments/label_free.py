@@ -29,8 +29,8 @@ from minilearn.methods import (
     sisa,
     unlearn,
 )
-from minilearn.methods.contract import build
 from minilearn.metrics import asr, asr_published
+from minilearn.models import build
 from minilearn.requests import Request, by_class, by_fraction, mislabel
 from minilearn.sweep import Unit, value
 from minilearn.training import NonFiniteLoss, Training

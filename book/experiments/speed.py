@@ -12,7 +12,8 @@ Included there: PIL images and their transforms, masks, the teacher's answer on 
 one wait a step. Not included, though released: reading files and decoding JPEG, loaders for other
 evaluations, weights saved every epoch. Its loader runs with and without worker processes, and the
 faster of the two counts. The teacher is not trained: its weights cost the same. The rows of L2UL
-are those of `speed_l2ul`, those of LAF of `speed_laf`.
+are those of `speed_l2ul`, those of LAF of `speed_laf`, and those of every method beside a bare loop
+of `overhead`.
 """
 
 from __future__ import annotations
@@ -20,21 +21,20 @@ from __future__ import annotations
 import copy
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from tqdm import tqdm
 
-from book.experiments import Run, released, speed_l2ul, speed_laf
+from book.experiments import Run, overhead, released, speed_l2ul, speed_laf
+from book.experiments.overhead import seconds_of
 from book.experiments.rotated_digits import BAND
 from minilearn import data
-from minilearn.data.examples import mixed
+from minilearn.data.batches import mixed
 from minilearn.evaluation import evaluate
 from minilearn.methods.blindspot import Blindspot, blindspot
-from minilearn.methods.contract import build
-from minilearn.models import allcnn
+from minilearn.models import allcnn, build
 from minilearn.precision import fast
 from minilearn.requests import Request, by_range
 from minilearn.sweep import Unit, value
@@ -62,6 +62,7 @@ def units(run: Run) -> Iterator[Unit]:
             yield Unit("rotated_digits", request.name, name, seed, config, measure)
     yield from speed_l2ul.units(run, timed)
     yield from speed_laf.units(run, timed)
+    yield from overhead.units(run)
 
 
 def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Callable, Callable]]:
@@ -106,7 +107,7 @@ def timed(name: str, ours: Callable, theirs: Callable, device, workers=(0,)) -> 
     runs = [ours, *(partial(theirs, count) for count in dict.fromkeys(workers))]
     times = []
     while not times or (len(times) <= REPEATS and sum(map(sum, times)) < ENOUGH):
-        times.append([_seconds(run, device) for run in runs])
+        times.append([seconds_of(run, device) for run in runs])
     times = times[1:] or times
     here, *there = (statistics.median(column) for column in zip(*times, strict=True))
     slow = min(there)
@@ -114,15 +115,3 @@ def timed(name: str, ours: Callable, theirs: Callable, device, workers=(0,)) -> 
     rows = [value("ratio", "", slow / here, "x"), value("seconds", "", here, "s")]
     rows.append(value("released_seconds", "", slow, "s"))
     return [*rows, value("turns", "", len(times), "turns")]
-
-
-def _seconds(run: Callable, device: torch.device) -> float:
-    def wait():
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    wait()
-    begin = time.perf_counter()
-    run()
-    wait()
-    return time.perf_counter() - begin

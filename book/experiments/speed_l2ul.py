@@ -25,8 +25,7 @@ from book.experiments import released_l2ul as released
 from minilearn.cost import Cost, _process_peak
 from minilearn.data.examples import Examples
 from minilearn.methods import L2UL, importance, l2_pgd, l2ul
-from minilearn.methods.contract import build
-from minilearn.models import resnet18, resnet20
+from minilearn.models import build, resnet18, resnet20
 from minilearn.precision import fast
 from minilearn.sweep import Unit, value
 

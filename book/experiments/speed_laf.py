@@ -23,9 +23,8 @@ from minilearn import data
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples
 from minilearn.methods import LAF, laf
-from minilearn.methods.contract import build
-from minilearn.methods.laf_features import autoencoder, both, known
-from minilearn.models import cnn
+from minilearn.models import build, cnn
+from minilearn.parts.vae import autoencoders, original_features
 from minilearn.precision import fast
 from minilearn.requests import by_class
 from minilearn.sweep import Unit
@@ -64,10 +63,10 @@ def _sides(train: Examples, config: LAF, seed: int) -> dict[str, tuple[Callable,
         laf(model, request.forget.inputs, request.retain.inputs, config=config, seed=seed)
 
     def prepared():
-        gone = known(request.forget.inputs, model, config, "forget", Cost())
-        stays = known(request.retain.inputs, model, config, "retain", Cost())
-        for part in (both(gone, stays), gone):
-            autoencoder(part, config, seed)
+        cost = Cost()
+        forget = original_features(model, request.forget.inputs, config.layer, "forget", cost)
+        retain = original_features(model, request.retain.inputs, config.layer, "retain", cost)
+        autoencoders(forget, retain, config, seed, None, cost)
 
     def read(which: list[int], workers: int):
         return released.loader(train, which, config.batch_size, workers)

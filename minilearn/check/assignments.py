@@ -9,7 +9,7 @@ from torch import Tensor
 from minilearn.check.exercise import Exercise, numbers, size
 from minilearn.draws import normal
 from minilearn.kernels.l2_pgd import reference as pgd_reference
-from minilearn.losses import attention_transfer
+from minilearn.parts.attention import attention_transfer
 
 
 def _draw(order):

@@ -13,7 +13,7 @@ from minilearn.check.chapters import CHAPTERS
 from minilearn.check.exercise import Exercise
 from minilearn.check.programs import PROGRAMS
 from minilearn.check.puzzles import PUZZLES
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 
 EXERCISES = ASSIGNMENTS | CHAPTERS | PROGRAMS | PUZZLES
 CASES = 4  # random inputs, of other shapes each

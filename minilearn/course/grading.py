@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minilearn.checkpoint import write_whole
+from minilearn.checks import check_count, check_number
 from minilearn.course.sandbox import Died, Kernel
 from minilearn.course.sources import (
     TEST,
@@ -25,7 +26,6 @@ from minilearn.course.sources import (
     read_source,
     text_of,
 )
-from minilearn.data.checks import check_count, check_number
 
 MAGIC = re.compile(r"\s*[%!]")
 KEY = "MINILEARN_KEY"  # a secret of the instructor's, from which hidden tests draw their data

@@ -11,14 +11,15 @@ import math
 from difflib import get_close_matches
 
 from minilearn.data import vision
+from minilearn.data.batches import batches, has_numbers, items_of, mixed, pair, paired_batches
 from minilearn.data.embedded import Split, digits, rotated_digits
 from minilearn.data.examples import (
     Examples,
     Unlabelled,
-    batches,
-    mixed,
+    random_part,
     subset,
     targets_of,
+    with_targets,
     without_targets,
 )
 from minilearn.data.faces import AGE_GROUPS, age_groups, agedb, imdb_wiki, utkface
@@ -53,13 +54,18 @@ __all__ = [
     "daily_loads",
     "digits",
     "electricity",
+    "has_numbers",
     "image_table",
     "imagenet",
     "imdb_wiki",
+    "items_of",
     "level",
     "load",
     "mixed",
+    "pair",
     "pair_vectors",
+    "paired_batches",
+    "random_part",
     "rotated_digits",
     "sentence_pairs",
     "spell",
@@ -69,6 +75,7 @@ __all__ = [
     "targets_of",
     "tokens",
     "utkface",
+    "with_targets",
     "without_targets",
     "word_vectors",
 ]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 from minilearn.data.examples import Examples
 
 TEST_SHARE = 0.25

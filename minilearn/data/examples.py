@@ -1,24 +1,25 @@
-"""Data as tensors on one device, and one way to read batches from them or from any dataset."""
+"""Data as tensors on one device, and what any dataset has in common with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch import Tensor, nn
+from torch.utils.data import Dataset, StackDataset, Subset
 
-from minilearn.data.checks import (
+from minilearn.checks import (
     check_count,
     check_dataset,
     check_mask,
-    check_part,
     checked_targets,
-    positions,
+    device_of,
     refuse_non_finite,
     whole_numbers,
 )
+
+WITHOUT_TARGETS = "these are inputs without targets: give Examples or pairs of both"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,8 @@ class Examples:
     groups: Tensor | None = None
 
     def __post_init__(self):
-        check_part("inputs", self.inputs, self.inputs)
-        check_part("targets", self.targets, self.inputs)
+        _check_part("inputs", self.inputs, self.inputs)
+        _check_part("targets", self.targets, self.inputs)
         if len(self.inputs) == 0:
             raise ValueError(f"there are no examples: inputs has shape {tuple(self.inputs.shape)}")
         if self.inputs.is_complex():
@@ -51,7 +52,7 @@ class Examples:
         refuse_non_finite("inputs", self.inputs)
         object.__setattr__(self, "targets", checked_targets(self.targets))
         if self.groups is not None:
-            check_part("groups", self.groups, self.inputs)
+            _check_part("groups", self.groups, self.inputs)
             object.__setattr__(self, "groups", whole_numbers("groups", self.groups))
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class Examples:
 
         A single position keeps its axis.
         """
-        index = positions(index, len(self), self.device)
+        index = _positions(index, len(self), self.device)
         groups = None if self.groups is None else self.groups[index]
         return Examples(self.inputs[index], self.targets[index], groups)
 
@@ -151,7 +152,7 @@ def targets_of(data: Examples | Dataset) -> Tensor:
         return targets_of(data.dataset)[torch.as_tensor(data.indices)]
     targets = getattr(data, "targets", None)
     if targets is None or getattr(data, "target_transform", None) is not None:
-        targets = [_pair(data[i])[1] for i in range(len(data))]
+        targets = [pair_of(data[i])[1] for i in range(len(data))]
     try:
         if not isinstance(targets, Tensor):
             targets = torch.stack([torch.as_tensor(target) for target in targets])
@@ -162,6 +163,32 @@ def targets_of(data: Examples | Dataset) -> Tensor:
     if len(targets) != len(data):
         raise ValueError(f"the dataset has {len(data)} items but {len(targets)} targets")
     return checked_targets(targets)
+
+
+def with_targets(data: Examples | Tensor | Dataset, targets: Tensor) -> Examples | Dataset:
+    """The inputs of a set under other targets, as a set of the same kind.
+
+    Shapes: targets (N, ...)
+    Example:
+        >>> with_targets(torch.zeros(2, 3), torch.tensor([1, 0])).targets
+        tensor([1, 0])
+    """
+    inputs = without_targets(data)
+    return (
+        Examples(inputs, targets) if isinstance(inputs, Tensor) else StackDataset(inputs, targets)
+    )
+
+
+def check_device(model: nn.Module, data):
+    """Refuse tensors that do not live where the model does; a dataset is moved as it is read.
+
+    Raises: ValueError that names both devices
+    """
+    device = device_of(model)
+    if isinstance(data, Examples | Tensor) and data.device != device:
+        raise ValueError(
+            f"the model is on {device} but the data are on {data.device}; move one with .to(device)"
+        )
 
 
 def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor | Subset:
@@ -180,117 +207,66 @@ def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor
     return Subset(data, mask.nonzero().flatten().tolist())
 
 
-def batches(data, size: int, *, order: torch.Generator | None = None, device=None) -> Iterator:
-    """Read `data` once in batches: shuffled if `order` (a CPU generator) is given, else as stored.
-
-    Examples, and any map-style dataset of (input, target), give pairs; a tensor, and an
-    `Unlabelled` dataset, give inputs alone. A dataset is read through a DataLoader and moved to
-    `device`; tensors stay where they are. A last batch of one example is joined to the batch
-    before it, because batch normalisation cannot train on a single example.
-
-    Shapes: inputs (B, ...) and targets (B, ...), B <= size + 1
-    Raises: ValueError if size < 1, there is no example, `data` is not readable by position, or its
-        items cannot be stacked
-    Example:
-        >>> [len(x) for x in batches(torch.zeros(9, 2), 4)]
-        [4, 5]
-    """
-    size = check_count("the batch size", size, 1)
-    check_dataset(data)
-    return _read(data, size, None if order is None else _checked_order(order), device)
+def random_part(data, fraction: float, seed: int):
+    """A random fraction of a set, of the same kind, in the set's order; at least one example."""
+    count = max(1, round(fraction * len(data)))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(len(data), dtype=torch.bool)
+    chosen[order[:count]] = True
+    return subset(data, chosen)
 
 
-def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> Iterator:
-    """Read two sets once, shuffled together: pairs of what `batches` would give of each.
-
-    A batch is `size` examples of the union. How many of them come from `forget` is decided by the
-    shuffle and known on the CPU, so that no step has to ask the device; either part may be empty.
-
-    Raises: ValueError as `batches` does
-    Example:
-        >>> both = torch.zeros(3, 2), torch.zeros(6, 2)
-        >>> [(len(f), len(r)) for f, r in mixed(*both, 4, order=torch.Generator().manual_seed(0))]
-        [(2, 2), (1, 4)]
-    """
-    check_dataset(forget), check_dataset(retain)
-    size, n = check_count("the batch size", size, 1), len(forget)
-    chosen = torch.randperm(n + len(retain), generator=_checked_order(order))
-    parts = _parts(chosen, size)
-    sides = ([part[part < n] for part in parts], [part[part >= n] - n for part in parts])
-    return zip(_chosen(forget, sides[0], device), _chosen(retain, sides[1], device), strict=True)
-
-
-def _checked_order(order) -> torch.Generator:
-    if not isinstance(order, torch.Generator) or order.device.type != "cpu":
-        raise ValueError("order must be a torch.Generator on the CPU")
-    return order
-
-
-def _read(data, size: int, order: torch.Generator | None, device) -> Iterator:
-    n = len(data)
-    chosen = torch.arange(n) if order is None else torch.randperm(n, generator=order)
-    yield from _chosen(data, _parts(chosen, size), device)
-
-
-def _parts(chosen: Tensor, size: int) -> list[Tensor]:
-    parts = list(chosen.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def _chosen(data, parts: list[Tensor], device) -> Iterator:
-    """The examples at each part's positions; of an empty part tensors without rows."""
-    if isinstance(data, Tensor | Examples):
-        # copied once a pass: with a copy a batch every step would wait for the device
-        there = torch.cat(parts).to(data.device).split([len(part) for part in parts])
-        whole = isinstance(data, Tensor)
-        yield from (data[p] if whole else (data.inputs[p], data.targets[p]) for p in there)
-    else:
-        # Without a generator of its own a DataLoader draws from torch's global one.
-        loader = DataLoader(
-            data,
-            batch_sampler=[part.tolist() or [0] for part in parts],
-            collate_fn=_collate,
-            generator=torch.Generator(),
-        )
-        for part, batch in zip(parts, loader, strict=True):
-            batch = _moved(batch, device)
-            yield batch if len(part) else _empty(batch)
-
-
-def _empty(batch):
-    return batch[:0] if isinstance(batch, Tensor) else tuple(part[:0] for part in batch)
-
-
-def _collate(items: list):
-    try:
-        return default_collate(items)
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            "the items of this dataset cannot be stacked into a batch: every input must be a "
-            f"tensor or an array, all of one shape; give the dataset such a transform ({reason})"
-        ) from None
-
-
-def _moved(batch, device):
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    inputs, targets = _pair(batch)
-    if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
-        kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
-        raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
-    refuse_non_finite("targets", targets)
-    inputs, targets = inputs.to(device), targets.to(device)
-    # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
-    return inputs, targets.float() if targets.is_floating_point() else targets.long()
-
-
-def _pair(item) -> Sequence:
+def pair_of(item) -> Sequence:
+    """An item of a dataset as it is, if it is (input, target); else ValueError."""
     if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
         parts = f" of {len(item)}" if hasattr(item, "__len__") else ""
         raise ValueError(
             f"an item of a dataset must be (input, target), got a {type(item).__name__}{parts}"
         )
     return item
+
+
+def _check_part(name: str, value, inputs: Tensor):
+    """Refuse, by ValueError, a part that is no tensor or does not fit `inputs` (length, device)."""
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{name} must be a torch tensor, got {type(value).__name__}; "
+            "numpy arrays go through torch.from_numpy"
+        )
+    if value.ndim == 0:
+        raise ValueError(f"{name} is a single number; it needs one entry per example")
+    if len(value) != len(inputs):
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)} but inputs has shape {tuple(inputs.shape)}: "
+            "the first sizes must agree"
+        )
+    if value.device != inputs.device:
+        raise ValueError(
+            f"{name} is on {value.device} but inputs is on {inputs.device}; "
+            "move both with .to(device)"
+        )
+
+
+def _positions(index, length: int, device) -> slice | Tensor:
+    """What chooses among `length` examples: a slice, a mask or integer positions on `device`.
+
+    Raises: ValueError if `index` is none of them; IndexError if a position is out of range
+    """
+    if isinstance(index, slice):
+        return index
+    try:
+        chosen = torch.as_tensor(index, device=device)
+        chosen = chosen.reshape(1) if chosen.ndim == 0 else chosen
+        if chosen.dtype == torch.bool:
+            check_mask(chosen, length)
+            return chosen
+        chosen = whole_numbers("positions", chosen if chosen.numel() else chosen.long())
+    except (RuntimeError, TypeError):
+        kind = type(index).__name__
+        raise ValueError(
+            f"examples are chosen by a slice, a mask or positions, got {kind}"
+        ) from None
+    if len(chosen) and not -length <= int(chosen.min()) <= int(chosen.max()) < length:
+        # an IndexError ends a for loop over the examples
+        raise IndexError(f"a position lies outside the {length} examples")
+    return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 from minilearn.data.embedded import Split
 from minilearn.data.vision import MissingData, data_root
 

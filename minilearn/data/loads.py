@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 from minilearn.data.embedded import TEST_SHARE, Split
 from minilearn.data.examples import Examples
 from minilearn.data.table import check_on_bad, leave_out, own_file

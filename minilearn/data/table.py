@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 from minilearn.data.examples import Examples
 from minilearn.data.vision import MissingData, data_root
 

@@ -1,67 +1,31 @@
-"""Unlearning methods: each is a function whose signature is what it may see."""
+"""Unlearning methods: each is a file, and in it a function whose signature is what it may see.
 
-from minilearn.methods.access import access, unlearn
-from minilearn.methods.adversarial import PGD, l2_pgd
-from minilearn.methods.amnesiac import Amnesiac, amnesiac
-from minilearn.methods.bad_teacher import BadTeacher, bad_teacher
-from minilearn.methods.blindspot import Blindspot, blindspot
-from minilearn.methods.boundary import Boundary, boundary
-from minilearn.methods.contract import Unlearned
-from minilearn.methods.finetune import finetune
-from minilearn.methods.l2ul import l2ul
-from minilearn.methods.l2ul_config import L2UL
-from minilearn.methods.laf import laf
-from minilearn.methods.laf_config import LAF
-from minilearn.methods.mas import importance
-from minilearn.methods.neggrad import NegGrad, neggrad
-from minilearn.methods.repair import Repair, repair
-from minilearn.methods.retrain import retrain
-from minilearn.methods.scrub import SCRUB, scrub
-from minilearn.methods.shards import SISA, Sharded
-from minilearn.methods.sisa import sharded, sisa
-from minilearn.methods.stream import Served, continual
-from minilearn.methods.unrolling import Unrolling, unrolling
+A new file in this folder is found by itself: its public names are names of this package, and the
+function that is named as the file, if it returns `Unlearned`, is in `METHODS`.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from minilearn.parts.attack import PGD, l2_pgd
+from minilearn.parts.importance import importance
+from minilearn.unlearn import access, unlearn
+from minilearn.unlearned import NothingToDo, Unlearned
+
+__all__ = ["PGD", "NothingToDo", "Unlearned", "access", "importance", "l2_pgd", "unlearn"]
 
 # Every method, by the name that results and reports use. Not here: `continual`, which is made of
 # methods, and `sisa`, which must have been there when the model was trained.
-_ALL = (retrain, finetune, neggrad, amnesiac, blindspot, l2ul, laf, repair)
-_ALL += (bad_teacher, scrub, boundary, unrolling)
-METHODS = {method.__name__: method for method in _ALL}
+METHODS = {}
 
-__all__ = [
-    "L2UL",
-    "LAF",
-    "METHODS",
-    "PGD",
-    "SCRUB",
-    "SISA",
-    "Amnesiac",
-    "BadTeacher",
-    "Blindspot",
-    "Boundary",
-    "NegGrad",
-    "Repair",
-    "Served",
-    "Sharded",
-    "Unlearned",
-    "Unrolling",
-    "access",
-    "amnesiac",
-    "bad_teacher",
-    "blindspot",
-    "boundary",
-    "continual",
-    "finetune",
-    "importance",
-    "l2_pgd",
-    "l2ul",
-    "laf",
-    "neggrad",
-    "repair",
-    "retrain",
-    "scrub",
-    "sharded",
-    "sisa",
-    "unlearn",
-    "unrolling",
-]
+for _, _name, _ in iter_modules(__path__):
+    _module = import_module(f"{__name__}.{_name}")
+    _own = {
+        name: value
+        for name, value in vars(_module).items()
+        if getattr(value, "__module__", "") == _module.__name__ and not name.startswith("_")
+    }
+    globals().update(_own)
+    __all__ += _own
+    if _own[_name].__annotations__.get("return") in (Unlearned, "Unlearned"):
+        METHODS[_name] = _own[_name]

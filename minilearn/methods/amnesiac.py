@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import StackDataset
 
-from minilearn.cost import Cost
-from minilearn.data.examples import Examples, Unlabelled, mixed, targets_of, without_targets
+from minilearn.checks import check_flag, check_settings, device_of
+from minilearn.data import Examples, Unlabelled, mixed, targets_of, with_targets
 from minilearn.draws import normal
-from minilearn.evaluation import pair
-from minilearn.losses import Loss, loss_per_example
-from minilearn.methods.contract import Unlearned, checked, checked_config, copy_of, published
-from minilearn.models import device_of
-from minilearn.training import Training, fit
+from minilearn.losses import Loss, check_loss, mean_loss
+from minilearn.models import copy_of
+from minilearn.parts import recipes
+from minilearn.run import File, Run, Watch
+from minilearn.unlearn import Unlearned, method
 
 
 @dataclass(frozen=True)
 class Amnesiac:
-    """How the targets are drawn, and how long the model is trained on them."""
+    """How the targets are drawn, and how long the model is trained on them.
+    Args:
+        epochs, batch_size: passes over all data; the paper's 1 or 5, and 256
+        lr: learning rate (Adam), as in the paper
+        gaussian: whose mean and deviation: "train", all targets', as published; or "retain"
+        clip: keep draws inside the range of those targets; published: not
+        loss: "auto", the absolute error; or "squared", or Quantile(levels)
+    """
 
-    epochs: int = 1  # passes over all data; the paper's 1 (ages), 5 (sentences)
-    batch_size: int = 64  # the paper's 256
-    lr: float = 1e-3  # learning rate (Adam), as in the paper
-    gaussian: str = "train"  # whose mean and deviation: all targets', as published; or "retain"
-    clip: bool = False  # keep draws inside the range of those targets; published: not
-    loss: Loss = "auto"  # absolute error; or "squared", or Quantile(levels)
+    epochs: int = 1
+    batch_size: int = 64
+    lr: float = 1e-3
+    gaussian: str = "train"
+    clip: bool = False
+    loss: Loss = "auto"
 
     def __post_init__(self):
-        if self.gaussian not in ("train", "retain"):
-            raise ValueError(f'gaussian is "train" or "retain", got {self.gaussian!r}')
-        if not isinstance(self.clip, bool):
-            raise ValueError(f"clip is true or false, got {self.clip!r}")
-        self.training()
-
-    def training(self) -> Training:
-        """The part of it that `fit` needs."""
-        return Training(self.epochs, self.batch_size, self.lr, loss=self.loss)
+        check_settings(self, gaussian=("train", "retain"), clip=check_flag)
+        check_loss(self.loss)
 
     @classmethod
     def paper(cls, dataset: str) -> Amnesiac:
         """The published recipe for "agedb" or "stsb"; ValueError for a data set without one."""
-        epochs, _, loss = published(dataset)
-        return cls(epochs, 256, loss=loss)
+        return cls(**recipes.published(recipes.AMNESIAC, dataset))
 
 
+@method
 def amnesiac(
     model: nn.Module,
     forget: Examples,
@@ -55,8 +53,8 @@ def amnesiac(
     *,
     config: Amnesiac = Amnesiac(),
     seed: int = 0,
-    watch=None,
-    checkpoint=None,
+    watch: Watch | None = None,
+    checkpoint: File | None = None,
 ) -> Unlearned:
     """Replace the forgotten targets by draws from a Gaussian and train on, with the retained data.
 
@@ -64,43 +62,33 @@ def amnesiac(
 
     The draw is made once. The labels of `forget` enter by mean and deviation only; with
     `Amnesiac(gaussian="retain")` not at all, and then inputs alone will do.
-
+    Args: forget, retain: Examples or datasets with targets (N,) or (N, ...) float; each component
+        of several targets has a Gaussian of its own. seed, watch, checkpoint: as in `Run`
     Paper: Tarun et al. 2023, Gaussian-Amnesiac learning.          Chapter: 3
-    Shapes: forget, retain Examples or datasets with targets (N,) or (N, ...) float; each component
-        of several targets has a Gaussian of its own
     Differs: from the authors' code, which draws from a global generator, here by
         `draws.normal(seed, position in forget)`; the deviation is that of the population
-    Raises: ValueError if a set is empty, targets are class labels or not finite; whatever `fit`
-        raises
+    Raises: ValueError if targets are class labels or not finite; NonFiniteLoss
     Example:
         >>> data = Examples(torch.randn(8, 2), torch.arange(8.0))
         >>> net = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
         >>> amnesiac(net, data[:2], data[2:]).cost.by_source()
         {'forget': 6, 'retain': 18}
     """
-    checked_config(config, Amnesiac)
-    checked("forget", forget, model), checked("retain", retain, model)
-    drawn, inputs = gaussian_targets(forget, retain, config, seed), without_targets(forget)
-    drawn = drawn.to(device_of(model))
-    relabelled = (
-        Examples(inputs, drawn) if isinstance(inputs, Tensor) else StackDataset(inputs, drawn)
-    )
-    model, cost = copy_of(model), Cost()
+    student = copy_of(model)
+    drawn = gaussian_targets(forget, retain, config, seed).to(device_of(model))
+    relabelled = with_targets(forget, drawn)
 
-    def stream(order: torch.Generator) -> Iterator:
-        read = mixed(relabelled, retain, config.batch_size, order=order, device=device_of(model))
-        return ((*pair(forgotten), *pair(kept)) for forgotten, kept in read)
+    def loss(x_forget, y_forget, x_retain, y_retain):
+        out = student(torch.cat([x_forget, x_retain]))
+        return mean_loss(out, torch.cat([y_forget, y_retain]), loss=config.loss)
 
-    def objective(model, x_f, y_f, x_r, y_r) -> Tensor:
-        for source, x in (("forget", x_f), ("retain", x_r)):
-            cost.touch(source, forward=len(x), backward=len(x))
-        out = model(torch.cat([x_f, x_r]))
-        return loss_per_example(out, torch.cat([y_f, y_r]), loss=config.loss).mean()
-
-    about = {"settings": config, "data": (forget, retain)}
-    options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
-    history = fit(model, stream, config.training(), objective=objective, cost=cost, **options)
-    return Unlearned(model, "amnesiac", config, seed, history, cost)
+    with Run(student, config, seed, watch, checkpoint, data=(forget, retain)) as run:
+        run.adam(config.lr)
+        for _ in run.epochs(config.epochs):
+            for forgotten, retained in mixed(relabelled, retain, config.batch_size, **run.reading):
+                run.step(loss, *forgotten, *retained)
+                run.cost.trained(forget=len(forgotten[0]), retain=len(retained[0]))
+    return run.unlearned("amnesiac")
 
 
 def gaussian_targets(forget, retain, config: Amnesiac = Amnesiac(), seed: int = 0) -> Tensor:
@@ -110,20 +98,20 @@ def gaussian_targets(forget, retain, config: Amnesiac = Amnesiac(), seed: int = 
     Raises: ValueError if the targets are class labels, not finite or of two shapes, or if forget
         has none and `gaussian` is "train"
     """
-    known = [targets_of(retain)]
+    parts = [targets_of(retain)]
     if config.gaussian == "train":
         if isinstance(forget, Tensor | Unlabelled):
             raise ValueError(
                 "the published Gaussian is fitted to all targets, and the forget set came without: "
                 'give it with targets, or take Amnesiac(gaussian="retain")'
             )
-        known.append(targets_of(forget))
-    if not all(y.is_floating_point() for y in known):
+        parts.append(targets_of(forget))
+    if not all(y.is_floating_point() for y in parts):
         raise ValueError("amnesiac draws numbers, but these targets are class labels")
-    if known[0].shape[1:] != known[-1].shape[1:]:
-        shapes = " and ".join(str(tuple(y.shape)) for y in known)
+    if parts[0].shape[1:] != parts[-1].shape[1:]:
+        shapes = " and ".join(str(tuple(y.shape)) for y in parts)
         raise ValueError(f"retained and forgotten targets must be alike, got shapes {shapes}")
-    y = torch.cat([part.cpu().double() for part in known])
+    y = torch.cat([part.cpu().double() for part in parts])
     mean, deviation = y.mean(0), y.std(0, correction=0)
     index = torch.arange(len(forget) * mean.numel())
     drawn = mean + deviation * normal(seed, index).view(len(forget), *mean.shape)

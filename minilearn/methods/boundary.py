@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minilearn.checks import POSITIVE, check_box, check_settings, device_of, optional
 from minilearn.cost import Cost
-from minilearn.data.checks import check_number
-from minilearn.data.examples import Examples, batches
-from minilearn.methods.contract import Unlearned, checked_config, copy_of
-from minilearn.methods.items import check_box, items_of, logits_of
-from minilearn.models import device_of, mode
-from minilearn.training import Training, fit
+from minilearn.data import Examples, batches, items_of
+from minilearn.evaluation import logits_of
+from minilearn.models import copy_of, mode
+from minilearn.parts.attack import check_inside
+from minilearn.run import File, Run, Watch
+from minilearn.unlearn import Unlearned, method
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """How a neighbouring class is found, and how long the model is trained on it."""
+    """How a neighbouring class is found, and how long the model is trained on it.
 
-    epochs: int = 10  # passes over the forget set
-    batch_size: int = 64  # items a step
-    lr: float = 1e-4  # learning rate (Adam)
-    step: float = 0.1  # of each pixel towards the neighbour, as in the paper
-    box: tuple[float, float] | None = (0.0, 1.0)  # that pixels stay in; None: anywhere
+    Args:
+        epochs: passes over the forget set
+        batch_size: items a step
+        lr: learning rate (Adam)
+        step: of each pixel towards the neighbour, in units of the inputs, as in the paper
+        box: (low, high), that pixels stay in; None: anywhere
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 1e-4
+    step: float = 0.1
+    box: tuple[float, float] | None = (0.0, 1.0)
 
     def __post_init__(self):
-        check_number("step", self.step, 0)
-        if self.box is not None:
-            check_box(self.box)
-        self.training()
-
-    def training(self) -> Training:
-        """The part of it that `fit` needs."""
-        return Training(self.epochs, self.batch_size, self.lr)
+        check_settings(self, step=POSITIVE, box=optional(check_box))
 
 
+@method
 def boundary(
     model: nn.Module,
     forget: Examples,
     *,
     config: Boundary = Boundary(),
     seed: int = 0,
-    watch=None,
-    checkpoint=None,
+    watch: Watch | None = None,
+    checkpoint: File | None = None,
 ) -> Unlearned:
     """Train the forgotten items towards the class on the other side of their nearest boundary.
 
@@ -55,31 +57,29 @@ def boundary(
     f_o is the original. Where x' is still called y, y' is the second most probable class there.
     Nothing retained is seen.
 
+    Args: forget: Examples with class labels, or a dataset of such. seed, watch, checkpoint: as in
+        `Run`
     Paper: Chen et al. 2023, boundary shrink.          Chapter: 8
-    Shapes: forget Examples with class labels, or a dataset of such
     Differs: epochs, rate and optimiser are this package's own
-    Raises: ValueError if the set is empty or without class labels, inputs are no floating-point
-        numbers or lie outside the box; whatever `fit` raises
+    Raises: ValueError if the items have no class labels, inputs are no floating-point numbers or
+        lie outside the box; NonFiniteLoss
     """
-    checked_config(config, Boundary)
-    attack = config if config.box else None  # `items_of` looks at its box
-    items, student, ready, cost = items_of(forget, model, attack), copy_of(model), Cost(), Cost()
-    if not items.inputs.is_floating_point():
-        raise ValueError(f"a step over inputs needs numbers, got {items.inputs.dtype}")
-    with ready.clock(device_of(model)):
-        goal = items.with_targets(neighbours(model, items, config, ready))
+    items = items_of(forget, device_of(model))
+    check_inside(items.inputs, config)
+    student, setup_cost = copy_of(model), Cost()
+    with setup_cost.clock(device_of(model)):
+        goal = items.with_targets(neighbours(model, items, config, setup_cost))
 
-    def objective(student, x, y) -> Tensor:
-        cost.touch("forget", forward=len(x), backward=len(x))
+    def loss(x, y):
         return F.cross_entropy(logits_of(student, x), y)
 
-    def stream(order: torch.Generator) -> Iterator:
-        return batches(goal, config.batch_size, order=order)
-
-    about = {"settings": config, "data": items, "labels": goal.targets}
-    options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
-    history = fit(student, stream, config.training(), objective=objective, cost=cost, **options)
-    return Unlearned(student, "boundary", config, seed, history, ready + cost)
+    with Run(student, config, seed, watch, checkpoint, data=goal) as run:
+        run.adam(config.lr)
+        for _ in run.epochs(config.epochs):
+            for x, y in batches(goal, config.batch_size, order=run.order):
+                run.step(loss, x, y)
+                run.cost.trained(forget=len(x))
+    return run.unlearned("boundary", setup_cost)
 
 
 def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) -> Tensor:
@@ -87,7 +87,7 @@ def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) 
 
     Raises: ValueError if the model has one class only
     """
-    found = []
+    labels = []
     with mode(model, train=False):
         for x, y in batches(items, 256):
             cost.touch("forget", forward=2 * len(x), backward=len(x))
@@ -95,8 +95,9 @@ def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) 
             logits = logits_of(model, x, max(items.classes, 2))
             (slope,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
             beyond = x.detach() + config.step * slope.sign()
-            beyond = beyond.clamp(*config.box) if config.box else beyond
+            if config.box is not None:
+                beyond = beyond.clamp(*config.box)
             with torch.no_grad():
                 first, second = logits_of(model, beyond).topk(2, dim=1).indices.T
-            found.append(torch.where(first == y, second, first))
-    return torch.cat(found)
+            labels.append(torch.where(first == y, second, first))
+    return torch.cat(labels)

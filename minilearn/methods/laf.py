@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain, repeat
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from minilearn.cost import Cost
-from minilearn.data.checks import check_count
+from minilearn.checks import NOT_NEGATIVE, POSITIVE, check_settings, whole
+from minilearn.kernels.laf_losses import FORMS, reconstruction_error
 from minilearn.losses import alignment_loss, cosine_distance
-from minilearn.methods.contract import Unlearned, checked_config, checked_inputs, copy_of
-from minilearn.methods.laf_config import LAF
-from minilearn.methods.laf_features import autoencoder, both, known, refuse_overlap
-from minilearn.models import extractor
-from minilearn.training import fit
+from minilearn.models import copy_of
+from minilearn.models.vae import DECODERS
+from minilearn.parts import recipes, vae
+from minilearn.run import Cost, File, Run, Watch
+from minilearn.training import Training
+from minilearn.unlearn import Unlearned, method
 
-AUTOENCODERS = 20_000  # is added to the seed: each network here begins otherwise
+
+@dataclass(frozen=True)
+class LAF:
+    """How to unlearn; the defaults are the released recipe for a small network.
+
+    Args:
+        epochs, batch_size: passes over the forgotten inputs; of these a step, and as many retained
+        lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0 leaves a loss out
+        temperature: tau, as released for four of six recipes; for the others 5
+        error: phi, "saturated", which is exp(m / (m + 1)), as released; or "squared", which is m
+        decoder: of the autoencoders, "sigmoid", as released; or "linear"
+        first: inputs of the first autoencoder: "all", as released; "retain", as the paper argues
+        latent, kl, vae: numbers in a latent vector, weight of the KL term, training of both
+        layer: the representation; None: see `models.extractor`
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    lr_extraction: float = 5e-5
+    lr_alignment: float = 1e-4
+    temperature: float = 20.0
+    error: str = "saturated"
+    decoder: str = "sigmoid"
+    first: str = "all"
+    latent: int = 8
+    kl: float = 0.025
+    vae: Training = Training(epochs=10, batch_size=32, lr=1e-3)
+    layer: str | None = None
+
+    def __post_init__(self):
+        rates = {"lr_extraction": NOT_NEGATIVE, "lr_alignment": NOT_NEGATIVE, "kl": NOT_NEGATIVE}
+        words = {"error": FORMS, "decoder": DECODERS, "first": ("all", "retain")}
+        check_settings(self, **rates, **words, temperature=POSITIVE, latent=whole(1), vae=Training)
+
+    @classmethod
+    def paper(cls, network: str, task: str) -> LAF:
+        """The released recipe: "cnn" or "resnet"; "random", "class" or "noisy"; else ValueError."""
+        return cls(**recipes.published(recipes.LAF, network, task))
 
 
+@method
 def laf(
     model: nn.Module,
     forget: Tensor,
@@ -27,82 +64,56 @@ def laf(
     *,
     config: LAF = LAF(),
     seed: int = 0,
-    watch=None,
-    checkpoint=None,
+    watch: Watch | None = None,
+    checkpoint: File | None = None,
 ) -> Unlearned:
     """Unlearn by inputs alone: forgotten features leave what they looked like and where they lay.
 
     Two autoencoders learn what the original's features look like, h of all or of retained inputs,
     h_f of forgotten ones. Then every pair of batches makes two steps of the extractor e(x):
 
-        L_UE = sum_r phi(|h(e) - e|^2) - sum_f phi(|h_f(e) - e|^2)           `extraction_loss`
-        L_RA = sum_r d - |B_r| log sum_f exp(d / tau),  d = 1 - cos(e, e_o)   `alignment_loss`
+        L_UE = sum_r phi(|h(e) - e|^2) - sum_f phi(|h_f(e) - e|^2)
+        L_RA = sum_r d - |B_r| log sum_f exp(d / tau),  d = 1 - cos(e, e_o)
 
     e_o are the original's features. What follows the extractor gets no gradient and stays; batch
     normalisation keeps its statistics. `history.loss` has L_UE and L_RA in turns. An autoencoder's
     own passes count in the seconds, not in the sample units, which are the network's.
 
+    Args: forget, retain: (N, ...) inputs alone, or datasets of them, whose features are computed at
+        every reading. seed, watch, checkpoint: as in `Run`
     Paper: Shen et al. 2024.          Chapter: 7
-    Shapes: forget (N_f, ...), retain (N_r, ...) inputs alone, or datasets of them; of tensors the
-        original's features are computed once, of a dataset, which may augment, at every reading
     Differs: from the authors' code, as the settings say (`LAF.paper` has the released choices); a
         pass also goes on if fewer inputs are retained than forgotten; a last batch of one joins the
-        one before; the logarithm in the KL has no 1e-8. All else leaves the weights as they were:
-        features kept instead of recomputed, one forward pass for both batches
-    Raises: ValueError if a set is empty, comes with labels or is smaller than a batch, most of the
-        forgotten inputs, given as tensors, are retained ones (of some it warns), the representation
-        is not there, not finite or the same for all; NonFiniteLoss that names the autoencoder;
-        whatever `fit` raises
+        one before; the logarithm in the KL has no 1e-8. All else leaves the weights as they were
+    Raises: ValueError if a set is smaller than a batch, most forgotten inputs are retained ones (of
+        some it warns), or the representation is not there or the same for all; NonFiniteLoss
     """
-    _check(model, forget, retain, config, seed)
-    student, ready, cost = copy_of(model), Cost(), Cost()
-    gone = known(forget, model, config, "forget", ready)
-    stays = known(retain, model, config, "retain", ready)
-    first = both(gone, stays) if config.first == "all" else stays
-    h, h_cost = autoencoder(first, config, seed + AUTOENCODERS, checkpoint)
-    h_f, f_cost = autoencoder(gone, config, seed + AUTOENCODERS + 1, checkpoint)
-    extract = extractor(student, config.layer)
+    vae.check_sets(forget, retain, config.batch_size)
+    student, setup_cost = copy_of(model), Cost()
+    known_forget = vae.original_features(model, forget, config.layer, "forget", setup_cost)
+    known_retain = vae.original_features(model, retain, config.layer, "retain", setup_cost)
+    h, h_f = vae.autoencoders(known_forget, known_retain, config, seed, checkpoint, setup_cost)
+    features = vae.student_features(student, config.layer)
 
-    def stream(order: torch.Generator) -> Iterator:
-        student.eval()  # the statistics of batch normalisation stay, and nothing is dropped out
-        size = config.batch_size
-        again = chain.from_iterable(stays.read(size, order, cost) for _ in repeat(None))
-        pairs = zip(gone.read(size, order, cost), again, strict=False)
-        return ((*f, *r, loss) for f, r in pairs for loss in ("extraction", "alignment"))
+    def extraction(x_forget, x_retain):
+        e_forget, e_retain = features(x_forget, x_retain)
+        phi_retain = reconstruction_error(h.rebuild(e_retain), e_retain, config.error)
+        phi_forget = reconstruction_error(h_f.rebuild(e_forget), e_forget, config.error)
+        return phi_retain.sum() - phi_forget.sum()
 
-    def objective(_, x_f, e_f, x_r, e_r, loss: str) -> Tensor:
-        n = len(x_f)
-        cost.touch("forget", forward=n, backward=n)
-        cost.touch("retain", forward=len(x_r), backward=len(x_r))
-        e = _trained(extract(torch.cat([x_f, x_r])))
-        if loss == "extraction":
-            return h.error(e[n:], config.error).sum() - h_f.error(e[:n], config.error).sum()
-        far = cosine_distance(e[n:], e_r), cosine_distance(e[:n], e_f)
-        return alignment_loss(*far, config.temperature)
+    def alignment(x_forget, x_retain, original_forget, original_retain):
+        e_forget, e_retain = features(x_forget, x_retain)
+        d_retain = cosine_distance(e_retain, original_retain)
+        d_forget = cosine_distance(e_forget, original_forget)
+        return alignment_loss(d_retain, d_forget, config.temperature)
 
-    about = {"settings": config, "data": (forget, retain), "original": model}
-    options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
-    history = fit(student, stream, config.turns(), objective=objective, cost=cost, **options)
-    return Unlearned(student, "laf", config, seed, history, ready + h_cost + f_cost + cost)
-
-
-def _trained(e: Tensor) -> Tensor:
-    """Features in single precision, as the losses want them."""
-    if not e.requires_grad:
-        raise ValueError(
-            "no weight that can be trained comes before the representation: take a later layer, as "
-            "in LAF(layer=...), or unfreeze the extractor"
-        )
-    return e.float()
-
-
-def _check(model: nn.Module, forget, retain, config: LAF, seed: int):
-    checked_config(config, LAF), check_count("seed", seed, 0)
-    for name, data in (("forget", forget), ("retain", retain)):
-        checked_inputs(name, data, model)
-        if len(data) < config.batch_size:
-            raise ValueError(
-                f"{len(data)} inputs in the {name} set do not fill a batch: take "
-                f"batch_size={len(data)} or less"
-            )
-    refuse_overlap(forget, retain)
+    about = {"data": (forget, retain), "original": model}
+    with Run(student, config, seed, watch, checkpoint, train=False, **about) as run:
+        first = run.adam(config.lr_extraction)
+        second = run.adam(config.lr_alignment)
+        for _ in run.epochs(config.epochs):
+            for x_forget, x_retain, *original in vae.side_by_side(known_forget, known_retain, run):
+                run.step(extraction, x_forget, x_retain, optimizer=first)
+                run.step(alignment, x_forget, x_retain, *original, optimizer=second)
+                run.cost.trained(forget=2 * len(x_forget), retain=2 * len(x_retain))
+    return run.unlearned("laf", setup_cost)

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from minilearn.cost import Cost
-from minilearn.data.checks import check_number
-from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import classes_of
+from minilearn.checks import between, check_settings, device_of
+from minilearn.data import Examples, batches, pair, paired_batches
+from minilearn.evaluation import classes_needed
 from minilearn.losses import loss_per_example
-from minilearn.methods.contract import Unlearned, checked, checked_config, copy_of
-from minilearn.models import device_of
-from minilearn.training import Training, fit
+from minilearn.models import copy_of
+from minilearn.run import File, Run, Watch
+from minilearn.unlearn import Unlearned, method
 
 
 @dataclass(frozen=True)
 class NegGrad:
-    """How to climb. There is no rule that says when to stop: that is the method's weakness."""
+    """How to climb. There is no rule that says when to stop: that is the method's weakness.
 
-    epochs: int = 5  # passes over the forget set
-    batch_size: int = 64  # forget examples per step, and as many retained ones
-    lr: float = 1e-4  # learning rate (Adam)
-    alpha: float = 0.95  # weight of the retained loss, 1 - alpha of the other; only with retain
+    Args:
+        epochs: passes over the forget set
+        batch_size: forget examples per step, and as many retained ones
+        lr: learning rate (Adam)
+        alpha: weight of the retained loss, 1 - alpha of the other; only with retain
+    """
+
+    epochs: int = 5
+    batch_size: int = 64
+    lr: float = 1e-4
+    alpha: float = 0.95
 
     def __post_init__(self):
-        check_number("alpha", self.alpha, 0, 1, ends="[]")
-        self.training()  # refuses what makes no sense
-
-    def training(self) -> Training:
-        """The part of it that `fit` needs."""
-        return Training(self.epochs, self.batch_size, self.lr)
+        check_settings(self, alpha=between(0, 1, "[]"))
 
 
+@method
 def neggrad(
     model: nn.Module,
     forget: Examples,
@@ -44,8 +43,8 @@ def neggrad(
     *,
     config: NegGrad = NegGrad(),
     seed: int = 0,
-    watch=None,
-    checkpoint=None,
+    watch: Watch | None = None,
+    checkpoint: File | None = None,
 ) -> Unlearned:
     """Climb the loss of the forget set; with `retain`, descend the retained loss at the same time.
 
@@ -54,43 +53,43 @@ def neggrad(
 
     The loss has no upper bound, so the ascent never converges: its number of epochs stops it.
 
+    Args: forget, retain: Examples or map-style datasets. seed, watch, checkpoint: as in `Run`
     Paper: Golatkar et al. 2020 ("negative gradient"); with retained data the
         NegGrad+ of Kurmanji et al. 2023.          Chapter: 1
-    Shapes: forget, retain Examples or map-style datasets
     Differs: from NegGrad+'s authors: one epoch is one pass over the forget set, each batch beside
         one of retained data, where theirs passes over the retained set
-    Raises: ValueError if a set is empty; NonFiniteLoss if the ascent overflows; whatever `fit`
-        raises
+    Raises: ValueError if a set has no targets; NonFiniteLoss if the ascent overflows
     Example:
+        >>> import torch
         >>> data = Examples(torch.randn(8, 2), torch.tensor([0, 1] * 4))
         >>> neggrad(nn.Linear(2, 2), data[:4], data[4:], config=NegGrad(epochs=1)).cost.by_source()
         {'forget': 12, 'retain': 12}
     """
-    checked_config(config, NegGrad)
-    sets = {"forget": forget} if retain is None else {"forget": forget, "retain": retain}
-    classes = max(classes_of(model, checked(name, data, model)) for name, data in sets.items())
-    model, cost = copy_of(model), Cost()
+    student = copy_of(model)
+    sets = [forget] if retain is None else [forget, retain]
+    classes = classes_needed(model, *sets)
 
-    def read(data, order: torch.Generator) -> Iterator:
-        return batches(data, config.batch_size, order=order, device=device_of(model))
+    def read(data, run):
+        return batches(data, config.batch_size, order=run.order, device=device_of(model))
 
-    def pairs(order: torch.Generator) -> Iterator:
-        if retain is None:
-            return ((x, y, None, None) for x, y in read(forget, order))
-        # as many passes over the retained data as the forget set needs
-        kept = chain.from_iterable(read(retain, order) for _ in repeat(None))
-        return (f + k for f, k in zip(read(forget, order), kept, strict=False))
+    def ascent(x, y):
+        return -loss_per_example(student(x), y, classes).mean()
 
-    def objective(model, x, y, x_r, y_r) -> Tensor:
-        cost.touch("forget", forward=len(x), backward=len(x))
-        ascent = -loss_per_example(model(x), y, classes).mean()
-        if x_r is None:
-            return ascent
-        cost.touch("retain", forward=len(x_r), backward=len(x_r))
-        descent = loss_per_example(model(x_r), y_r, classes).mean()
-        return config.alpha * descent + (1 - config.alpha) * ascent
+    def ascent_and_descent(x, y, x_retain, y_retain):
+        up = ascent(x, y)
+        down = loss_per_example(student(x_retain), y_retain, classes).mean()
+        return config.alpha * down + (1 - config.alpha) * up
 
-    about = {"settings": config, "data": (forget, retain)}
-    options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
-    history = fit(model, pairs, config.training(), objective=objective, cost=cost, **options)
-    return Unlearned(model, "neggrad", config, seed, history, cost)
+    with Run(student, config, seed, watch, checkpoint, data=(forget, retain)) as run:
+        run.adam(config.lr)
+        for _ in run.epochs(config.epochs):
+            if retain is None:
+                for x, y in map(pair, read(forget, run)):
+                    run.step(ascent, x, y)
+                    run.cost.trained(forget=len(x))
+            else:
+                pairs = paired_batches(read(forget, run), lambda: read(retain, run))
+                for (x, y), (x_retain, y_retain) in pairs:
+                    run.step(ascent_and_descent, x, y, x_retain, y_retain)
+                    run.cost.trained(forget=len(x), retain=len(x_retain))
+    return run.unlearned("neggrad")

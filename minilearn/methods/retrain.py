@@ -7,29 +7,33 @@ from collections.abc import Callable
 from torch import nn
 
 from minilearn.cost import Cost
-from minilearn.data.examples import Examples
-from minilearn.methods.contract import Unlearned, build, checked
+from minilearn.data import Examples
+from minilearn.models import build
+from minilearn.run import File, Watch
 from minilearn.training import Training, fit
+from minilearn.unlearn import Unlearned, method
 
 RECIPE = Training()
 
 
+@method
 def retrain(
     fresh: Callable[[], nn.Module],
     retain: Examples,
     *,
     config: Training = RECIPE,
     seed: int = 0,
-    watch=None,
-    checkpoint=None,
+    watch: Watch | None = None,
+    checkpoint: File | None = None,
 ) -> Unlearned:
     """Train a new model from scratch on the retained data alone, with the original's recipe.
 
     Every other method is measured by how close it comes to this one. It sees neither the original
     model nor the forgotten examples, so that nothing of them can be left.
 
+    Args: fresh: makes a new, untrained network at every call. retain: Examples, to whose device the
+        new model is moved, or a map-style dataset. seed, watch, checkpoint: as in `Run`
     Paper: Bourtoule et al. 2021, and every later one: exact unlearning.      Chapter: 1
-    Shapes: retain Examples, to whose device the new model is moved, or a map-style dataset
     Differs: none known. Give `config` the original's recipe: otherwise distances to the retrained
         model contain the difference between two recipes
     Raises: ValueError if nothing is retained, or `fresh` does not make a new model at every call;
@@ -40,7 +44,6 @@ def retrain(
         >>> retrain(lambda: nn.Linear(2, 2), data, config=Training(epochs=1))
         Unlearned(retrain, seed 0, 24 sample units)
     """
-    checked("retain", retain)
     # Examples stay where they are; of a dataset each batch comes to where `fresh` made the model
     model = build(fresh, seed).to(retain.device if isinstance(retain, Examples) else None)
     cost = Cost()

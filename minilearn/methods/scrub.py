@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from minilearn.cost import Cost
-from minilearn.data.checks import check_count, check_number
-from minilearn.data.examples import Examples, batches
-from minilearn.evaluation import classes_of, pair
+from minilearn.checks import NOT_NEGATIVE, POSITIVE, check_settings, whole
+from minilearn.data import Examples, batches, has_numbers, pair
+from minilearn.evaluation import logits_of, number_of_classes
 from minilearn.losses import divergence, loss_per_example
-from minilearn.methods.contract import Unlearned, checked, checked_config, checked_inputs, copy_of
-from minilearn.methods.items import logits_of
-from minilearn.models import device_of, mode
-from minilearn.training import Training, fit
+from minilearn.models import copy_of, mode
+from minilearn.run import File, Run, Watch
+from minilearn.unlearn import Unlearned, method
 
 
 @dataclass(frozen=True)
 class SCRUB:
-    """How long to move away, and how the retained losses are weighed."""
+    """How long to move away, and how the retained losses are weighed.
 
-    epochs: int = 10  # passes over the retained data
-    ascents: int = 3  # the first epochs, before which the forget set is passed over; the paper's m
-    batch_size: int = 64  # of the retained data
-    forget_batch: int = 64  # of the forget set
-    lr: float = 5e-4  # learning rate (Adam), as in the authors' experiments
-    gamma: float = 1.0  # weight of the retained cross-entropy, as there
-    alpha: float = 0.5  # weight of the retained divergence, as there
-    temperature: float = 2.0  # of both divergences, as there
+    Args:
+        epochs: passes over the retained data
+        ascents: the first epochs, before which the forget set is passed over; the paper's m
+        batch_size: of the retained data
+        forget_batch: of the forget set
+        lr: learning rate (Adam), as in the authors' experiments
+        gamma: weight of the retained cross-entropy, as there
+        alpha: weight of the retained divergence, as there
+        temperature: of both divergences, as there
+    """
+
+    epochs: int = 10
+    ascents: int = 3
+    batch_size: int = 64
+    forget_batch: int = 64
+    lr: float = 5e-4
+    gamma: float = 1.0
+    alpha: float = 0.5
+    temperature: float = 2.0
 
     def __post_init__(self):
-        check_count("ascents", self.ascents, 0), check_count("forget_batch", self.forget_batch, 1)
-        for name in ("gamma", "alpha"):
-            check_number(name, getattr(self, name), 0, ends="[)")
-        check_number("temperature", self.temperature, 0)
-        self.training()
-
-    def training(self) -> Training:
-        """The part of it that `fit` needs."""
-        return Training(self.epochs, self.batch_size, self.lr)
+        counts = {"ascents": whole(0), "forget_batch": whole(1)}
+        check_settings(self, **counts, gamma=NOT_NEGATIVE, alpha=NOT_NEGATIVE, temperature=POSITIVE)
 
 
+@method
 def scrub(
     model: nn.Module,
     forget: Tensor,
@@ -51,8 +53,8 @@ def scrub(
     *,
     config: SCRUB = SCRUB(),
     seed: int = 0,
-    watch=None,
-    checkpoint=None,
+    watch: Watch | None = None,
+    checkpoint: File | None = None,
 ) -> Unlearned:
     """Pass over the forget set and away from the original, over the retained set and towards it.
 
@@ -60,41 +62,46 @@ def scrub(
         every epoch, then:      minimise  gamma CE + alpha KL_T(f_o(x) || f(x))  over the retained
 
     KL_T is the divergence at temperature T, times T^2. Labels of the forget set are not used.
-    Without dropout and batch normalisation the first divergence is nought and its gradient is
+    Without dropout and batch normalisation the first divergence is zero and its gradient is
     rounding, which Adam follows all the same: in which direction the model goes away is chance.
 
+    Args: forget: (N_f, ...) inputs alone. retain: Examples or a dataset with class labels.
+        seed, watch, checkpoint: as in `Run`
     Paper: Kurmanji et al. 2023, SCRUB.          Chapter: 8
-    Shapes: forget (N_f, ...) inputs alone; retain Examples or a dataset with class labels
     Differs: without the rewinding variant, which keeps the epoch whose error on the forget set is
         nearest to that on unseen examples of its kind
-    Raises: ValueError if a set is empty, forget comes with labels, or retain has no class labels;
-        whatever `fit` raises
+    Raises: ValueError if retain has no class labels; NonFiniteLoss
     """
-    checked_config(config, SCRUB)
-    checked_inputs("forget", forget, model), checked("retain", retain, model)
-    if pair(next(batches(retain, 1)))[1].is_floating_point():
+    if has_numbers(retain):
         raise ValueError("scrub compares class probabilities, but these targets are numbers")
-    student, original, cost = copy_of(model), copy_of(model), Cost()
-    classes, device = classes_of(model, retain), device_of(model)
+    classes = number_of_classes(model, retain)
+    original = copy_of(model)
+    student = copy_of(model)
 
-    def stream(order: torch.Generator) -> Iterator:
-        # the ledger is part of a checkpoint, so that it knows which passes have been made
-        if cost.forward["forget"] < 2 * len(forget) * config.ascents:
-            for x in batches(forget, config.forget_batch, order=order, device=device):
-                yield x, None
-        yield from map(pair, batches(retain, config.batch_size, order=order, device=device))
-
-    def objective(student, x, y) -> Tensor:
-        cost.touch("forget" if y is None else "retain", forward=2 * len(x), backward=len(x))
+    def logits_and_divergence(x):
         logits = logits_of(student, x)
         with mode(original, train=False), torch.no_grad():
-            said = logits_of(original, x)
-        apart = divergence(said, logits, config.temperature).mean()
-        if y is None:
-            return -apart
-        return config.gamma * loss_per_example(logits, y, classes).mean() + config.alpha * apart
+            original_logits = logits_of(original, x)
+        return logits, divergence(original_logits, logits, config.temperature).mean()
 
-    about = {"settings": config, "data": (forget, retain), "original": original}
-    options = {"seed": seed, "watch": watch, "checkpoint": checkpoint, "identity": about}
-    history = fit(student, stream, config.training(), objective=objective, cost=cost, **options)
-    return Unlearned(student, "scrub", config, seed, history, cost)
+    def away(x):
+        _, kl = logits_and_divergence(x)
+        return -kl
+
+    def near(x, y):
+        logits, kl = logits_and_divergence(x)
+        cross_entropy = loss_per_example(logits, y, classes).mean()
+        return config.gamma * cross_entropy + config.alpha * kl
+
+    data = forget, retain
+    with Run(student, config, seed, watch, checkpoint, data=data, original=original) as run:
+        run.adam(config.lr)
+        for epoch in run.epochs(config.epochs):
+            if epoch < config.ascents:
+                for x in batches(forget, config.forget_batch, **run.reading):
+                    run.step(away, x)
+                    run.cost.touch("forget", forward=2 * len(x), backward=len(x))
+            for x, y in map(pair, batches(retain, config.batch_size, **run.reading)):
+                run.step(near, x, y)
+                run.cost.touch("retain", forward=2 * len(x), backward=len(x))
+    return run.unlearned("scrub")

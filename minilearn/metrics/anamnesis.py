@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from minilearn.data.checks import check_count, check_number
+from minilearn.checks import check_count, check_kind, check_number
 from minilearn.evaluation import evaluate
-from minilearn.methods.contract import checked_config
 from minilearn.metrics.relearning import ORDINARY, relearn_time
 from minilearn.training import Training
 
@@ -126,8 +125,10 @@ def anamnesis_index(
     Raises: ValueError if alpha is negative or no number, seeds, cap or every is below 1, a set is
         empty or has no targets, or a loss diverges
     """
-    alpha, seeds = check_number("alpha", alpha, 0, ends="[)"), check_count("seeds", seeds, 1)
-    loss = evaluate(original, probe, loss=checked_config(config, Training).loss).loss
+    alpha = check_number("alpha", alpha, 0, ends="[)")
+    seeds = check_count("seeds", seeds, 1)
+    check_kind("config", config, Training)
+    loss = evaluate(original, probe, loss=config.loss).loss
     target = (1 + alpha) * loss.double().mean().item()
     options = {"cap": cap, "every": every, "config": config, "published": published}
 

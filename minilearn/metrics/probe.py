@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_number
+from minilearn.checks import check_number
 from minilearn.data.examples import targets_of
 from minilearn.models import representation
 

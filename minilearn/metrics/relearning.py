@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import islice, repeat
+from collections.abc import Sequence
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_count, check_number
-from minilearn.data.examples import batches
-from minilearn.evaluation import classes_of, evaluate, in_words, pair
+from minilearn.checks import check_count, check_kind, check_number
+from minilearn.data.batches import batches, pair
+from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import loss_per_example
-from minilearn.methods.contract import checked_config, copy_of
-from minilearn.models import device_of
-from minilearn.training import Training, seeded
+from minilearn.models import copy_of
+from minilearn.run import Run
+from minilearn.training import Training
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
 GENTLE, ORDINARY = Training(lr=1e-4), Training()
@@ -80,7 +80,8 @@ def relearn_time(
     # the mean of an evaluation's losses is a tensor
     target = target.item() if isinstance(target, Tensor) and target.ndim == 0 else target
     target = check_number("target", target)
-    cap, every = check_count("cap", cap, 1), check_count("every", every, 1)
+    cap = check_count("cap", cap, 1)
+    every = check_count("every", every, 1)
     stops = [*range(every if published else 0, cap, every), cap]
     losses = _relearn(model, data, probe, stops, config, seed, target)
     reached = losses[-1] <= target or published
@@ -91,34 +92,38 @@ def _relearn(
     model: nn.Module, data, probe, stops, config: Training, seed: int, target: float = -math.inf
 ) -> list[float]:
     """The mean loss on `probe` at each stop, up to the first that is at most `target`."""
-    model, config = copy_of(model), checked_config(config, Training)
-    classes, losses, done = classes_of(model, data), [], 0
-    optimizer = config.make_optimizer(model.parameters())
-    with seeded(seed):
-        model.train()
-        stream = _endless(data, config.batch_size, seed, device_of(model))
-        for stop in stops:
-            for x, y in map(pair, islice(stream, stop - done)):
-                optimizer.zero_grad(set_to_none=True)
-                with in_words(x, y):
-                    loss_per_example(model(x), y, classes, config.loss).mean().backward()
-                optimizer.step()
-            losses.append(evaluate(model, probe, loss=config.loss).loss.double().mean().item())
-            if not math.isfinite(losses[-1]):
-                raise ValueError(
-                    f"the loss is NaN or infinite after {stop} relearning steps; the usual cure is "
-                    f"a smaller learning rate than {config.lr:g}"
-                )
-            if losses[-1] <= target:
-                break
-            done = stop
+    check_kind("config", config, Training)
+    model = copy_of(model)
+    classes = number_of_classes(model, data)
+    losses = []
+
+    def loss(x, y):
+        return loss_per_example(model(x), y, classes, config.loss).mean()
+
+    def over(step: int) -> bool:
+        """Measure at a stop; whether it was the last one that is needed."""
+        if step not in stops:
+            return False
+        losses.append(evaluate(model, probe, loss=config.loss).loss.double().mean().item())
+        if not math.isfinite(losses[-1]):
+            raise ValueError(
+                f"the loss is NaN or infinite after {step} relearning steps; the usual cure is "
+                f"a smaller learning rate than {config.lr:g}"
+            )
+        return losses[-1] <= target or step == stops[-1]
+
+    if over(0):
+        return losses
+    with Run(model, config, seed=seed, progress=False) as run:
+        config.make_optimizer(run)
+        for _ in run.epochs(1):  # one without an end: the data are read again and again
+            passes = (batches(data, config.batch_size, **run.reading) for _ in repeat(None))
+            stream = chain.from_iterable(passes)
+            for step, batch in enumerate(stream, start=1):
+                run.step(loss, *pair(batch))
+                if over(step):
+                    break
     return losses
-
-
-def _endless(data, size: int, seed: int, device) -> Iterator:
-    order = torch.Generator().manual_seed(seed)
-    for _ in repeat(None):
-        yield from batches(data, size, order=order, device=device)
 
 
 def relearn_area(unlearned: Tensor, retrained: Tensor, original: Tensor) -> float:

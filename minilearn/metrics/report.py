@@ -12,7 +12,6 @@ from torch import nn
 
 from minilearn.data.examples import Examples
 from minilearn.losses import Loss
-from minilearn.methods.contract import Unlearned, build
 from minilearn.metrics.registry import (
     ALL,
     DEFAULT,
@@ -25,8 +24,9 @@ from minilearn.metrics.registry import (
     results_of,
     task_of,
 )
-from minilearn.models import device_of
+from minilearn.models import build, device_of
 from minilearn.requests import Request
+from minilearn.unlearned import Unlearned
 
 ORIGINAL, RETRAINED, UNTRAINED = "original", "retrained", "untrained"
 BAND, COSTS = "null band", ("samples", "seconds")

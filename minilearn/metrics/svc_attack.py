@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 from minilearn.evaluation import Evaluation
 from minilearn.metrics.attacks import attack_features, auc, fitted, generator_of
 from minilearn.metrics.utility import check_evaluations

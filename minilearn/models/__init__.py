@@ -1,5 +1,7 @@
 """The networks of the three papers, and how to look inside any network."""
 
+from minilearn.checks import device_of
+from minilearn.models.copies import build, check_architecture, copy_of
 from minilearn.models.images import (
     Network,
     Normalize,
@@ -15,7 +17,7 @@ from minilearn.models.images import (
 from minilearn.models.inside import (
     activations,
     chain,
-    device_of,
+    check_layers,
     extractor,
     freeze_batch_norm,
     layer_names,
@@ -31,8 +33,12 @@ __all__ = [
     "Normalize",
     "activations",
     "allcnn",
+    "build",
     "chain",
+    "check_architecture",
+    "check_layers",
     "cnn",
+    "copy_of",
     "device_of",
     "extractor",
     "freeze_batch_norm",

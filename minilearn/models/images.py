@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_count
+from minilearn.checks import check_count
 
 
 class Network(nn.Module):

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.examples import batches
+from minilearn.checks import device_of
+from minilearn.data.batches import batches
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -44,6 +45,20 @@ def chain(model: nn.Module) -> list[str]:
     return names
 
 
+def check_layers(model: nn.Module, layers: Sequence[str]):
+    """Refuse, by ValueError, layers that a network does not have, before any work."""
+    device_of(model)
+    known = layer_names(model)
+    if isinstance(layers, str):
+        raise ValueError(f"give a list of layers, got the text {layers!r}")
+    for layer in layers:
+        if layer not in known:
+            more = ", ..." if len(known) > 12 else ""
+            raise ValueError(
+                f"the model has no layer named {layer!r}; it has {', '.join(known[:12])}{more}"
+            )
+
+
 @contextmanager
 def activations(
     model: nn.Module, layers: Sequence[str], side: str = "output"
@@ -62,19 +77,11 @@ def activations(
         >>> taps["0"].shape
         torch.Size([5, 3])
     """
-    device_of(model)
-    modules, taps = dict(model.named_modules()), {}
-    if side not in ("output", "input") or isinstance(layers, str):
-        raise ValueError(
-            f"give a list of layers and side 'output' or 'input', got {layers!r}, {side!r}"
-        )
-    for layer in layers:
-        if layer not in modules or not layer:
-            known = layer_names(model)
-            more = ", ..." if len(known) > 12 else ""
-            raise ValueError(
-                f"the model has no layer named {layer!r}; it has {', '.join(known[:12])}{more}"
-            )
+    if side not in ("output", "input"):
+        raise ValueError(f"side is 'output' or 'input', got {side!r}")
+    check_layers(model, layers)
+    modules = dict(model.named_modules())
+    taps = {}
 
     def keep(layer: str, value):
         taps[layer] = value
@@ -193,16 +200,3 @@ def freeze_batch_norm(model: nn.Module):
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device of a model's first parameter.
-
-    Raises: ValueError if it is no torch module or has no parameters
-    """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"a model must be a torch.nn.Module, got {type(model).__name__}")
-    parameter = next(model.parameters(), None)
-    if parameter is None:
-        raise ValueError("the model has no parameters, so there is nothing to train or to forget")
-    return parameter.device

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_count, check_number, refuse_non_finite
+from minilearn.checks import check_count, check_number, refuse_non_finite
 from minilearn.models.images import Network
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minilearn.data.checks import check_choice, check_count
+from minilearn.checks import check_choice, check_count
 from minilearn.kernels.gaussian_elbo import gaussian_elbo
 from minilearn.kernels.laf_losses import reconstruction_error
 
@@ -30,7 +30,8 @@ class VAE(nn.Module):
 
     def __init__(self, inputs: int = 256, latent: int = 8, decoder: str = "linear"):
         super().__init__()
-        check_count("inputs", inputs, 1), check_count("latent", latent, 1)
+        check_count("inputs", inputs, 1)
+        check_count("latent", latent, 1)
         check_choice("decoder", decoder, DECODERS)
         self.encoder = nn.Sequential(
             nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU()
@@ -41,15 +42,19 @@ class VAE(nn.Module):
         self.decoder = nn.Sequential(*layers, nn.Linear(128, inputs), *end)
 
     def forward(self, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The vectors rebuilt, and mean and log variance of the latent vectors; z is drawn anew."""
+        """The vectors rebuilt, and mean and log variance of the latent vectors; z is drawn."""
         code = self.encoder(e)
         mean, log_variance = self.mean(code), self.log_variance(code)
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         return self.decoder(z), mean, log_variance
 
-    def error(self, e: Tensor, form: str = "squared") -> Tensor:
-        """How badly each vector is rebuilt: the squared distance, or that "saturated", (B,)."""
-        return reconstruction_error(self(e)[0].to(e.dtype), e, form)
+    def rebuild(self, e: Tensor) -> Tensor:
+        """h(e): the vectors (B, inputs), rebuilt from latent vectors that are drawn afresh."""
+        return self(e)[0].to(e.dtype)
+
+    def error(self, e: Tensor) -> Tensor:
+        """How badly each vector is rebuilt: the squared distance |h(e) - e|^2, (B,)."""
+        return reconstruction_error(self.rebuild(e), e, "squared")
 
     def loss(self, e: Tensor, weight: float) -> Tensor:
         """Squared distance plus `weight` times KL(N(mu, sigma^2) || N(0, 1)), each (B,).

@@ -4,26 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from shared import Pairs
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from minilearn.data import Examples, Unlabelled, batches, subset, targets_of, without_targets
-from minilearn.data.examples import mixed
+from minilearn.data.batches import mixed
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN = float("nan")
-
-
-class Pairs(Dataset):
-    """A user's own dataset: nothing but length and items, targets as Python numbers."""
-
-    def __init__(self, examples: Examples):
-        self.examples = examples
-
-    def __len__(self):
-        return len(self.examples)
-
-    def __getitem__(self, i):
-        return self.examples.inputs[i], self.examples.targets[i].item()
 
 
 def numbered(n: int, regression: bool = False) -> Examples:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minilearn import methods
-from minilearn.data.checks import check_choice, check_number
+from minilearn.checks import check_choice, check_number
 from minilearn.training import Training
 
 INF = math.inf

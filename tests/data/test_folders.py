@@ -46,7 +46,9 @@ def test_a_request_and_l2ul_take_it_as_it_is(root):
     net = nn.Sequential(Normalize((0.5,) * 3, (0.2,) * 3), vit).eval()
     said = evaluate(net, request.forget).outputs.argmax(1)
     pairs = [(train[i][0], int(y)) for i, y in zip((0, 5), said, strict=True)]
-    config = L2UL(PGD(1.0, steps=4, repeats=2), epochs=200, lr=0.02, anchor=0.01, push="open")
+    config = L2UL(
+        PGD(1.0, steps=4, repeats=2), epochs=200, lr=0.02, anchor=0.01, forget_loss_on="remaining"
+    )
     result = l2ul(net, pairs, config=config)
     assert result.finished
     assert (evaluate(result.model, request.forget).outputs.argmax(1) != said).all()

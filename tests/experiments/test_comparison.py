@@ -114,7 +114,7 @@ def test_a_published_figure_stands_where_it_belongs(case):
 
 
 def test_with_validation_pairs_the_best_epoch_is_kept(case, fresh):
-    from minilearn.stopping import Best
+    from minilearn.training import Best
 
     case = dataclasses.replace(case, validation=case.unseen)
     units = list(compare(Run(seeds=range(1)), case))

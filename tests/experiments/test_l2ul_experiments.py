@@ -22,7 +22,7 @@ from minilearn.methods import L2UL, PGD, importance, l2_pgd, l2ul
 from minilearn.requests import by_index
 
 BOX = (-9.0, 9.0)
-SHORT = L2UL(PGD(1.0, steps=3, repeats=2, box=BOX), epochs=2, push="open")
+SHORT = L2UL(PGD(1.0, steps=3, repeats=2, box=BOX), epochs=2, forget_loss_on="remaining")
 
 
 def splits(request) -> dict:
@@ -66,7 +66,7 @@ def test_the_ascent_is_the_published_one():
     forms = instances.methods(dataclasses.replace(l2ul_digits.BASE, importance="batch-mean"))
     assert list(forms) == ["neggrad", "neggrad_open", "l2ul_adv", "l2ul"]
     ascent = forms["neggrad"]
-    assert (ascent.attack, ascent.anchor, ascent.push) == (None, 0, "all")
+    assert (ascent.attack, ascent.anchor, ascent.forget_loss_on) == (None, 0, "all")
     assert forms["l2ul_adv"].anchor == 0 and forms["l2ul_adv"].attack
     assert list(instances.methods(L2UL.paper("cifar10"))) == ["neggrad", "l2ul_adv", "l2ul"]
 

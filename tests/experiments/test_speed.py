@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from book.experiments import Run, released, speed, speed_l2ul, speed_laf
+from book.experiments import Run, overhead, released, speed, speed_l2ul, speed_laf
 from minilearn.data import Examples, rotated_digits
-from minilearn.losses import attention_transfer
-from minilearn.methods.contract import build
-from minilearn.models import activations, allcnn, chain
+from minilearn.models import activations, allcnn, build, chain
+from minilearn.parts.attention import attention_transfer
 
 
 @pytest.fixture
@@ -82,6 +81,7 @@ def test_both_sides_are_timed_and_written(monkeypatch):
     monkeypatch.setattr(speed, "SIZES", {"toy": (12, 1, 0.02)})
     monkeypatch.setattr(speed, "WORKERS", 0)
     monkeypatch.setattr(speed, "REPEATS", 1)
+    monkeypatch.setattr(overhead, "units", lambda run: [])
     for other in (speed_l2ul, speed_laf):  # they have tests of their own
         monkeypatch.setattr(other, "units", lambda run, timed: iter(()))
     units = list(speed.units(Run(seeds=range(1))))
@@ -101,7 +101,7 @@ def test_both_sides_are_timed_and_written(monkeypatch):
 def test_the_ratio_is_of_medians_and_of_the_faster_loader(monkeypatch):
     # ours, released without workers, released with: the first turn does not count
     turns = iter([9, 9, 9, 1, 8, 5, 1, 8, 7, 4, 8, 6])
-    monkeypatch.setattr(speed, "_seconds", lambda run, device: next(turns))
+    monkeypatch.setattr(speed, "seconds_of", lambda run, device: next(turns))
     monkeypatch.setattr(speed, "WORKERS", 2)
     monkeypatch.setattr(speed, "REPEATS", 3)
     device = torch.device("cpu")
@@ -124,7 +124,7 @@ def test_the_ratio_is_of_medians_and_of_the_faster_loader(monkeypatch):
 )
 def test_long_turns_are_few(monkeypatch, seconds, ratio, turns):
     seconds = iter(seconds)
-    monkeypatch.setattr(speed, "_seconds", lambda run, device: next(seconds))
+    monkeypatch.setattr(speed, "seconds_of", lambda run, device: next(seconds))
     rows = speed.timed("laf", None, lambda workers: None, torch.device("cpu"))
     found = {row["metric"]: float(row["value"]) for row in rows}
     assert found["ratio"] == ratio and found["turns"] == turns

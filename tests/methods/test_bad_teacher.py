@@ -8,7 +8,12 @@ import torch
 
 from minilearn.methods import BadTeacher, bad_teacher
 from minilearn.methods.bad_teacher import TEACHERS
-from minilearn.methods.contract import build
+from minilearn.models import build
+
+CASE = {
+    "access": ("model", "forget inputs", "retain inputs", "fresh"),
+    "task": "classification",
+}
 
 SHORT = BadTeacher(1, 100, 1e-2)
 

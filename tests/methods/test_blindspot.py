@@ -2,37 +2,30 @@
 
 import copy
 import dataclasses
-import sys
 
 import pytest
 import torch
+from shared import Pairs, bits
 from torch import nn
-from torch.utils.data import StackDataset
 
 from minilearn.checkpoint import fingerprint
+from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled
 from minilearn.evaluation import evaluate
 from minilearn.losses import Quantile
 from minilearn.methods import METHODS, Blindspot, blindspot, retrain, unlearn
-from minilearn.methods.contract import build
-from minilearn.models import device_of, siamese_lstm
+from minilearn.models import build, device_of, siamese_lstm
+from minilearn.parts.teachers import blindspot_model
 from minilearn.requests import by_index, by_range
 from minilearn.training import Training
+
+CASE = {"access": ("model", "forget inputs", "retain", "fresh"), "task": "regression"}
 
 QUANTILE = Quantile((0.1, 0.5, 0.8))
 SHORT = Blindspot(
     epochs=2, batch_size=5, lr=1e-2, teacher=Training(epochs=2, batch_size=6, lr=1e-2)
 )
 NONE_READ = dataclasses.replace(SHORT, layers=())
-
-
-def as_dataset(data) -> StackDataset:
-    """The same examples behind a map-style dataset."""
-    return StackDataset(data.inputs, data.targets)
-
-
-def bits(result) -> str:
-    return fingerprint((result.model, result.history.loss))
 
 
 # ---- the objective is the published one
@@ -303,9 +296,9 @@ def test_the_student_answers_as_the_teacher_there_and_as_before_elsewhere():
 
 def test_a_dataset_gives_the_bits_that_examples_give(tiny_net, fresh, regression):
     plain = blindspot(tiny_net(1), regression.inputs[:7], regression[7:], fresh=fresh, config=SHORT)
-    forget = Unlabelled(as_dataset(regression[:7]))
+    forget = Unlabelled(Pairs(regression[:7]))
     for inputs in (forget, list(regression.inputs[:7])):
-        read = blindspot(tiny_net(1), inputs, as_dataset(regression[7:]), fresh=fresh, config=SHORT)
+        read = blindspot(tiny_net(1), inputs, Pairs(regression[7:]), fresh=fresh, config=SHORT)
         assert bits(read) == bits(plain) and read.cost.by_source() == plain.cost.by_source()
 
 
@@ -591,7 +584,7 @@ def test_a_seed_is_a_whole_number(refuse, seed):
 
 def test_class_labels_are_refused_of_examples_and_of_datasets(refuse, regression):
     labelled = regression[7:].with_targets(torch.arange(17) % 3)
-    for retain in (labelled, as_dataset(labelled)):
+    for retain in (labelled, Pairs(labelled)):
         refuse("blindspot copies numbers, but these targets are class labels", retain=retain)
 
 
@@ -617,17 +610,12 @@ def test_a_teacher_on_another_device_is_refused(refuse, tiny_net):
     refuse("the model is on cpu but the new one on meta", teacher=tiny_net(1).to("meta"))
 
 
-def test_the_teacher_is_made_where_the_model_is(tiny_net, regression, monkeypatch):
+def test_the_teacher_is_made_where_the_model_is(tiny_net, regression):
     """As `fresh=lambda: MyNetwork()` is written: fresh makes it on the CPU."""
-    seen = []
-    monkeypatch.setattr(
-        sys.modules["minilearn.methods.blindspot"],
-        "fit",
-        lambda model, *given, **options: seen.append(device_of(model).type),
-    )
-    inputs, pairs = Unlabelled(as_dataset(regression[:7])), as_dataset(regression[7:])
-    blindspot(tiny_net(1).to("meta"), inputs, pairs, fresh=lambda: tiny_net(1), config=SHORT)
-    assert seen == ["meta", "meta"]  # the teacher's training and the student's
+    config = dataclasses.replace(SHORT, teacher=Training(epochs=0))
+    model, pairs = tiny_net(1).to("meta"), Pairs(regression)
+    teacher = blindspot_model(model, lambda: tiny_net(1), pairs, config, 0, None, Cost())
+    assert device_of(teacher).type == "meta"
 
 
 def test_an_empty_band_and_the_whole_band(tiny_net, fresh, regression):
@@ -681,8 +669,8 @@ def test_the_published_recipes():
         ({"axis": 0}, "axis must be a whole number but 0"),
         ({"axis": "1"}, "axis must be a whole number but 0"),
         ({"axis": 1.0}, "axis must be a whole number but 0"),
-        ({"teacher": None}, "config must be a Training, got NoneType"),
-        ({"teacher": 3}, "config must be a Training, got int"),
+        ({"teacher": None}, "teacher must be a Training, got NoneType"),
+        ({"teacher": 3}, "teacher must be a Training, got int"),
         ({"loss": "mse"}, "loss is one of"),
         ({"loss": None}, "loss is one of"),
         ({"epochs": -1}, "epochs must be"),

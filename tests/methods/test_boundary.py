@@ -9,6 +9,12 @@ from minilearn.data import Examples
 from minilearn.methods import Boundary, boundary
 from minilearn.methods.boundary import neighbours
 
+CASE = {
+    "access": ("model", "forget"),
+    "task": "classification",
+    "settings": {"box": None},  # the inputs of these tests are no pixels
+}
+
 
 @pytest.fixture
 def corners():
@@ -55,7 +61,7 @@ def test_bad_input(tiny_net, classification):
         boundary(net, items)
     with pytest.raises(ValueError, match="need class labels"):
         boundary(net, Examples(items.inputs, torch.zeros(7)), config=Boundary(box=None))
-    with pytest.raises(ValueError, match="a step over inputs needs numbers"):
+    with pytest.raises(ValueError, match="needs floating-point inputs"):
         whole = Examples(torch.ones(3, 6, dtype=torch.int64), torch.tensor([0, 1, 2]))
         boundary(net, whole, config=Boundary(box=None))
     with pytest.raises(ValueError, match="3 classes are needed|the model has 1"):

@@ -8,6 +8,8 @@ from minilearn.evaluation import evaluate
 from minilearn.methods import finetune
 from minilearn.training import Training, fit
 
+CASE = {"access": ("model", "retain")}
+
 SHORT = Training(epochs=2, batch_size=6)
 
 

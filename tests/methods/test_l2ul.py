@@ -6,19 +6,25 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from shared import bits
 from torch import nn
 
 from minilearn import stopping
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, METHODS, PGD, l2ul, unlearn
-from minilearn.methods import l2ul_config as settings
-from minilearn.methods.adversarial import l2_pgd
-from minilearn.methods.anchor import anchored
-from minilearn.methods.mas import importance
+from minilearn.parts import recipes
+from minilearn.parts.anchor import firmness
+from minilearn.parts.attack import l2_pgd
+from minilearn.parts.importance import importance
 from minilearn.requests import by_index
 from minilearn.training import NonFiniteLoss
+
+CASE = {
+    "access": ("model", "forget"),
+    "task": "classification",
+    "settings": {"attack": PGD(1.0, steps=3, repeats=2, box=(-9.0, 9.0)), "lr": 1e-3},
+}
 
 BOX = (-9.0, 9.0)
 SHORT = L2UL(PGD(1.0, steps=5, repeats=3, box=BOX), epochs=3, batch_size=4, adversarial_batch=8)
@@ -31,10 +37,6 @@ def items(trained, classification) -> Examples:
     return classification[evaluate(trained, classification).correct][:5]
 
 
-def bits(result) -> str:
-    return fingerprint((result.model, result.history.loss))
-
-
 # ---- the step is the published one
 
 
@@ -43,14 +45,14 @@ def written_out(net, items, drawn, config: L2UL, goal=None, steps: int = 3) -> l
     net = net.double()
     net.train(config.batch_norm == "train")
     start = {name: p.detach().clone() for name, p in net.named_parameters()}
-    firm = anchored({k: v.double() for k, v in importance(net.float(), items).items()})
+    firm = firmness({k: v.double() for k, v in importance(net.float(), items).items()})
     net.double()
     speed = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
     y = items.targets if goal is None else goal
     losses = []
     for _ in range(steps):
         each = F.cross_entropy(net(items.inputs.double()), y, reduction="none")
-        if config.push == "open":
+        if config.forget_loss_on == "remaining":
             right = net(items.inputs.double()).argmax(1) == y
             each = each * (right if goal is None else ~right)
         loss = each.mean() * (-1 if goal is None else 1)
@@ -69,14 +71,19 @@ def written_out(net, items, drawn, config: L2UL, goal=None, steps: int = 3) -> l
     return losses
 
 
-@pytest.mark.parametrize("push", ["all", "open"])
+@pytest.mark.parametrize("pushed", ["all", "remaining"])
 @pytest.mark.parametrize("weight", [None, 0.5])
 @pytest.mark.parametrize("relabel", [False, True])
-def test_three_steps_are_the_published_ones(trained, items, push, weight, relabel, monkeypatch):
-    monkeypatch.setattr(stopping.Stop, "after_step", lambda self: False)  # not stopped on the way
+def test_three_steps_are_the_published_ones(trained, items, pushed, weight, relabel, monkeypatch):
+    monkeypatch.setattr(stopping.Stop, "after_step", lambda self: None)  # not stopped on the way
     goal = (items.targets + 1) % 3 if relabel else None
     config = dataclasses.replace(
-        SHORT, batch_size=5, adversarial_batch=99, push=push, forget_weight=weight, anchor=30.0
+        SHORT,
+        batch_size=5,
+        adversarial_batch=99,
+        forget_loss_on=pushed,
+        forget_weight=weight,
+        anchor=30.0,
     )
     config = dataclasses.replace(config, lr=5e-3)
     drawn = l2_pgd(trained, items, config.attack, seed=7)
@@ -118,7 +125,7 @@ def test_the_batches_are_the_published_ones(trained, items, monkeypatch):
 
 
 def test_it_stops_at_the_first_step_that_forgets_all(trained, items):
-    config = dataclasses.replace(CLIMB, lr=0.02, push="open")
+    config = dataclasses.replace(CLIMB, lr=0.02, forget_loss_on="remaining")
     result = l2ul(trained, items, config=config)
     assert result.finished and not evaluate(result.model, items).correct.any()
     steps = len(result.history.loss)
@@ -133,7 +140,12 @@ def test_a_late_answer_gives_the_weights_of_stopping_at_once(
 ):
     """As on a GPU: the answers are read every few steps, the steps taken meanwhile are undone."""
     config = dataclasses.replace(
-        SHORT, epochs=100, adversarial_batch=5, lr=0.02, batch_norm=batch_norm, push="open"
+        SHORT,
+        epochs=100,
+        adversarial_batch=5,
+        lr=0.02,
+        batch_norm=batch_norm,
+        forget_loss_on="remaining",
     )
     config = dataclasses.replace(config, forget_weight=0.9, anchor=0.01)
     at_once = l2ul(trained, items, config=config)
@@ -215,17 +227,17 @@ def test_every_kind_of_importance_runs(trained, items, kind):
 # ---- the published recipes
 
 
-@pytest.mark.parametrize("name", settings.RECIPES)
+@pytest.mark.parametrize("name", recipes.L2UL)
 def test_recipes_are_the_released_ones(name):
     config = L2UL.paper(name)
     assert (config.lr, config.momentum, config.weight_decay, config.anchor) == (1e-3, 0.9, 1e-4, 1)
     assert config.attack.steps == 100 and config.attack.step == 0.1
     assert (config.importance, config.batch_norm) == ("batch-mean", "train")
-    assert (config.push, config.forget_weight) == ("all", None)
+    assert (config.forget_loss_on, config.forget_weight) == ("all", None)
 
 
 def test_there_is_no_other_recipe():
-    with pytest.raises(ValueError, match="recipes are published for cifar10.*not 'mnist'"):
+    with pytest.raises(ValueError, match="recipes are published for cifar10.*not for 'mnist'"):
         L2UL.paper("mnist")
 
 
@@ -235,7 +247,7 @@ def test_there_is_no_other_recipe():
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        ({"attack": 0.4}, "attack is a PGD"),
+        ({"attack": 0.4}, "attack must be a PGD"),
         ({"anchor": -1}, "anchor must be a finite number from 0"),
         ({"anchor": float("inf")}, "anchor must be a finite number from 0"),
         ({"anchor": "1"}, "anchor must be a finite number from 0 on, got '1'"),
@@ -243,7 +255,7 @@ def test_there_is_no_other_recipe():
         ({"forget_weight": 1.5}, r"forget_weight must be a number in \(0, 1\]"),
         ({"importance": "exact"}, "importance is one of"),
         ({"batch_norm": "eval"}, "batch_norm is one of"),
-        ({"push": "some"}, "push is one of"),
+        ({"forget_loss_on": "some"}, "forget_loss_on is one of"),
         ({"adversarial_batch": 0}, "adversarial_batch must be"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"epochs": -1}, "epochs must be"),
@@ -273,9 +285,9 @@ def test_bad_new_labels_are_one_sentence(trained, items):
 
 def test_nothing_to_do_is_one_sentence(trained, items):
     wrong = items.with_targets((items.targets + 1) % 3)
-    with pytest.raises(ValueError, match="misclassifies all items already: there is nothing"):
+    with pytest.raises(ValueError, match="answers as asked already: there is nothing"):
         l2ul(trained, wrong, config=SHORT)
-    with pytest.raises(ValueError, match="relabels all items already"):
+    with pytest.raises(ValueError, match="answers as asked already"):
         l2ul(trained, wrong, relabel=items.targets, config=SHORT)
 
 

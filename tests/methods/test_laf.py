@@ -8,27 +8,28 @@ from itertools import chain, repeat
 
 import pytest
 import torch
-from minilearn.experiments import released_laf
+from shared import bits
 from torch import nn
 
+from book.experiments import released_laf
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled, batches, digits
 from minilearn.evaluation import evaluate
 from minilearn.losses import alignment_loss, cosine_distance, extraction_loss
 from minilearn.methods import LAF, laf, retrain, unlearn
-from minilearn.methods.contract import build
-from minilearn.methods.laf import AUTOENCODERS
-from minilearn.methods.laf_features import refuse_overlap
-from minilearn.models import VAE, cnn, extractor
+from minilearn.models import VAE, build, cnn, extractor
+from minilearn.parts.vae import AUTOENCODERS, check_sets
 from minilearn.precision import fast
 from minilearn.requests import by_class, by_index, mislabel
 from minilearn.training import NonFiniteLoss, Training, fit
 
+CASE = {
+    "access": ("model", "forget inputs", "retain inputs"),
+    "task": "classification",
+    "settings": {"vae": Training(epochs=1, batch_size=5), "lr_extraction": 1e-2},
+}
+
 SHORT = LAF(2, 5, lr_extraction=1e-2, lr_alignment=1e-2, vae=Training(1, 5))
-
-
-def bits(result) -> str:
-    return fingerprint((result.model, result.history.loss))
 
 
 @pytest.fixture
@@ -304,8 +305,8 @@ def test_some_overlap_is_a_warning_for_it_may_be_true_duplicates(run, classifica
 def test_overlap_is_found_in_any_kind_of_numbers(kind):
     x = torch.arange(12).reshape(6, 2).to(kind).requires_grad_(kind.is_floating_point)
     with pytest.raises(ValueError, match="forgotten inputs are in the retain set too"):
-        refuse_overlap(x[:4], x)
-    refuse_overlap(x[:1], x[1:])  # nothing in common
+        check_sets(x[:4], x, 1)
+    check_sets(x[:1], x[1:], 1)  # nothing in common
 
 
 def test_an_unreadable_input_of_a_dataset_is_named_wherever_it_stands(run, classification):
@@ -390,7 +391,7 @@ def test_an_autoencoder_that_breaks_says_which(run):
         ({"latent": 0}, "latent must be a whole number"),
         ({"vae": 3}, "vae must be a Training"),
         ({"layer": 3}, "layer is the name of a layer"),
-        ({"lr_extraction": -1}, "lr must be"),
+        ({"lr_extraction": -1}, "lr_extraction must be"),
         ({"epochs": 1.5}, "epochs must be"),
     ],
 )

@@ -2,57 +2,39 @@
 
 import copy
 import dataclasses
+import importlib.util
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
+from shared import bits
 from tape import taped
 from torch import Tensor, nn
 
 from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, without_targets
-from minilearn.methods import METHODS, PGD, Unlearned, access, unlearn
-from minilearn.methods.contract import build, checked, copy_of
+from minilearn.methods import METHODS, Unlearned, access, unlearn
+from minilearn.models import build, copy_of
 from minilearn.precision import fast
 from minilearn.requests import by_class, by_index
-from minilearn.training import History, Training
+from minilearn.training import History
 
-# What each may see: a method of the registry that is not in this table fails.
-ACCESS = {
-    "retrain": ("fresh", "retain"),
-    "finetune": ("model", "retain"),
-    "neggrad": ("model", "forget", "retain"),
-    "blindspot": ("model", "forget inputs", "retain", "fresh"),
-    "amnesiac": ("model", "forget", "retain"),
-    "l2ul": ("model", "forget"),
-    "laf": ("model", "forget inputs", "retain inputs"),
-    "repair": ("model", "retain"),
-    "bad_teacher": ("model", "forget inputs", "retain inputs", "fresh"),
-    "scrub": ("model", "forget inputs", "retain"),
-    "boundary": ("model", "forget"),
-    "unrolling": ("model", "forget", "start"),
-}
 
-# What a method needs besides a short run: the inputs of these tests are no pixels.
-SETTINGS = {
-    "l2ul": {"attack": PGD(1.0, steps=3, repeats=2, box=(-9.0, 9.0)), "lr": 1e-3},
-    "laf": {"vae": Training(epochs=1, batch_size=5), "lr_extraction": 1e-2},
-    "boundary": {"box": None},
-}
+def case_of(name: str) -> dict:
+    """What a method's own test file says of it, in `CASE`: what it may see ("access"); the "task",
+    if it is for one only; the "settings" that it needs besides a short run; and whether it is
+    "one_step", without epochs, draws and anything to resume."""
+    path = Path(__file__).with_name(f"test_{name}.py")
+    if not path.exists():
+        pytest.fail(f"the method {name} has no tests: write {path.name}, see CONTRIBUTING.md")
+    spec = importlib.util.spec_from_file_location(f"case_of_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {"task": None, "settings": {}, "one_step": False} | module.CASE
 
-# One gradient, nothing drawn: there is no epoch to watch or to resume, and a seed decides nothing.
-ONE_STEP = ("unrolling",)
 
-# Methods that are for one task only.
-TASKS = {
-    "blindspot": "regression",
-    "amnesiac": "regression",
-    "l2ul": "classification",
-    "laf": "classification",
-    "bad_teacher": "classification",
-    "scrub": "classification",
-    "boundary": "classification",
-}
+CASES = {name: case_of(name) for name in METHODS}
 
 
 @pytest.fixture(params=METHODS.values(), ids=list(METHODS))
@@ -64,7 +46,7 @@ def method(request):
 @pytest.fixture
 def train(method, classification, regression) -> Examples:
     """A training set of the method's task."""
-    return regression if TASKS.get(method.__name__) == "regression" else classification
+    return regression if CASES[method.__name__]["task"] == "regression" else classification
 
 
 @pytest.fixture
@@ -95,7 +77,7 @@ def original(fresh) -> nn.Module:
 @pytest.fixture
 def given(method, fresh) -> dict:
     """What a method needs besides what every method may see: the weights of before training."""
-    return {"start": build(fresh, 9)} if method.__name__ == "unrolling" else {}
+    return {"start": build(fresh, 9)} if "start" in access(method) else {}
 
 
 @pytest.fixture
@@ -104,7 +86,7 @@ def run(method, fresh, original, case, given):
     config = inspect.signature(method).parameters["config"].default
     short = {"epochs": 2, "batch_size": 5, "lr": 1e-2}
     fields = {f.name for f in dataclasses.fields(config)}
-    short |= SETTINGS.get(method.__name__, {})
+    short |= CASES[method.__name__]["settings"]
     config = dataclasses.replace(config, **{k: v for k, v in short.items() if k in fields})
 
     def call(model=original, request=case, **options):
@@ -127,16 +109,12 @@ def parts(method, original, fresh, case, given):
 @pytest.fixture
 def epochs(method):
     """Skips methods that have none."""
-    if method.__name__ in ONE_STEP:
+    if CASES[method.__name__]["one_step"]:
         pytest.skip("it is one gradient: nothing is drawn, watched or resumed")
 
 
-def bits(result: Unlearned) -> str:
-    return fingerprint((result.model, result.history.loss))
-
-
-def test_access_is_what_the_table_says(method):
-    assert access(method) == ACCESS[method.__name__]
+def test_access_is_what_its_test_says(method):
+    assert access(method) == CASES[method.__name__]["access"]
 
 
 def test_the_given_model_and_data_are_as_before(run, original, case, everything_of):
@@ -423,8 +401,3 @@ def test_a_set_on_another_device_is_one_sentence(method, case, run, part):
     if method.__name__ == "blindspot":
         with pytest.raises(ValueError, match="the model is on cpu but the data are on meta"):
             run(**{part: data, "teacher": run().model})
-
-
-def test_checked_gives_back_what_it_was_given(classification):
-    for data in (classification, classification.inputs, [(torch.zeros(2), 1)]):
-        assert checked("retain", data) is data

@@ -11,6 +11,8 @@ from minilearn.methods import NegGrad, neggrad, unlearn
 from minilearn.requests import by_index
 from minilearn.training import NonFiniteLoss
 
+CASE = {"access": ("model", "forget", "retain")}
+
 ONE = NegGrad(epochs=1, batch_size=100, lr=1e-3)
 
 

@@ -15,6 +15,8 @@ from minilearn.evaluation import evaluate
 from minilearn.methods import Repair, repair
 from minilearn.models import cnn
 
+CASE = {"access": ("model", "retain")}
+
 SHORT = Repair(fraction=0.5, epochs=2, batch_size=5, lr=1e-2)
 
 

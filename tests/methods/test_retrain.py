@@ -7,10 +7,11 @@ import torch
 
 from minilearn.data import Examples
 from minilearn.methods import retrain, unlearn
-from minilearn.methods.contract import build
-from minilearn.models import device_of
+from minilearn.models import build, device_of
 from minilearn.requests import by_index
 from minilearn.training import Training, fit
+
+CASE = {"access": ("fresh", "retain")}
 
 SHORT = Training(epochs=2, batch_size=6)
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from minilearn.data import batches
 from minilearn.methods import SCRUB, scrub
 
+CASE = {"access": ("model", "forget inputs", "retain"), "task": "classification"}
+
 SHORT = SCRUB(3, 2, 6, 4, 1e-2)
 
 

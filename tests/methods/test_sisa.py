@@ -10,7 +10,7 @@ from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import SISA, sharded, sisa
-from minilearn.methods.shards import Ensemble, grown
+from minilearn.methods.sisa import Ensemble, _trained
 from minilearn.requests import by_class, by_index
 from minilearn.training import Training
 
@@ -28,8 +28,8 @@ def records(classification):
 
 def anew(records, gone):
     """All shards from the start, without the forgotten items."""
-    empty = dataclasses.replace(records, gone=gone, kept=((),) * len(records.kept))
-    return grown(empty, jobs=1)
+    empty = dataclasses.replace(records, forgotten=gone, weights=((),) * len(records.weights))
+    return _trained(empty, jobs=1)
 
 
 def test_deletion_is_training_anew_bit_for_bit(records, classification):
@@ -54,7 +54,7 @@ def test_only_what_held_the_item_is_trained(records, classification):
         for other in range(3):
             same = all(
                 fingerprint(a) == fingerprint(b)
-                for a, b in zip(records.kept[other], after.kept[other], strict=True)
+                for a, b in zip(records.weights[other], after.weights[other], strict=True)
             )
             assert same == (other != shard)
         sizes = [int((records.place == 2 * shard + r).sum()) for r in (0, 1)]
@@ -88,7 +88,7 @@ def test_the_answer_is_the_mean_of_probabilities(records, classification):
 
 def test_a_class_is_gone_and_a_shard_with_nothing_left_has_no_say(records, classification):
     after = sisa(records, by_class(classification, 1))
-    assert bool(after.gone.equal(classification.targets == 1))
+    assert bool(after.forgotten.equal(classification.targets == 1))
     emptied = by_index(classification, (records.place < 2).nonzero().flatten())
     left = sisa(records, emptied).result.model
     assert isinstance(left, Ensemble) and len(left.members) == 2
@@ -102,10 +102,12 @@ def test_the_expected_number_of_shards_touched():
 
 
 def test_nothing_given_is_changed(records, classification):
-    before = fingerprint((records.result.model, records.kept, records.gone, classification))
+    before = fingerprint((records.result.model, records.weights, records.forgotten, classification))
     state = torch.get_rng_state()
     sisa(records, by_index(classification, [1]))
-    assert before == fingerprint((records.result.model, records.kept, records.gone, classification))
+    assert before == fingerprint(
+        (records.result.model, records.weights, records.forgotten, classification)
+    )
     assert torch.equal(state, torch.get_rng_state())
 
 

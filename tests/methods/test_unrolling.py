@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from minilearn.methods import Unrolling, retrain, unrolling
-from minilearn.methods.contract import build
+from minilearn.models import build
 from minilearn.training import NonFiniteLoss, Training, fit
+
+CASE = {"access": ("model", "forget", "start"), "one_step": True}
 
 
 def sgd(net, data, lr, epochs, batch):

@@ -18,7 +18,6 @@ from minilearn.data import digits, rotated_digits
 from minilearn.evaluation import evaluate
 from minilearn.losses import Loss, Quantile
 from minilearn.methods import retrain
-from minilearn.methods.contract import build
 from minilearn.metrics import (
     METRICS,
     Anamnesis,
@@ -34,7 +33,7 @@ from minilearn.metrics import (
 from minilearn.metrics.attacks import attack_features
 from minilearn.metrics.registry import FORGET, Metric
 from minilearn.metrics.report import Row
-from minilearn.models import Network
+from minilearn.models import Network, build
 from minilearn.requests import Request, by_range, mislabel
 from minilearn.training import Training
 

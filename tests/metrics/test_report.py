@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from shared import Pairs
 from torch import nn
 
 from minilearn.cost import Cost
@@ -145,19 +146,6 @@ def test_the_batch_size_changes_nothing(request_, models, tests_of):
     one, two = (made(request_, tests_of, models, batch_size=b) for b in (3, 512))
     for a, b in zip(one.rows, two.rows, strict=True):
         assert a.values == pytest.approx(b.values, abs=1e-5)
-
-
-class Pairs(torch.utils.data.Dataset):
-    """A user's own data: an array and Python numbers."""
-
-    def __init__(self, data: Examples):
-        self.data = data
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, i):
-        return self.data.inputs[i], self.data.targets[i].item()
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

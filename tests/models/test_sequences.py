@@ -10,8 +10,14 @@ from minilearn.data import Examples
 from minilearn.losses import Quantile
 from minilearn.methods.amnesiac import Amnesiac, amnesiac
 from minilearn.methods.blindspot import Blindspot, blindspot
-from minilearn.methods.contract import copy_of
-from minilearn.models import activations, quantile_net, representation, sequences, siamese_lstm
+from minilearn.models import (
+    activations,
+    copy_of,
+    quantile_net,
+    representation,
+    sequences,
+    siamese_lstm,
+)
 from minilearn.training import Training, fit
 
 

@@ -18,7 +18,9 @@ from minilearn.methods import L2UL, PGD, continual, l2ul, retrain
 from minilearn.requests import by_index
 from minilearn.training import Training
 
-CONFIG = L2UL(PGD(1.0, steps=5, repeats=2, box=(-9.0, 9.0)), epochs=100, lr=0.02, push="open")
+CONFIG = L2UL(
+    PGD(1.0, steps=5, repeats=2, box=(-9.0, 9.0)), epochs=100, lr=0.02, forget_loss_on="remaining"
+)
 CONFIG = replace(CONFIG, forget_weight=0.9, anchor=0.01)
 
 PROGRAM = """
@@ -26,7 +28,7 @@ import os, signal, sys
 import torch
 from torch import nn
 from minilearn.data import Examples
-from minilearn.methods import L2UL, PGD, continual, l2ul, stream
+from minilearn.methods import L2UL, PGD, continual, l2ul
 from minilearn.requests import by_index
 
 torch.set_num_threads(1)
@@ -39,6 +41,7 @@ with torch.no_grad():  # what it says now is what it has to unlearn
     train = train.with_targets(net.eval()(train.inputs).argmax(1))
 requests = [by_index(train, [3 * i, 3 * i + 1]) for i in range(8)]
 now = {r: {"relabel": (r.forget.targets + 1) % 4} for r in requests}
+stream = sys.modules["minilearn.methods.continual"]
 save, saved = stream._save, []
 
 def save_and_die(*given):
@@ -48,7 +51,7 @@ def save_and_die(*given):
         os.kill(os.getpid(), signal.SIGKILL)
 
 stream._save = save_and_die
-config = L2UL(PGD(0.5, steps=10, repeats=3), epochs=300, lr=0.02, push="open", forget_weight=0.9)
+config = L2UL(PGD(0.5, steps=10, repeats=3), epochs=300, lr=0.02, forget_weight=0.9)
 
 def measure(model):
     return {"all": (model(train.inputs).argmax(1) == train.targets).double().mean()}

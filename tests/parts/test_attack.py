@@ -10,8 +10,8 @@ from torch import nn
 from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
-from minilearn.methods.adversarial import PGD, l2_pgd
 from minilearn.models import resnet20
+from minilearn.parts.attack import PGD, l2_pgd
 from minilearn.precision import fast
 
 SHORT = PGD(eps=0.6, steps=7, repeats=3)
@@ -229,7 +229,7 @@ BAD = [
     (lambda d: Examples((d.inputs * 255).byte(), d.targets), {}, "floating-point inputs"),
     (lambda d: Examples(d.inputs, d.targets + 3), {}, "7 classes are needed, but the model has 5"),
     (lambda d: d.inputs, {}, "inputs without targets"),
-    (lambda d: [], {}, "the forget set is empty"),
+    (lambda d: [], {}, "there are no examples to read"),
     (lambda d: d, {"targets": torch.zeros(18).long()}, "target 0 is the item's true label"),
     (lambda d: d, {"targets": torch.ones(6).long()}, "18 attacks need as many targets, got 6"),
     (lambda d: d, {"targets": torch.full((18,), 5)}, "no class of the model"),

@@ -9,9 +9,9 @@ from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.kernels.abs_bmm import abs_bmm
-from minilearn.methods import mas
-from minilearn.methods.anchor import Anchor, anchored
-from minilearn.methods.mas import importance
+from minilearn.parts import importance as mas
+from minilearn.parts.anchor import Anchor, firmness
+from minilearn.parts.importance import importance
 
 
 def definition(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -320,7 +320,7 @@ def test_an_overflow_is_one_sentence():
 
 
 def test_the_most_important_is_free_and_a_constant_tensor_is_held():
-    firm = anchored(
+    firm = firmness(
         {"w": torch.tensor([1.0, 3.0, 2.0]), "b": torch.tensor([4.0]), "z": torch.zeros(2)}
     )
     assert firm["w"].tolist() == [1.0, 0.0, 0.5]
@@ -337,7 +337,7 @@ def test_the_penalty_and_its_gradient_are_autograds(tiny_net):
     with torch.no_grad():
         for p in net.parameters():
             p += torch.randn_like(p)
-    firm, named = anchored(omega), dict(net.named_parameters())
+    firm, named = firmness(omega), dict(net.named_parameters())
     trained = [name for name, p in named.items() if p.requires_grad]
     written = sum((firm[n] * (named[n] - start[n]).square()).sum() / 2 for n in trained)
     torch.testing.assert_close(anchor.penalty(), written)

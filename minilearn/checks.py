@@ -1,15 +1,20 @@
-"""What data must be, and the one sentence that says so when they are not."""
+"""The few checks that everything shares, each with the sentence that it refuses with.
+
+An argument is checked once, at the public door. A check returns what it checked, in the form that
+the code behind the door wants, or raises ValueError.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import operator
+import os
 from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 
@@ -45,10 +50,113 @@ def check_number(
     raise ValueError(f"{name} must be a {what}, got {_shown(value)}")
 
 
-def check_choice(name: str, value, kinds: Iterable[str]):
-    """Refuse, by ValueError, what is none of `kinds`."""
+def check_choice(name: str, value, kinds: Iterable[str]) -> str:
+    """One of `kinds`; ValueError if it is something else."""
     if not isinstance(value, str) or value not in kinds:
         raise ValueError(f"{name} is one of {tuple(kinds)}, got {value!r}")
+    return value
+
+
+def check_kind(name: str, value, kind: type):
+    """An object of the class `kind`, such as a method's own config; else ValueError."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def check_flag(name: str, value) -> bool:
+    """True or False; ValueError if it is something else."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is true or false, got {value!r}")
+    return value
+
+
+def check_box(name: str, box) -> tuple[float, float]:
+    """The range (low, high) of inputs, low below high; ValueError if it is something else."""
+    if not isinstance(box, tuple) or len(box) != 2:  # a list cannot be hashed
+        raise ValueError(f"{name} is (low, high) with low below high, got {box!r}")
+    low = check_number(f"an end of the {name}", box[0])
+    high = check_number(f"an end of the {name}", box[1])
+    if not low < high:
+        raise ValueError(f"{name} is (low, high) with low below high, got {box!r}")
+    return low, high
+
+
+def check_layer(name: str, layer) -> str | None:
+    """The name of a layer, or None for the default; ValueError if it is something else."""
+    if not isinstance(layer, str | None):
+        raise ValueError(f"{name} is the name of a layer or None, got {layer!r}")
+    return layer
+
+
+# How a setting is checked, as the third argument of `check_settings` wants it.
+
+
+def whole(low: int):
+    """A rule: a whole number of at least `low`."""
+    return lambda name, value: check_count(name, value, low)
+
+
+def between(low: float, high: float, ends: str):
+    """A rule: a number between two ends, which "[" and "]" take in and "(" and ")" do not."""
+    return lambda name, value: check_number(name, value, low, high, ends=ends)
+
+
+def optional(rule):
+    """A rule: None, or what another rule takes."""
+    return lambda name, value: None if value is None else _check(name, value, rule)
+
+
+POSITIVE = between(0, math.inf, "()")
+NOT_NEGATIVE = between(0, math.inf, "[)")
+FRACTION = between(0, 1, "(]")
+
+# The settings that many methods have, under one name and with one meaning.
+SHARED = {
+    "epochs": whole(0),
+    "batch_size": whole(1),
+    "lr": NOT_NEGATIVE,
+    "momentum": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "layer": check_layer,
+}
+
+
+def check_settings(config, **rules):
+    """Check the fields of a config: those in `SHARED` that it has, and the others by `rules`.
+
+    A rule is a tuple of words, a class, or a function of name and value that raises ValueError.
+
+    Raises: ValueError that names the first field that makes no sense
+    """
+    for name, rule in (SHARED | rules).items():
+        if hasattr(config, name):
+            _check(name, getattr(config, name), rule)
+
+
+def _check(name: str, value, rule):
+    if isinstance(rule, tuple):
+        check_choice(name, value, rule)
+    elif isinstance(rule, type):
+        check_kind(name, value, rule)
+    else:
+        rule(name, value)
+
+
+def check_function(name: str, value):
+    """A function, or None where there is none; ValueError if it is something else."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name} must be a function, got {type(value).__name__}")
+    return value
+
+
+def check_file(name: str, value):
+    """The path of a file, or None where there is none; ValueError if it names a folder."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or os.path.isdir(value) or not str(value):
+        raise ValueError(f"{name} must name a file, got {value!r}")
+    return value
 
 
 def _shown(value) -> str:
@@ -60,14 +168,19 @@ def check_integers(name: str, values) -> Tensor:
     """A flat list of integers, in any form, as int64 on the CPU; ValueError if it is a mask."""
     try:
         values = torch.as_tensor(values)
-        values = values.long() if values.numel() == 0 else values
-        if values.dtype == torch.bool:
-            raise ValueError
-        return whole_numbers(name, values).cpu()
     except (RuntimeError, TypeError, ValueError):
+        values = None
+    if values is not None and values.numel() == 0:
+        values = values.long()
+    if values is None or values.dtype == torch.bool or not _flat_integers(values):
         raise ValueError(
             f"{name} must be a flat list of integers; a boolean mask goes to Request itself"
-        ) from None
+        )
+    return values.long().cpu()
+
+
+def _flat_integers(values: Tensor) -> bool:
+    return values.ndim == 1 and not values.is_floating_point() and not values.is_complex()
 
 
 def check_mask(mask: Tensor, length: int):
@@ -81,6 +194,8 @@ def check_mask(mask: Tensor, length: int):
 def check_dataset(data):
     """Refuse, by ValueError, what is not Examples, a tensor or a map-style dataset, or is empty."""
     kind = type(data).__name__
+    if isinstance(data, type):
+        raise ValueError(f"data is the class {data.__name__} itself; make one of it first")
     if isinstance(data, tuple):
         raise ValueError(
             f"data came as a {kind} of {len(data)} parts: give one part of a split, and make two "
@@ -98,25 +213,17 @@ def check_dataset(data):
         raise ValueError("there are no examples to read")
 
 
-def check_part(name: str, value, inputs: Tensor):
-    """Refuse, by ValueError, a part that is no tensor or does not fit `inputs` (length, device)."""
-    if not isinstance(value, Tensor):
-        raise ValueError(
-            f"{name} must be a torch tensor, got {type(value).__name__}; "
-            "numpy arrays go through torch.from_numpy"
-        )
-    if value.ndim == 0:
-        raise ValueError(f"{name} is a single number; it needs one entry per example")
-    if len(value) != len(inputs):
-        raise ValueError(
-            f"{name} has shape {tuple(value.shape)} but inputs has shape {tuple(inputs.shape)}: "
-            "the first sizes must agree"
-        )
-    if value.device != inputs.device:
-        raise ValueError(
-            f"{name} is on {value.device} but inputs is on {inputs.device}; "
-            "move both with .to(device)"
-        )
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first parameter.
+
+    Raises: ValueError if it is no torch module or has no parameters
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a model must be a torch.nn.Module, got {type(model).__name__}")
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise ValueError("the model has no parameters, so there is nothing to train or to forget")
+    return parameter.device
 
 
 def checked_targets(targets: Tensor) -> Tensor:
@@ -136,7 +243,7 @@ def checked_targets(targets: Tensor) -> Tensor:
 
 def whole_numbers(name: str, values: Tensor) -> Tensor:
     """A flat tensor of integers, as int64; ValueError if it is something else."""
-    if values.is_floating_point() or values.is_complex() or values.ndim != 1:
+    if not _flat_integers(values):
         shape = tuple(values.shape)
         raise ValueError(
             f"{name} must be integers of shape (N,), got {values.dtype} of shape {shape}"
@@ -156,28 +263,3 @@ def refuse_non_finite(name: str, values: Tensor):
             f"{name} of {int(bad.sum())} example(s) hold NaN or infinite values, the first at "
             f"position {first}; drop or repair them first"
         )
-
-
-def positions(index, length: int, device) -> slice | Tensor:
-    """What chooses among `length` examples: a slice, a mask or integer positions on `device`.
-
-    Raises: ValueError if `index` is none of them; IndexError if a position is out of range
-    """
-    if isinstance(index, slice):
-        return index
-    try:
-        chosen = torch.as_tensor(index, device=device)
-        chosen = chosen.reshape(1) if chosen.ndim == 0 else chosen
-        if chosen.dtype == torch.bool:
-            check_mask(chosen, length)
-            return chosen
-        chosen = whole_numbers("positions", chosen if chosen.numel() else chosen.long())
-    except (RuntimeError, TypeError):
-        kind = type(index).__name__
-        raise ValueError(
-            f"examples are chosen by a slice, a mask or positions, got {kind}"
-        ) from None
-    if len(chosen) and not -length <= int(chosen.min()) <= int(chosen.max()) < length:
-        # an IndexError ends a for loop over the examples
-        raise IndexError(f"a position lies outside the {length} examples")
-    return chosen

@@ -5,8 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from minilearn.checks import device_of
+from minilearn.cost import Cost
+from minilearn.data.examples import Examples
+from minilearn.parts.importance import KINDS, importance
 
-def anchored(importances: dict[str, Tensor]) -> dict[str, Tensor]:
+__all__ = ["KINDS", "Anchor", "anchored", "firmness"]
+
+
+def firmness(importances: dict[str, Tensor]) -> dict[str, Tensor]:
     """How firmly to hold each weight: 1 for the least important of its tensor, 0 for the most.
 
         W = 1 - (Omega - min) / (max - min),   within each tensor;   1 where all are alike
@@ -43,7 +50,7 @@ class Anchor:
 
     def __init__(self, model: nn.Module, importances: dict[str, Tensor]):
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        firm = anchored(importances)
+        firm = firmness(importances)
         self.parameters = [p for _, p in named]
         self.start = [p.detach().clone() for p in self.parameters]
         self.root = [firm[name].sqrt() for name, _ in named]
@@ -51,6 +58,17 @@ class Anchor:
     def penalty(self) -> Tensor:
         """The penalty at the weights as they are now: a scalar."""
         return _Penalty.apply(self.start, self.root, *self.parameters)
+
+
+def anchored(student: nn.Module, items: Examples, config, cost: Cost) -> Anchor | None:
+    """The anchor of `L2UL` at the student's weights as they are; None where lambda is 0."""
+    if not config.anchor:
+        return None
+    train = config.batch_norm == "train" and config.importance == "batch-mean"
+    options = {"train": train, "batch_size": config.batch_size, "cost": cost}
+    with cost.clock(device_of(student)):
+        omega = importance(student, items, config.importance, **options)
+    return Anchor(student, omega)
 
 
 class _Penalty(torch.autograd.Function):

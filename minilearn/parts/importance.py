@@ -11,14 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from minilearn.checks import check_choice, check_count, refuse_non_finite
 from minilearn.cost import Cost
-from minilearn.data.checks import check_choice, check_count, refuse_non_finite
-from minilearn.data.examples import Examples
-from minilearn.evaluation import check_device
+from minilearn.data.examples import Examples, check_device
+from minilearn.evaluation import logits_of
 from minilearn.kernels.abs_bmm import AT_ONCE, abs_bmm
-from minilearn.methods.contract import copy_of
-from minilearn.methods.items import logits_of
-from minilearn.models import mode
+from minilearn.models import copy_of, mode
 
 KINDS = ("per-item", "loop", "batch-mean")
 LOOP = 'importance(model, data, "loop") takes any network'
@@ -57,22 +55,25 @@ def importance(
         >>> importance(nn.Linear(2, 1), torch.tensor([[3.0, 1.0], [-1.0, 2.0]]))["weight"]
         tensor([[4., 3.]])
     """
-    x, model, cost = _inputs(model, data), copy_of(model).requires_grad_(), cost or Cost()
+    x = _inputs(model, data)
     check_choice("kind", kind, KINDS)
+    check_count("batch_size", batch_size, 1)
     if train and kind != "batch-mean":
         raise ValueError("in training mode a batch shares its statistics: an item has no gradient")
-    size = check_count("batch_size", batch_size, 1)
+    model = copy_of(model).requires_grad_()
+    cost = Cost() if cost is None else cost
+    parts = x.split(1 if kind == "loop" else batch_size)
     with mode(model, train=train):
         if kind == "loop":
-            found = _absolute_gradients(model, x.split(1), cost, torch.sum)
+            omega = _absolute_gradients(model, parts, cost, torch.sum)
         elif kind == "batch-mean":
-            found = _absolute_gradients(model, x.split(size), cost, torch.mean)
-            found = {name: total / len(x.split(size)) for name, total in found.items()}
+            omega = _absolute_gradients(model, parts, cost, torch.mean)
+            omega = {name: total / len(parts) for name, total in omega.items()}
         else:
-            found = _per_item(model, x.split(size), cost)
-    for name, total in found.items():
+            omega = _per_item(model, parts, cost)
+    for name, total in omega.items():
         refuse_non_finite(f"importance of {name}", total.reshape(1, -1))
-    return found
+    return omega
 
 
 def _inputs(model: nn.Module, data) -> Tensor:
@@ -90,14 +91,14 @@ def _norms(model: nn.Module, x: Tensor, cost: Cost) -> Tensor:
 
 def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
-    found = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
+    omega = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
     for x in parts:
         norm = reduce(_norms(model, x, cost))
         gradients = torch.autograd.grad(norm, [*named.values()], allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:
-                found[name] += gradient.abs()
-    return found
+                omega[name] += gradient.abs()
+    return omega
 
 
 def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost) -> dict[str, Tensor]:
@@ -107,13 +108,13 @@ def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost) -> dict[s
     expected = _absolute_gradients(model, parts[0][:2].split(1), cost, torch.sum)
     bare = _opened(model)
     try:
-        found = _products(model, (parts[0][:2],), names, bare, cost)
+        tried = _products(model, (parts[0][:2],), names, bare, cost)
     except AttributeError as error:  # the network looks inside an attention that was opened
         raise ValueError(f"the network cannot be opened ({error}); {LOOP}") from None
     largest = max(float(one.norm()) for one in expected.values())
     near = 1e-3 if parts[0].device.type == "cpu" else 3e-2  # convolutions in TF32
     for name, one in expected.items():
-        if not (found[name] - one).norm() <= near * (one.norm() + 1e-2 * largest):
+        if not (tried[name] - one).norm() <= near * (one.norm() + 1e-2 * largest):
             raise ValueError(f"the network uses {name} in a way that has no product here; {LOOP}")
     return _products(model, parts, names, bare, cost)
 
@@ -155,23 +156,23 @@ def _products(model, parts, names: dict[int, str], bare: list[str], cost: Cost):
     """The sum over all items, layer by layer, as the backward pass reaches them."""
     model.requires_grad_(False)
     named = dict(model.named_parameters())
-    found = {names[id(p)]: torch.zeros_like(p) for p in named.values()}
+    omega = {names[id(p)]: torch.zeros_like(p) for p in named.values()}
     for x in parts:
         # a weight that is added to every item gets one copy an item, and so a gradient an item
         each = {k: named[k].repeat(len(x), *[1] * (named[k].ndim - 1)) for k in bare}
         wanted = [x.clone().requires_grad_(), *(v.requires_grad_() for v in each.values())]
-        with _watched(model, names, found, len(x)):
+        with _watched(model, names, omega, len(x)):
             norm = _norms(lambda x, v=each: functional_call(model, v, (x,)), wanted[0], cost).sum()
             gradients = torch.autograd.grad(norm, wanted, allow_unused=True)[1:]
         for name, gradient in zip(each, gradients, strict=True):
             if gradient is not None:
-                found[name] += gradient.abs().sum(0, keepdim=True)
-    return found
+                omega[name] += gradient.abs().sum(0, keepdim=True)
+    return omega
 
 
 @contextmanager
-def _watched(model: nn.Module, names: dict[int, str], found: dict[str, Tensor], n: int):
-    """Add each layer's part to `found` when the backward pass has its output's gradient."""
+def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], n: int):
+    """Add each layer's part to `omega` when the backward pass has its output's gradient."""
     ran = set()
 
     def hook(layer: nn.Module, inputs: tuple, output: Tensor):
@@ -184,7 +185,7 @@ def _watched(model: nn.Module, names: dict[int, str], found: dict[str, Tensor], 
         def add(g: Tensor):
             for parameter, part in RULES[type(layer)](layer, a, g):
                 if parameter is not None:
-                    found[names[id(parameter)]] += part.reshape(parameter.shape)
+                    omega[names[id(parameter)]] += part.reshape(parameter.shape)
 
         output.register_hook(add)
 

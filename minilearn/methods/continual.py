@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,22 +12,28 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilearn.checkpoint import fingerprint, write_whole
+from minilearn.checks import check_count, check_file, check_function, device_of
 from minilearn.cost import Cost
 from minilearn.data.examples import subset
 from minilearn.evaluation import evaluate
-from minilearn.methods.access import access, unlearn
-from minilearn.methods.contract import NothingToDo, Unlearned
-from minilearn.models import device_of
 from minilearn.requests import Request
-from minilearn.training import History
+from minilearn.run import File
+from minilearn.unlearn import access, unlearn
+from minilearn.unlearned import History, NothingToDo, Unlearned
 
 
 @dataclass(frozen=True)
 class Served:
     """One request of a stream: what was asked, of which model, and which model came out.
 
-    `before` and `after` are fingerprints of the two models. `recognised` has, for every request up
-    to this one, the share of its items that the new model still gives their old label.
+    Args:
+        request, items, seed: its name, how many items it withdraws, the seed it ran with
+        before, after: fingerprints of the two models
+        finished: whether the method stopped by its own rule
+        recognised: for every request up to this one, the share of its items that the new model
+            still gives their old label
+        metrics: what `measure` returned
+        seconds, samples: what it took
     """
 
     request: str
@@ -53,18 +58,24 @@ def continual(
     config=None,
     seed: int = 0,
     measure: Callable[[nn.Module], dict] | None = None,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: File | None = None,
 ) -> tuple[nn.Module, list[Served]]:
     """Unlearn requests one after another, each from the model that the one before it left.
 
     What was withdrawn before is not retained any more, and what an earlier request did on its way
-    costs nothing. Request i runs with seed + i, and with `options[i]`, such as {"relabel": labels}.
-    `measure(model)` returns a dictionary of numbers and is called after every request. With
-    `checkpoint` the last model and all records are kept in that file, and the same call goes on
-    from there: on a CPU to the same bits as if never stopped.
+    costs nothing. Returned are the last model, and one record a request.
 
+    Args:
+        method: any function of `METHODS`
+        model: the original
+        requests: over one training set, no item in two of them
+        options: for each request what else the method takes, such as {"relabel": labels}
+        fresh, config: as in `unlearn`
+        seed: request i runs with seed + i
+        measure: `measure(model)` returns a dictionary of numbers, after every request
+        checkpoint: a file that holds the last model and all records; the same call goes on from
+            there, on a CPU to the same bits as if never stopped
     Paper: Cha et al. 2024 name the setting; nothing is released for it.          Chapter: 6
-    Shapes: returns the last model, and one record a request
     Raises: ValueError if there is no request, they are of several training sets or two withdraw one
         item, or the file is of another stream; whatever the method raises, what is finished is kept
     Example:
@@ -77,6 +88,9 @@ def continual(
         [1, 2]
     """
     left = _left(requests)
+    check_count("seed", seed, 0)
+    check_function("measure", measure)
+    check_file("checkpoint", checkpoint)
     options = list(options) or [{} for _ in requests]
     if len(options) != len(requests):
         raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
@@ -126,15 +140,16 @@ def _left(requests: Sequence[Request]) -> list[Tensor]:
     """Which examples no earlier request withdrew, for every request."""
     if not requests or not all(isinstance(r, Request) for r in requests):
         raise ValueError("a stream is a list of Requests, one at least")
-    gone, left = torch.zeros_like(requests[0].mask), []
+    withdrawn = torch.zeros_like(requests[0].mask)
+    left = []
     for request in requests:
         if request.train is not requests[0].train:
             raise ValueError("the requests of a stream must be of one training set")
-        twice = (gone & request.mask).nonzero()
+        twice = (withdrawn & request.mask).nonzero()
         if len(twice):
             raise ValueError(f"{request.name}: item {int(twice[0])} was withdrawn already")
-        left.append(~gone)
-        gone = gone | request.mask
+        left.append(~withdrawn)
+        withdrawn = withdrawn | request.mask
     return left
 
 

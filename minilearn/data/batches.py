@@ -1,0 +1,166 @@
+"""One way to read batches from tensors or from any dataset, and from two sets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from minilearn.checks import check_count, check_dataset, refuse_non_finite
+from minilearn.data.examples import WITHOUT_TARGETS, Examples, pair_of
+
+
+def batches(data, size: int, *, order: torch.Generator | None = None, device=None) -> Iterator:
+    """Read `data` once in batches: shuffled if `order` (a CPU generator) is given, else as stored.
+
+    Examples, and any map-style dataset of (input, target), give pairs; a tensor, and an
+    `Unlabelled` dataset, give inputs alone. A dataset is read through a DataLoader and moved to
+    `device`; tensors stay where they are. A last batch of one example is joined to the batch
+    before it, because batch normalisation cannot train on a single example.
+
+    Shapes: inputs (B, ...) and targets (B, ...), B <= size + 1
+    Raises: ValueError if size < 1, there is no example, `data` is not readable by position, or its
+        items cannot be stacked
+    Example:
+        >>> [len(x) for x in batches(torch.zeros(9, 2), 4)]
+        [4, 5]
+    """
+    size = check_count("the batch size", size, 1)
+    check_dataset(data)
+    return _read(data, size, None if order is None else _checked_order(order), device)
+
+
+def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> Iterator:
+    """Read two sets once, shuffled together: pairs of what `batches` would give of each.
+
+    A batch is `size` examples of the union. How many of them come from `forget` is decided by the
+    shuffle and known on the CPU, so that no step has to ask the device; either part may be empty.
+
+    Raises: ValueError as `batches` does
+    Example:
+        >>> both = torch.zeros(3, 2), torch.zeros(6, 2)
+        >>> [(len(f), len(r)) for f, r in mixed(*both, 4, order=torch.Generator().manual_seed(0))]
+        [(2, 2), (1, 4)]
+    """
+    check_dataset(forget)
+    check_dataset(retain)
+    size = check_count("the batch size", size, 1)
+    n = len(forget)
+    chosen = torch.randperm(n + len(retain), generator=_checked_order(order))
+    parts = _parts(chosen, size)
+    sides = ([part[part < n] for part in parts], [part[part >= n] - n for part in parts])
+    return zip(_chosen(forget, sides[0], device), _chosen(retain, sides[1], device), strict=True)
+
+
+def paired_batches(first: Iterable, again: Callable[[], Iterable]) -> Iterator[tuple]:
+    """One pass over `first`, each batch beside the next one of `again()`.
+
+    `again()` begins a new pass over the second set, and is called as often as the first one takes.
+
+    Example:
+        >>> list(paired_batches([1, 2, 3], lambda: ["a", "b"]))
+        [(1, 'a'), (2, 'b'), (3, 'a')]
+    """
+    return zip(first, chain.from_iterable(again() for _ in repeat(None)), strict=False)
+
+
+def pair(batch) -> tuple[Tensor, Tensor]:
+    """A batch of inputs and targets as it is.
+
+    Raises: ValueError if it is anything else, such as inputs alone
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise ValueError(WITHOUT_TARGETS)
+    return batch
+
+
+def has_numbers(data) -> bool:
+    """Whether the targets are floating-point numbers, and no class labels; one item is read.
+
+    Raises: ValueError if there are inputs alone
+    """
+    _, targets = pair(next(batches(data, 1)))
+    return targets.is_floating_point()
+
+
+def items_of(data, device) -> Examples:
+    """Items with class labels, as Examples; a dataset is read whole onto the device.
+
+    Raises: ValueError if they are no class labels, or there are inputs alone
+    """
+    if not isinstance(data, Examples):
+        parts = [pair(batch) for batch in batches(data, 64, device=device)]
+        data = Examples(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    if data.task != "classification":
+        raise ValueError(f"items need class labels, got {data.targets.dtype} targets")
+    return data
+
+
+def _checked_order(order) -> torch.Generator:
+    if not isinstance(order, torch.Generator) or order.device.type != "cpu":
+        raise ValueError("order must be a torch.Generator on the CPU")
+    return order
+
+
+def _read(data, size: int, order: torch.Generator | None, device) -> Iterator:
+    n = len(data)
+    chosen = torch.arange(n) if order is None else torch.randperm(n, generator=order)
+    yield from _chosen(data, _parts(chosen, size), device)
+
+
+def _parts(chosen: Tensor, size: int) -> list[Tensor]:
+    parts = list(chosen.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _chosen(data, parts: list[Tensor], device) -> Iterator:
+    """The examples at each part's positions; of an empty part tensors without rows."""
+    if isinstance(data, Tensor | Examples):
+        # copied once a pass: with a copy a batch every step would wait for the device
+        there = torch.cat(parts).to(data.device).split([len(part) for part in parts])
+        whole = isinstance(data, Tensor)
+        yield from (data[p] if whole else (data.inputs[p], data.targets[p]) for p in there)
+    else:
+        # Without a generator of its own a DataLoader draws from torch's global one.
+        loader = DataLoader(
+            data,
+            batch_sampler=[part.tolist() or [0] for part in parts],
+            collate_fn=_collate,
+            generator=torch.Generator(),
+        )
+        for part, batch in zip(parts, loader, strict=True):
+            batch = _moved(batch, device)
+            yield batch if len(part) else _empty(batch)
+
+
+def _empty(batch):
+    return batch[:0] if isinstance(batch, Tensor) else tuple(part[:0] for part in batch)
+
+
+def _collate(items: list):
+    try:
+        return default_collate(items)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            "the items of this dataset cannot be stacked into a batch: every input must be a "
+            f"tensor or an array, all of one shape; give the dataset such a transform ({reason})"
+        ) from None
+
+
+def _moved(batch, device):
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    inputs, targets = pair_of(batch)
+    if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
+        kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
+        raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
+    refuse_non_finite("targets", targets)
+    inputs, targets = inputs.to(device), targets.to(device)
+    # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
+    return inputs, targets.float() if targets.is_floating_point() else targets.long()

@@ -1,0 +1,71 @@
+"""Networks from networks: a copy of one's own, a new one from a seed, and whether two are alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+from torch import nn
+
+from minilearn.checks import device_of
+from minilearn.draws import seeded
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A model of its own with the same weights, ready to be trained.
+
+    Parts that are frozen stay frozen, as in the training that made the model; a model that is
+    frozen whole, as one often is after its training, can be trained in all its parts.
+
+    Raises: ValueError if `model` is no module, has no parameters or cannot be copied
+    """
+    device_of(model)
+    try:
+        twin = copy.deepcopy(model)
+    except Exception as error:  # whatever a module holds may refuse
+        raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
+    if not any(parameter.requires_grad for parameter in twin.parameters()):
+        twin.requires_grad_(True)
+    return twin
+
+
+def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A freshly initialised model from `fresh()`, its initialisation decided by `seed` alone.
+
+    Raises: ValueError if `fresh` is no function, or gives the same weights out twice
+    """
+    if isinstance(fresh, nn.Module) or not callable(fresh):
+        raise ValueError(
+            "fresh must be a function that makes a new, untrained model, as in "
+            f"fresh=lambda: MyNetwork(); got {type(fresh).__name__}"
+        )
+    with seeded(seed):
+        model = fresh()
+        other = fresh()
+    device_of(model)
+    theirs = {id(parameter) for parameter in other.parameters()}
+    if any(id(parameter) in theirs for parameter in model.parameters()):
+        raise ValueError(
+            "fresh() gave the same weights out twice, so training would change a model that exists "
+            "already: it must make a new one at every call"
+        )
+    return model
+
+
+def check_architecture(model: nn.Module, other: nn.Module):
+    """Refuse a model that is to be compared layer by layer with another, but is built otherwise.
+
+    Raises: ValueError that names the first difference, or the devices if they are two
+    """
+    here, there = device_of(model), device_of(other)
+    if here != there:
+        raise ValueError(f"the model is on {here} but the new one on {there}; move one")
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    others = {name: tuple(value.shape) for name, value in other.state_dict().items()}
+    for name in [*shapes, *others]:
+        if shapes.get(name) != others.get(name):
+            raise ValueError(
+                f"the new model has another architecture than the given one: {name} has shape "
+                f"{others.get(name, 'none')} instead of {shapes.get(name, 'none')}; fresh() must "
+                "make the same network"
+            )

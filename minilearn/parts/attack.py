@@ -1,0 +1,251 @@
+"""Adversarial images: small steps from an image until a model says what it is told to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minilearn.checks import (
+    POSITIVE,
+    check_box,
+    check_dataset,
+    check_integers,
+    check_settings,
+    device_of,
+    whole,
+)
+from minilearn.cost import Cost
+from minilearn.data.batches import batches, items_of, paired_batches
+from minilearn.data.examples import Examples, check_device
+from minilearn.draws import seeded
+from minilearn.evaluation import logits_of
+from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
+from minilearn.models import copy_of, mode
+from minilearn.precision import laid_out
+
+
+@dataclass(frozen=True)
+class PGD:
+    """How to attack: projected gradient descent inside a ball of the Euclidean norm.
+
+    Args:
+        eps: radius of the ball, in units of the inputs; 2.0 suits the digits, see `L2UL`. The
+            paper's 4.0, for faces 2.0
+        step: length of one step, as in the paper
+        steps: number of steps, as in the paper
+        repeats: attacks of every image; the paper's 20 (CIFAR-10), 200 or 300
+        order: "clamp_project", the released order of clamping and projection, or "project_clamp"
+        box: (low, high), what pixels may be
+        memory: bytes that the activations of one chunk may take
+    Raises: ValueError if a value makes no sense
+    """
+
+    eps: float = 2.0
+    step: float = 0.1
+    steps: int = 100
+    repeats: int = 20
+    order: str = "clamp_project"
+    box: tuple[float, float] = (0.0, 1.0)
+    memory: int = 2**30
+
+    def __post_init__(self):
+        counts = {"steps": whole(0), "repeats": whole(1), "memory": whole(1)}
+        check_settings(self, eps=POSITIVE, step=POSITIVE, order=ORDERS, box=check_box, **counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """Adversarial images, the classes they were driven to, and which arrived there.
+
+    Shapes: images (repeats N, ...), all images' first attack first; targets (repeats N,) int64;
+        reached (repeats N,) bool
+    """
+
+    images: Tensor
+    targets: Tensor
+    reached: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __repr__(self) -> str:
+        return f"Attacked({int(self.reached.sum())} of {len(self)} images reached their class)"
+
+
+def l2_pgd(
+    model: nn.Module,
+    data: Examples,
+    config: PGD = PGD(),
+    *,
+    targets: Tensor | None = None,
+    seed: int = 0,
+    cost: Cost | None = None,
+) -> Attacked:
+    """Drive every image to another class, as far as a ball of radius eps lets it.
+
+        x <- x - step g / |g|,   g the gradient of CE(f(x), target);   then into box and ball
+
+    An attack starts from a uniformly drawn image, pulled into the ball. All attacks of all images
+    are one batch, cut into chunks by `config.memory`; only the input's gradient is computed.
+    A target is drawn uniformly from the model's other classes, never the true one, unless
+    `targets` gives one for every attack. An image without a gradient stays where it began.
+
+    Paper: Madry et al. 2018; Cha et al. 2024 attack the items that are to be forgotten.  Chapter: 5
+    Shapes: data Examples (N, ...) with class labels; targets (repeats N,) int64
+    Differs: from the released code (utils.py:208-239), whose fallback for a drawn true class is
+        class C // 2, which may be the true one; it attacks batch by batch and repeat by repeat,
+        and computes the gradients of all weights
+    Raises: ValueError if inputs lie outside the box, labels or targets are none of the model's
+        classes, a target is the true label, or the model does not return one tensor of logits
+    Example:
+        >>> data = Examples(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 0]))
+        >>> l2_pgd(nn.Linear(2, 3), data, PGD(eps=0.5, repeats=2)).images.shape
+        torch.Size([4, 2])
+    """
+    check_dataset(data)
+    check_device(model, data)
+    data = items_of(data, device_of(model))
+    check_inside(data.inputs, config)
+    model = laid_out(copy_of(model)).requires_grad_(False)
+    cost = Cost() if cost is None else cost
+    low, high = config.box
+    with mode(model, train=False), seeded(seed):
+        classes, bytes_each = _look(model, data, cost)
+        true = data.targets.repeat(config.repeats)
+        if targets is None:  # drawn on the CPU: the same on every device
+            shift = torch.randint(1, classes, (len(true),)).to(data.device)
+            targets = (true + shift) % classes
+        else:
+            targets = _checked_targets(targets, true, classes).to(data.device)
+        noise = low + (high - low) * torch.rand(len(true), *data.inputs.shape[1:])
+        start = data.inputs.repeat(config.repeats, *[1] * (data.inputs.ndim - 1))
+        size = max(1, config.memory // bytes_each)
+        images = []
+        reached = []
+        for x0, z, y in zip(*(t.split(size) for t in (start, noise, targets)), strict=True):
+            x = _attack(model, x0, z.to(x0), y, config, cost)
+            with torch.no_grad():
+                reached.append(model(x).argmax(1) == y)
+            images.append(x)
+    return Attacked(torch.cat(images), targets, torch.cat(reached))
+
+
+def _attack(model, x0, noise, targets, config: PGD, cost: Cost) -> Tensor:
+    """One chunk: x <- x - step g / |g|, then into box and ball, again and again."""
+    low, high = config.box
+    ball = {"eps": config.eps, "low": low, "high": high, "order": config.order}
+    x = l2_pgd_step(noise, torch.zeros_like(noise), x0, step=0.0, **ball)
+    for _ in range(config.steps):
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(model(x), targets, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, x)
+        x = l2_pgd_step(x.detach(), gradient, x0, step=config.step, **ball)
+    cost.touch("forget", forward=(config.steps + 1) * len(x), backward=config.steps * len(x))
+    return x.detach()
+
+
+def check_inside(inputs: Tensor, config):
+    """Refuse inputs that a step over pixels cannot start from.
+
+    Raises: ValueError if they are no floating-point numbers or lie outside the config's box
+    """
+    if not inputs.is_floating_point():
+        raise ValueError(f"an attack needs floating-point inputs, got {inputs.dtype}")
+    if config.box is None:
+        return
+    low, high = (float(end) for end in inputs.aminmax())
+    if low < config.box[0] or high > config.box[1]:
+        raise ValueError(
+            f"the inputs run from {low:g} to {high:g}, outside the box {config.box}: give the true "
+            f"range as {type(config).__name__}(box=(low, high)), or give pixels in it and let the "
+            "model normalise them, as nn.Sequential(models.Normalize(mean, std), model)"
+        )
+
+
+def _look(model: nn.Module, data: Examples, cost: Cost) -> tuple[int, int]:
+    """The model's number of classes, and the bytes that one image's gradient needs meanwhile."""
+    kept = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    x = data.inputs[:1].clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        classes = logits_of(model, x, max(2, data.classes)).shape[1]
+    cost.touch("forget", forward=1)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    saved = sum(size for place, size in kept.items() if place not in weights)
+    return classes, saved + 8 * x.numel() * x.element_size()
+
+
+def _checked_targets(targets, true: Tensor, classes: int) -> Tensor:
+    targets = check_integers("targets", targets)
+    if len(targets) != len(true):
+        raise ValueError(f"{len(true)} attacks need as many targets, got {len(targets)}")
+    if int(targets.min()) < 0 or int(targets.max()) >= classes:
+        raise ValueError(f"a target is no class of the model, which has {classes}")
+    same = (targets == true.cpu()).nonzero()
+    if len(same):
+        raise ValueError(f"target {int(same[0])} is the item's true label: an attack leaves it")
+    return targets
+
+
+def relabelled(items: Examples, labels) -> Examples:
+    """The items under new labels.
+
+    Raises: ValueError if there are more or fewer of them, or one is the old label
+    """
+    new = check_integers("new labels", labels).to(items.device)
+    if len(new) != len(items):
+        raise ValueError(f"{len(items)} items need as many new labels, got {len(new)}")
+    same = (new == items.targets).nonzero()
+    if len(same):
+        raise ValueError(
+            f"the new label of item {int(same[0])} is its old one, {int(new[same[0]])}"
+        )
+    return items.with_targets(new)
+
+
+def around(
+    model: nn.Module, items: Examples, attack: PGD | None, seed: int, cost: Cost
+) -> Examples | None:
+    """The adversarial images around the items, with the classes they were driven to."""
+    if attack is None:
+        return None
+    with cost.clock(device_of(model)):
+        attacked = l2_pgd(model, items, attack, seed=seed, cost=cost)
+    return Examples(attacked.images, attacked.targets)
+
+
+def beside(items: Examples, images: Examples | None, config, order: torch.Generator) -> Iterator:
+    """One pass over the images, each batch beside the next one of the items: x, y, x_adv, y_adv.
+
+    Without images it is one pass over the items, beside images without rows.
+    """
+    if images is None:
+        for x, y in batches(items, config.batch_size, order=order):
+            yield x, y, x[:0], y[:0]
+        return
+    first = batches(images, config.adversarial_batch, order=order)
+    pairs = paired_batches(first, lambda: batches(items, config.batch_size, order=order))
+    for (x_adv, y_adv), (x, y) in pairs:
+        yield x, y, x_adv, y_adv
+
+
+def weight_of_items(config, items: int, images: int) -> float:
+    """w, or, as published where it is None, the items' share of a step."""
+    if config.forget_weight is None:
+        return items / (items + images)
+    return config.forget_weight
+
+
+def logits_of_both(net: nn.Module, x: Tensor, x_adv: Tensor, batch_norm: str):
+    """Logits of items and of images; with "train" each has batch statistics of its own."""
+    if batch_norm == "train" and len(x_adv):  # as released
+        return net(x), net(x_adv)
+    return net(torch.cat([x, x_adv])).split([len(x), len(x_adv)])

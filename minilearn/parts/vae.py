@@ -1,0 +1,203 @@
+"""What the original makes of the inputs that LAF is given, and the autoencoders over it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Dataset
+
+from minilearn.checks import device_of
+from minilearn.cost import Cost
+from minilearn.data.batches import batches, paired_batches
+from minilearn.data.examples import Examples
+from minilearn.evaluation import in_words
+from minilearn.models import VAE, build, extractor, mode
+from minilearn.run import File, NonFiniteLoss, Run
+
+AUTOENCODERS = 20_000  # is added to the seed: each network begins otherwise
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Inputs beside the original model's features of them.
+
+    Features of a tensor are computed once and kept, which is exact. A dataset may give other images
+    at every reading, so that its features are computed as it is read, and booked then.
+
+    Args:
+        inputs: (N, ...) tensor or a dataset of inputs
+        original: the network
+        layer: the representation, None: see `models.extractor`
+        source: what the ledger calls these inputs: "forget", "retain" or "other"
+        kept: (N, D) features of a tensor, None of a dataset
+    """
+
+    inputs: Tensor | Dataset
+    original: nn.Module
+    layer: str | None
+    source: str
+    kept: Tensor | None = None
+
+    def batches(self, size: int, order: torch.Generator | None, cost: Cost) -> Iterator:
+        """Batches of (inputs, features), shuffled if `order` is given."""
+        if self.kept is not None:
+            return batches(Examples(self.inputs, self.kept), size, order=order)
+        read = batches(self.inputs, size, order=order, device=device_of(self.original))
+        return ((x, self.extract(x, cost)) for x in read)
+
+    def extract(self, x: Tensor, cost: Cost) -> Tensor:
+        """The original's features, in evaluation mode and without a gradient.
+
+        Raises: ValueError if one is NaN or infinite
+        """
+        cost.touch(self.source, forward=len(x))
+        with mode(self.original, train=False), torch.no_grad():
+            features = extractor(self.original, self.layer)(x).float()
+        if not bool(features.isfinite().all()):
+            raise ValueError(f"the original's features of the {self.source} set are not finite")
+        return features
+
+
+def original_features(
+    model: nn.Module, inputs: Tensor | Dataset, layer: str | None, source: str, cost: Cost
+) -> Features:
+    """The inputs with their features, computed now if they are a tensor.
+
+    Raises: ValueError if the representation is not there, is not finite, or is the same for all
+    """
+    features = Features(inputs, model, layer, source)
+    keep = isinstance(inputs, Tensor)
+    device = device_of(model)
+    with cost.clock(device), in_words(inputs):
+        read = batches(inputs, 512, device=device)
+        parts = [features.extract(x, cost) for x in (read if keep else [next(read)])]
+    kept = torch.cat(parts)
+    if len(kept) > 1 and bool((kept == kept[0]).all()):
+        raise ValueError(
+            f"the representation is the same for all inputs of the {source} set, so there is "
+            "nothing in it to change: take another layer, as in LAF(layer=...)"
+        )
+    return Features(inputs, model, layer, source, kept if keep else None)
+
+
+def joined(forget: Features, retain: Features) -> Features:
+    """Forgotten and retained inputs as one set, with the features that are kept."""
+    if forget.kept is None or retain.kept is None:
+        inputs = ConcatDataset([forget.inputs, retain.inputs])
+        return Features(inputs, retain.original, retain.layer, "other")
+    inputs = torch.cat([forget.inputs, retain.inputs])
+    kept = torch.cat([forget.kept, retain.kept])
+    return Features(inputs, retain.original, retain.layer, "other", kept)
+
+
+def side_by_side(forget: Features, retain: Features, run: Run) -> Iterator[tuple]:
+    """One pass over the forgotten inputs: x_forget, x_retain, and the original's features of them.
+
+    Each batch stands beside the next one of retained inputs, begun again as often as it takes.
+    """
+    read = run.config.batch_size, run.order, run.cost
+    pairs = paired_batches(forget.batches(*read), lambda: retain.batches(*read))
+    for (x_forget, e_forget), (x_retain, e_retain) in pairs:
+        yield x_forget, x_retain, e_forget, e_retain
+
+
+def student_features(student: nn.Module, layer: str | None) -> Callable:
+    """A function from forgotten and retained inputs to the student's features of both, (B, D).
+
+    Both are one batch of the network. Features are in single precision, as the losses want them.
+
+    Raises: ValueError if the layer is not there; the function, if no trained weight comes before it
+    """
+    extract = extractor(student, layer)
+
+    def features(x_forget: Tensor, x_retain: Tensor) -> tuple[Tensor, Tensor]:
+        e = extract(torch.cat([x_forget, x_retain])).float()
+        if not e.requires_grad:
+            raise ValueError(
+                "no weight that can be trained comes before the representation: take a later "
+                "layer, as in LAF(layer=...), or unfreeze the extractor"
+            )
+        return e[: len(x_forget)], e[len(x_forget) :]
+
+    return features
+
+
+def autoencoders(
+    forget: Features, retain: Features, config, seed: int, checkpoint: File | None, cost: Cost
+) -> tuple[VAE, VAE]:
+    """Two trained autoencoders: h of all or of retained inputs, as `config.first` says, and h_f."""
+    first = joined(forget, retain) if config.first == "all" else retain
+    h = autoencoder(first, config, seed + AUTOENCODERS, checkpoint, cost)
+    h_f = autoencoder(forget, config, seed + AUTOENCODERS + 1, checkpoint, cost)
+    return h, h_f
+
+
+def autoencoder(features: Features, config, seed: int, checkpoint: File | None, cost: Cost) -> VAE:
+    """A frozen autoencoder that has learnt the features, by the settings of `LAF`.
+
+    Raises: NonFiniteLoss that says which autoencoder it was
+    """
+    name = "all" if features.source == "other" else features.source
+    _, e = next(features.batches(1, None, cost))
+    vae = build(lambda: VAE(e.shape[1], config.latent, config.decoder), seed).to(e.device)
+
+    def loss(e: Tensor) -> Tensor:
+        return vae.loss(e, config.kl).mean()
+
+    def read(run: Run) -> Iterator[Tensor]:
+        if features.kept is not None:
+            return batches(features.kept, config.vae.batch_size, order=run.order)
+        return (e for _, e in features.batches(config.vae.batch_size, run.order, run.cost))
+
+    about = {"data": features.inputs, "original": features.original}
+    file = None if checkpoint is None else f"{checkpoint}.{name}"
+    try:
+        with Run(vae, config, seed, checkpoint=file, **about) as run:
+            config.vae.make_optimizer(run)
+            for epoch in run.epochs(config.vae.epochs):
+                run.set_lr(config.vae.lr_at(epoch))
+                for e in read(run):
+                    run.step(loss, e)
+    except NonFiniteLoss as error:
+        which = f"the autoencoder over the features of {name} inputs"
+        raise NonFiniteLoss(f"{which}: {error}") from None
+    cost.include(run.cost)
+    return vae.eval().requires_grad_(False)
+
+
+def check_sets(forget, retain, batch_size: int):
+    """Refuse sets that do not fill a batch, or of which most of one is in the other.
+
+    Of some it warns, for a set may hold the same image twice. Datasets are not looked into.
+
+    Raises: ValueError that says which set, or how many inputs are in both
+    """
+    for name, data in (("forget", forget), ("retain", retain)):
+        if len(data) < batch_size:
+            raise ValueError(
+                f"{len(data)} inputs in the {name} set do not fill a batch: take "
+                f"batch_size={len(data)} or less"
+            )
+    if not (isinstance(forget, Tensor) and isinstance(retain, Tensor)):
+        return
+    if forget.shape[1:] != retain.shape[1:]:
+        raise ValueError(
+            f"forgotten inputs have shape {tuple(forget.shape[1:])} and retained ones "
+            f"{tuple(retain.shape[1:])}: both must be of one kind"
+        )
+    forgotten = _distinct(forget)
+    common = len(forgotten & _distinct(retain))
+    words = f"{common} of the {len(forgotten)} forgotten inputs are in the retain set too"
+    if 2 * common > len(forgotten):
+        raise ValueError(f"{words}: give the training set without them, as request.retain does")
+    if common:
+        warnings.warn(f"{words}, where they are kept: right only for true duplicates", stacklevel=4)
+
+
+def _distinct(inputs: Tensor) -> set[bytes]:
+    flat = inputs.detach().reshape(len(inputs), -1).cpu().contiguous()
+    return {row.tobytes() for row in flat.view(torch.uint8).numpy()}

@@ -1,0 +1,298 @@
+"""What surrounds every training loop, so that a method can show its loop and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minilearn import graphs, precision
+from minilearn.checkpoint import Checkpoint, plain
+from minilearn.checks import check_count, check_file, check_function, device_of
+from minilearn.cost import Cost
+from minilearn.draws import seeded
+from minilearn.evaluation import in_words
+from minilearn.models import mode
+from minilearn.stopping import Stop, tensors_of
+from minilearn.unlearned import History, Unlearned
+
+Watch = Callable[[int, nn.Module], dict]
+File = str | os.PathLike
+
+
+class NonFiniteLoss(ValueError):
+    """Training met a NaN or infinite loss; the weights are those of the last finished epoch."""
+
+
+class Run:
+    """One training of `model`, in place: write the loop, and the rest is taken care of.
+
+    Inside the block torch's global generator is seeded, the model is in training mode (with
+    `train=False` in evaluation mode), and both are as before afterwards. An epoch is whole or
+    undone: whatever breaks it off, the model has the weights of the last finished epoch.
+
+    Args:
+        model: the network that is trained
+        config: the settings; a checkpoint of other settings is refused
+        seed: of torch's global generator, and of `run.order`, which shuffles; a whole number
+        watch: `watch(epoch, model)` returns a dictionary of numbers, after epoch 1, 2, ..., in
+            evaluation mode and outside the clock; it cannot disturb the training
+        checkpoint: a file that holds the run after every epoch. The same call goes on from there,
+            bit for bit as if it had not stopped; a file of another run is refused
+        cost: the ledger that seconds, memory and the loop's own counts are added to
+        train: whether the model trains in training mode (batch statistics, dropout)
+        progress: whether a bar is shown once the run has taken a second
+        about: what else the run depends on, by name: data, other networks; for the checkpoint
+    Raises: ValueError if an argument makes no sense
+    Example:
+        >>> from minilearn.data import batches
+        >>> net, x = nn.Linear(2, 1), torch.ones(8, 2)
+        >>> with Run(net, "zero", data=x) as run:
+        ...     optimizer = run.sgd(lr=0.1)
+        ...     for epoch in run.epochs(50):
+        ...         for batch in batches(x, 4, order=run.order):
+        ...             loss = run.step(lambda x: net(x).square().mean(), batch)
+        >>> len(run.history.loss), round(float(run.history.loss[-1]), 4)
+        (100, 0.0)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config=None,
+        seed: int = 0,
+        watch: Watch | None = None,
+        checkpoint: File | None = None,
+        *,
+        cost: Cost | None = None,
+        train: bool = True,
+        progress: bool = True,
+        **about,
+    ):
+        self.device = device_of(model)
+        self.model = precision.laid_out(model)
+        self.config = config
+        self.seed = check_count("seed", seed, 0)
+        self.watch = check_function("watch", watch)
+        self.file = check_file("checkpoint", checkpoint)
+        self.about = about
+        self.cost = Cost() if cost is None else cost
+        self.train = train
+        self.progress = progress
+        self.order = torch.Generator().manual_seed(self.seed)
+        self.reading = {"order": self.order, "device": self.device}  # for `batches` and `mixed`
+        self.history = History()
+        self._fast = precision.chosen(self.device)
+        self._optimizers: list[torch.optim.Optimizer] = []
+        self._losses: list[Tensor] = []
+        self._before: list[Tensor] | None = None  # the weights that an unfinished epoch began with
+        self._stop = Stop(self.model, None)
+        self._block = ExitStack()
+        self._clock = ExitStack()
+        half = self._fast.dtype == torch.float16
+        self._scaler = torch.amp.GradScaler(self.device.type) if half else None
+        self._replayed = graphs.Replayed(self._step, self._state) if self._fast.graph else None
+
+    def __enter__(self) -> Run:
+        self._block.enter_context(seeded(self.seed))
+        self._block.enter_context(mode(self.model, self.train))
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._clock.close()
+        with self._block:  # generator and mode are given back, whatever happens here
+            try:
+                if error is None and self._before is not None:  # the loop was left by `break`
+                    self._finish_epoch()
+            finally:
+                self._clean()
+        if isinstance(error, KeyboardInterrupt) and self._undone:
+            raise KeyboardInterrupt(self._stopped_in_words()) from None
+
+    def adam(self, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
+        """An Adam optimiser over all weights that are not frozen; ValueError if there are none."""
+        options = {"weight_decay": float(weight_decay)} | self._fast.optimizer_options()
+        return self._kept(torch.optim.Adam(self._weights(), float(lr), **options))
+
+    def sgd(
+        self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> torch.optim.Optimizer:
+        """Stochastic gradient descent over all weights that are not frozen; ValueError if none."""
+        options = {"momentum": float(momentum), "weight_decay": float(weight_decay)}
+        options |= self._fast.optimizer_options()
+        optimizer = torch.optim.SGD(self._weights(), float(lr), **options)
+        if self._scaler and momentum:
+            precision.fill_momentum(optimizer)
+        return self._kept(optimizer)
+
+    def epochs(self, count: int, *, until: Callable | None = None) -> Iterator[int]:
+        """Epoch 0, 1, ... up to `count`; after each come the checks, `watch` and the checkpoint.
+
+        With a checkpoint the first is the one where it stopped. `until(model)` returns a boolean
+        tensor on the model's device, asked before every epoch and after every step, in evaluation
+        mode and without gradients. Once it is true `run.stopped` is true, and the epoch is the last
+        one. (On a GPU that is known up to 15 steps late; these steps are undone.)
+
+        Raises: NonFiniteLoss; ValueError if an epoch had no step, or the checkpoint is of another
+            run; OSError if the checkpoint cannot be written
+        """
+        self._stop = Stop(self.model, check_function("until", until))
+        self._count = count
+        about = {"settings": self.config, "seed": self.seed} | self.about | self._fast.identity()
+        kept = [*self._optimizers, *([self._scaler] if self._scaler else [])]
+        parts = self.model, kept, self.order, self.history, self.cost
+        self._checkpoint = Checkpoint(self.file, about, *parts)
+        begin = self._checkpoint.load()
+        options = {"initial": begin, "total": count, "desc": "training", "unit": "epoch"}
+        options |= {"delay": 1, "leave": False, "disable": not self.progress}
+        for epoch in tqdm(range(begin, count), **options):
+            self._before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
+            self._losses = []
+            self._epoch = epoch
+            self._clock.enter_context(self.cost.clock(self.device))
+            if self._stop.before_epoch():
+                self._clock.close()
+                self._before = None
+                return
+            yield epoch
+            self._finish_epoch()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the condition of `epochs` is known to be met: then leave the epoch's loop."""
+        return self._stop.known
+
+    def set_lr(self, lr: float, optimizer: torch.optim.Optimizer | None = None):
+        """Change the learning rate of an optimiser, by default of the first."""
+        optimizer = self._optimizers[0] if optimizer is None else optimizer
+        for group in optimizer.param_groups:
+            if self._replayed and group["lr"] != lr:
+                self._replayed.forget()
+            group["lr"] = lr
+
+    def step(
+        self,
+        loss_function: Callable[..., Tensor],
+        *tensors: Tensor,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> Tensor:
+        """One step of an optimiser, by default the first, down `loss_function(*tensors)`.
+
+        Returns the loss, a scalar that stays on the device, so that no step waits for it.
+
+        Raises: ValueError if the model refuses the tensors, or the loss is no scalar or does not
+            depend on the weights
+        """
+        if self._before is None:
+            raise ValueError("run.step belongs inside the loop `for epoch in run.epochs(...)`")
+        optimizer = self._optimizers[0] if optimizer is None else optimizer
+        step = self._replayed or self._step
+        self._stop.before_step()
+        with in_words(*tensors):
+            loss = step(loss_function, optimizer, *tensors)
+        self._losses.append(loss)
+        self._stop.after_step()
+        return loss
+
+    def unlearned(
+        self, method: str, setup_cost: Cost | None = None, finished: bool = True
+    ) -> Unlearned:
+        """What a method returns; `setup_cost` is what was done before the loop."""
+        cost = self.cost if setup_cost is None else setup_cost + self.cost
+        return Unlearned(self.model, method, self.config, self.seed, self.history, cost, finished)
+
+    def _weights(self) -> list[Tensor]:
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        if not weights:
+            frozen = "every parameter is frozen (requires_grad is False)"
+            raise ValueError(f"{frozen}: nothing can be trained")
+        return weights
+
+    def _kept(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        self._optimizers.append(optimizer)
+        return optimizer
+
+    def _step(self, loss_function: Callable, optimizer, *tensors) -> Tensor:
+        half = self._fast.dtype
+        context = torch.autocast(self.device.type, half) if half else nullcontext()
+        with context:
+            loss = loss_function(*tensors)
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+            raise ValueError("the loss must be a scalar tensor that depends on the weights")
+        for group in optimizer.param_groups if self._replayed else ():
+            group["capturable"] = graphs.recording()  # for Adam, which warns outside
+        optimizer.zero_grad()
+        if self._scaler is None:
+            loss.backward()
+            optimizer.step()
+        else:  # a step whose gradients overflowed is left out, by the device itself
+            self._scaler.scale(loss).backward()
+            self._scaler.step(optimizer)
+            self._scaler.update()
+        return loss.detach()
+
+    def _finish_epoch(self):
+        if not self._losses:
+            raise ValueError("the data gave no batch: nothing can be learnt from an empty epoch")
+        losses = torch.stack(self._losses).float().cpu()[: self._stop.taken()]
+        self._clock.close()
+        self._refuse_non_finite(losses)
+        seen = self._watched()
+        self.history.loss = torch.cat([self.history.loss, losses])
+        self.history.epochs += seen
+        self._before = None
+        self._checkpoint.save(finished=self._epoch + 1)
+
+    def _clean(self):
+        """Undo an epoch that is not finished; leave no gradient and no recording's memory."""
+        self._undone = self._before is not None
+        if self._undone:
+            with torch.no_grad():
+                for tensor, value in zip(tensors_of(self.model), self._before, strict=True):
+                    tensor.copy_(value)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        if self._replayed:
+            self._replayed.forget()
+
+    def _stopped_in_words(self) -> str:
+        kept = f"; {self.file} goes on from there" if self.file else ""
+        return (
+            f"training stopped in epoch {self._epoch + 1} of {self._count}; the model has the "
+            f"weights of {self._epoch} finished epochs{kept}"
+        )
+
+    def _refuse_non_finite(self, losses: Tensor):
+        bad = (~losses.isfinite()).nonzero().flatten()
+        epoch = self._epoch + 1
+        if len(bad):
+            what = f"the loss became {losses[bad[0]]:g} at step {bad[0] + 1} of epoch {epoch}"
+        elif not torch.stack([p.isfinite().all() for p in self.model.parameters()]).all():
+            what = f"a weight became NaN or infinite in the last step of epoch {epoch}"
+        else:
+            return
+        lr = self._optimizers[0].param_groups[0]["lr"]
+        raise NonFiniteLoss(f"{what}; the usual cure is a smaller learning rate than {lr:g}")
+
+    def _watched(self) -> list[dict]:
+        if self.watch is None:
+            return []
+        epoch = self._epoch + 1
+        with mode(self.model, train=False), seeded(self.seed):
+            seen = self.watch(epoch, self.model)
+        try:
+            return [{"epoch": epoch} | {str(name): plain(value) for name, value in seen.items()}]
+        except (AttributeError, TypeError, ValueError, RuntimeError):
+            got = f"{seen!r:.80}"
+            raise ValueError(f"watch must return a dictionary of numbers, got {got}") from None
+
+    def _state(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        found = list(tensors_of(self.model))
+        for optimizer in self._optimizers:
+            found += (v for kept in optimizer.state.values() for v in kept.values())
+        return [v for v in found if isinstance(v, Tensor)]

@@ -1,0 +1,172 @@
+"""Who may see what: a method's signature is its access, and `unlearn` gives it no more."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from minilearn.checks import (
+    check_count,
+    check_dataset,
+    check_file,
+    check_function,
+    check_kind,
+    device_of,
+    refuse_non_finite,
+)
+from minilearn.data.examples import Examples, Unlabelled, check_device, without_targets
+from minilearn.requests import Request
+from minilearn.unlearned import NothingToDo, Unlearned
+
+__all__ = ["NothingToDo", "Unlearned", "access", "method", "unlearn"]
+
+SEEN = ("model", "fresh", "start", "forget", "retain")
+
+
+def unlearn(
+    method: Callable,
+    model: nn.Module,
+    request: Request,
+    *,
+    fresh=None,
+    start=None,
+    config=None,
+    seed: int = 0,
+    **options,
+) -> Unlearned:
+    """Run any method on a request, giving it only what its signature asks for.
+
+    A method's parameters are its access: `model`, `fresh`, `start`, `forget` and `retain`. A
+    parameter annotated `Tensor` is given inputs without labels. This is what sweeps use; a single
+    call reads better as `finetune(model, retain)`.
+
+    Args:
+        method: the function itself, such as `finetune`; `methods.METHODS` has all by name
+        model: the original model
+        request: what is to be forgotten
+        fresh: a function that makes a new, untrained model, for methods that begin from one
+        start: the model as it was before training, for methods that need it
+        config: the method's own settings; None: its defaults
+        seed: a whole number from 0
+        options: go to the method; `retain=None` withholds the retained data from a method that can
+            do without
+    Raises: ValueError if `method` is no function, `request` no Request, or what it starts from is
+        missing
+    Example:
+        >>> from minilearn.methods import finetune
+        >>> access(finetune)
+        ('model', 'retain')
+    """
+    sees = access(method)
+    if not isinstance(request, Request):
+        raise ValueError(f"by_class(train, 3) makes a request; this is a {type(request).__name__}")
+    if "fresh" in sees and fresh is None:
+        raise ValueError("the method starts from a new model: give fresh=lambda: MyNetwork()")
+    if "start" in sees and start is None:
+        raise ValueError("the method needs the first weights: give start=the model before training")
+    arguments = {"seed": seed}
+    if config is not None:
+        arguments["config"] = config
+    networks = {"model": model, "fresh": fresh, "start": start}
+    for part in sees:
+        name, *inputs_alone = part.split()
+        value = networks[name] if name in networks else getattr(request, name)
+        arguments[name] = without_targets(value) if inputs_alone else value
+    return method(**arguments | options)
+
+
+def access(method: Callable) -> tuple[str, ...]:
+    """What a method may see: the names of `unlearn` that are in its signature.
+
+    `forget` or `retain` without labels reads 'forget inputs' or 'retain inputs'.
+
+    Raises: ValueError if `method` is no function
+    """
+    if not callable(method) or isinstance(method, nn.Module):
+        sentence = "give the method itself, as in unlearn(finetune, ...); METHODS has all by name"
+        raise ValueError(f"{sentence}; got {method!r:.80}")
+    parameters = inspect.signature(method).parameters.values()
+    return tuple(
+        f"{p.name} inputs" if _inputs_alone(p.annotation) else p.name
+        for p in parameters
+        if p.name in SEEN
+    )
+
+
+def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
+    """Check a method's arguments at its door, so that the function holds its algorithm alone.
+
+    What is checked follows from the signature: `forget` and `retain` are sets with something in
+    them, on the model's device; annotated `Tensor` they are inputs without labels; `None` is taken
+    where it is the default. `config` is of the kind of its default.
+
+    Raises: ValueError in one sentence, before any work
+    Example:
+        >>> @method
+        ... def nothing(model: nn.Module, forget: Tensor, *, seed: int = 0) -> Unlearned:
+        ...     return model
+        >>> nothing(nn.Linear(2, 1), Tensor())
+        Traceback (most recent call last):
+        ValueError: the forget set is empty
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*positional, **named) -> Unlearned:
+        call = signature.bind(*positional, **named)
+        call.apply_defaults()
+        for name, value in call.arguments.items():
+            _check(name, value, signature.parameters[name], call.arguments.get("model"))
+        return function(*positional, **named)
+
+    return checked
+
+
+def _check(name: str, value, parameter: inspect.Parameter, model: nn.Module | None):
+    if name in ("forget", "retain"):
+        if value is None and parameter.default is None:
+            return
+        _check_set(name, value, model)
+        if _inputs_alone(parameter.annotation):
+            _check_inputs(name, value)
+    elif name == "config":
+        check_kind("config", value, type(parameter.default))
+    elif name == "model":
+        device_of(value)
+    elif name == "seed":
+        check_count("seed", value, 0)
+    elif name == "watch":
+        check_function("watch", value)
+    elif name == "checkpoint":
+        check_file("checkpoint", value)
+
+
+def _check_set(name: str, data, model: nn.Module | None):
+    if data is None or (hasattr(data, "__len__") and len(data) == 0):
+        raise ValueError(f"the {name} set is empty")
+    try:
+        check_dataset(data)
+    except ValueError as error:
+        raise ValueError(f"the {name} set: {error}") from None
+    if model is not None:
+        check_device(model, data)
+
+
+def _check_inputs(name: str, data):
+    if isinstance(data, Tensor):
+        refuse_non_finite(f"inputs of the {name} set", data)
+    elif not isinstance(data, Unlabelled) and isinstance(data[0], Examples | tuple | list):
+        raise ValueError(
+            f"the {name} set comes with targets, which this method does not see: give the inputs "
+            "alone, as without_targets(data)"
+        )
+
+
+def _inputs_alone(annotation) -> bool:
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    # `Tensor` as text or as a type, perhaps with None beside it
+    return set(re.findall(r"\w+", text)) - {"torch", "typing", "Optional", "None"} == {"Tensor"}

@@ -1,0 +1,50 @@
+"""What every method returns: a new model, and how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minilearn.cost import Cost
+
+
+class NothingToDo(ValueError):
+    """The model meets the request already; it is left as it is."""
+
+
+@dataclass
+class History:
+    """What happened: the loss of every step, and what `watch` saw after every epoch.
+
+    Shapes: loss (steps,) float32 on the CPU, nats for classes, the targets' unit for regression
+    """
+
+    loss: Tensor = field(default_factory=lambda: torch.zeros(0))
+    epochs: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Unlearned:
+    """A new model and how it came about.
+
+    The given model is never changed: `model` is a network of its own. `history.loss` has the loss
+    of every step; `cost` counts seconds, memory and samples by source. `finished` is false if a
+    method that stops by a rule of its own was stopped by its cap before.
+    """
+
+    model: nn.Module
+    method: str
+    config: Any
+    seed: int
+    history: History
+    cost: Cost
+    finished: bool = True
+
+    def __repr__(self) -> str:
+        end = "" if self.finished else ", stopped by its cap"
+        return (
+            f"Unlearned({self.method}, seed {self.seed}, {self.cost.samples:,} sample units{end})"
+        )
