@@ -16,7 +16,7 @@ from book.experiments.comparison import Case, compare
 from minilearn.data.embedded import Split
 from minilearn.data.examples import Examples
 from minilearn.data.loads import ORIGINAL, daily_loads, electricity, level
-from minilearn.data.vision import data_root
+from minilearn.data.places import data_root
 from minilearn.losses import Quantile
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot

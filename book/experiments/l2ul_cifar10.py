@@ -20,7 +20,7 @@ from book.experiments import Run
 from book.experiments.instances import capped, methods, random_items, reference, unit, word
 from minilearn import data
 from minilearn.data import Examples, batches
-from minilearn.data.table import own_file
+from minilearn.data.places import own_file
 from minilearn.methods import L2UL, PGD
 from minilearn.models import Normalize, build, resnet18, resnet20, resnet56
 from minilearn.requests import Request, by_index

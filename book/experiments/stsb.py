@@ -16,8 +16,8 @@ from pathlib import Path
 
 from book.experiments import Run
 from book.experiments.comparison import Case, compare
+from minilearn.data.places import data_root
 from minilearn.data.sentences import PAIR_WORDS, Corpus, sentence_pairs, stsb_corpus, word_vectors
-from minilearn.data.vision import data_root
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot
 from minilearn.models.sequences import siamese_lstm

@@ -25,6 +25,7 @@ from minilearn.data.examples import (
 from minilearn.data.faces import AGE_GROUPS, age_groups, agedb, imdb_wiki, utkface
 from minilearn.data.folders import imagenet
 from minilearn.data.loads import daily_loads, electricity, level
+from minilearn.data.places import MissingData
 from minilearn.data.sentences import (
     PAIR_WORDS,
     Corpus,
@@ -37,7 +38,6 @@ from minilearn.data.sentences import (
     word_vectors,
 )
 from minilearn.data.table import image_table
-from minilearn.data.vision import MissingData
 
 __all__ = [
     "AGE_GROUPS",
@@ -103,13 +103,14 @@ def load(name: str, *, root=None, download: bool = False) -> Split:
         >>> len(train)
         1347
     """
-    if isinstance(name, str) and name in EMBEDDED:
-        return EMBEDDED[name]()
-    if isinstance(name, str) and name in ON_DISK:
-        return ON_DISK[name](root=root, download=download)
-    if isinstance(name, str) and name in OWN_FILES:
-        return OWN_FILES[name](root=root)
+    key = str(name)
+    if key in EMBEDDED:
+        return EMBEDDED[key]()
+    if key in ON_DISK:
+        return ON_DISK[key](root=root, download=download)
+    if key in OWN_FILES:
+        return OWN_FILES[key](root=root)
     names = [*EMBEDDED, *OWN_FILES, *ON_DISK]
-    close = get_close_matches(str(name).lower().replace("-", "_"), names, 1)
+    close = get_close_matches(key.lower().replace("-", "_"), names, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"there is no data set named {name!r}, only {', '.join(names)}{hint}")

@@ -21,6 +21,7 @@ def batches(data, size: int, *, order: torch.Generator | None = None, device=Non
     `device`; tensors stay where they are. A last batch of one example is joined to the batch
     before it, because batch normalisation cannot train on a single example.
 
+    Args: size: examples a batch. device: where a dataset's batches go, None: they stay
     Shapes: inputs (B, ...) and targets (B, ...), B <= size + 1
     Raises: ValueError if size < 1, there is no example, `data` is not readable by position, or its
         items cannot be stacked
@@ -30,7 +31,8 @@ def batches(data, size: int, *, order: torch.Generator | None = None, device=Non
     """
     size = check_count("the batch size", size, 1)
     check_dataset(data)
-    return _read(data, size, None if order is None else _checked_order(order), device)
+    positions = torch.arange(len(data)) if order is None else _shuffled(len(data), order)
+    return _examples_at(data, _parts(positions, size), device)
 
 
 def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> Iterator:
@@ -49,10 +51,10 @@ def mixed(forget, retain, size: int, *, order: torch.Generator, device=None) -> 
     check_dataset(retain)
     size = check_count("the batch size", size, 1)
     n = len(forget)
-    chosen = torch.randperm(n + len(retain), generator=_checked_order(order))
-    parts = _parts(chosen, size)
-    sides = ([part[part < n] for part in parts], [part[part >= n] - n for part in parts])
-    return zip(_chosen(forget, sides[0], device), _chosen(retain, sides[1], device), strict=True)
+    parts = _parts(_shuffled(n + len(retain), order), size)
+    from_forget = _examples_at(forget, [part[part < n] for part in parts], device)
+    from_retain = _examples_at(retain, [part[part >= n] - n for part in parts], device)
+    return zip(from_forget, from_retain, strict=True)
 
 
 def paired_batches(first: Iterable, again: Callable[[], Iterable]) -> Iterator[tuple]:
@@ -92,54 +94,50 @@ def items_of(data, device) -> Examples:
     Raises: ValueError if they are no class labels, or there are inputs alone
     """
     if not isinstance(data, Examples):
-        parts = [pair(batch) for batch in batches(data, 64, device=device)]
-        data = Examples(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        inputs, targets = zip(*map(pair, batches(data, 64, device=device)), strict=True)
+        data = Examples(torch.cat(inputs), torch.cat(targets))
     if data.task != "classification":
         raise ValueError(f"items need class labels, got {data.targets.dtype} targets")
     return data
 
 
-def _checked_order(order) -> torch.Generator:
+def _shuffled(count: int, order) -> Tensor:
     if not isinstance(order, torch.Generator) or order.device.type != "cpu":
-        raise ValueError("order must be a torch.Generator on the CPU")
-    return order
+        raise ValueError(f"order must be a torch.Generator on the CPU, got {order!r:.80}")
+    return torch.randperm(count, generator=order)
 
 
-def _read(data, size: int, order: torch.Generator | None, device) -> Iterator:
-    n = len(data)
-    chosen = torch.arange(n) if order is None else torch.randperm(n, generator=order)
-    yield from _chosen(data, _parts(chosen, size), device)
-
-
-def _parts(chosen: Tensor, size: int) -> list[Tensor]:
-    parts = list(chosen.split(size))
+def _parts(positions: Tensor, size: int) -> list[Tensor]:
+    parts = list(positions.split(size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 
 
-def _chosen(data, parts: list[Tensor], device) -> Iterator:
+def _examples_at(data, parts: list[Tensor], device) -> Iterator:
     """The examples at each part's positions; of an empty part tensors without rows."""
     if isinstance(data, Tensor | Examples):
         # copied once a pass: with a copy a batch every step would wait for the device
-        there = torch.cat(parts).to(data.device).split([len(part) for part in parts])
-        whole = isinstance(data, Tensor)
-        yield from (data[p] if whole else (data.inputs[p], data.targets[p]) for p in there)
-    else:
-        # Without a generator of its own a DataLoader draws from torch's global one.
-        loader = DataLoader(
-            data,
-            batch_sampler=[part.tolist() or [0] for part in parts],
-            collate_fn=_collate,
-            generator=torch.Generator(),
-        )
-        for part, batch in zip(parts, loader, strict=True):
-            batch = _moved(batch, device)
-            yield batch if len(part) else _empty(batch)
-
-
-def _empty(batch):
-    return batch[:0] if isinstance(batch, Tensor) else tuple(part[:0] for part in batch)
+        positions = torch.cat(parts).to(data.device).split([len(part) for part in parts])
+        for part in positions:
+            if isinstance(data, Tensor):
+                yield data[part]
+            else:
+                yield data.inputs[part], data.targets[part]
+        return
+    # Without a generator of its own a DataLoader draws from torch's global one.
+    loader = DataLoader(
+        data,
+        batch_sampler=[part.tolist() or [0] for part in parts],  # an empty part reads one to cut
+        collate_fn=_collate,
+        generator=torch.Generator(),
+    )
+    for part, batch in zip(parts, loader, strict=True):
+        batch = _moved(batch, device)
+        if isinstance(batch, Tensor):
+            yield batch[: len(part)]
+        else:
+            yield tuple(tensor[: len(part)] for tensor in batch)
 
 
 def _collate(items: list):
@@ -153,7 +151,7 @@ def _collate(items: list):
         ) from None
 
 
-def _moved(batch, device):
+def _moved(batch, device) -> Tensor | tuple[Tensor, Tensor]:
     if isinstance(batch, Tensor):
         return batch.to(device)
     inputs, targets = pair_of(batch)

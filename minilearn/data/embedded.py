@@ -64,7 +64,8 @@ def rotated_digits(size: int = 24, copies: int = 4, seed: int = 0) -> Split:
         >>> len(train), train.task, bool(train.targets.max() < 90)
         (1347, 'regression', True)
     """
-    size, copies = check_count("size", size, 12), check_count("copies", copies, 1)
+    size = check_count("size", size, 12)
+    copies = check_count("copies", copies, 1)
     train, test = digits()
     return Split(_turned(train, size, copies, seed), _turned(test, size, copies, seed + 1))
 
@@ -78,7 +79,8 @@ def _turned(upright: Examples, size: int, copies: int, seed: int) -> Examples:
 
 def _turn(images: Tensor, angles: Tensor, size: int) -> Tensor:
     # The drawing fills 2/3 of the frame, so that no corner leaves it when turned.
-    turn, zoom = angles * (math.pi / 180), 1.5
+    zoom = 1.5
+    turn = angles * (math.pi / 180)
     cos, sin = zoom * turn.cos(), zoom * turn.sin()
     zero = torch.zeros_like(cos)
     affine = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)

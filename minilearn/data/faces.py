@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from minilearn.data.embedded import Split
 from minilearn.data.examples import Examples
-from minilearn.data.table import gather, own_file, read_images, table_rows
-from minilearn.data.vision import MissingData, data_root
+from minilearn.data.places import data_root, missing, own_file
+from minilearn.data.table import gather, read_images, table_rows
 
 PARTS = ("train", "val", "test")
 OLDEST = 120
@@ -50,12 +51,11 @@ def agedb(*, root=None, size: int = 32, held_out: str = "test", on_bad: str = "r
     parts = _by_split(table, table.parent.parent, size, held_out, on_bad)
     people = sorted({_person(path) for _, paths in parts for path in paths})
     number = {person: i for i, person in enumerate(people)}
-    return Split(
-        *(
-            Examples(x.inputs, x.targets, torch.tensor([number[_person(path)] for path in paths]))
-            for x, paths in parts
-        )
+    train, test = (
+        replace(faces, groups=torch.tensor([number[_person(path)] for path in paths]))
+        for faces, paths in parts
     )
+    return Split(train, test)
 
 
 def imdb_wiki(
@@ -74,7 +74,8 @@ def imdb_wiki(
     """
     how = "take the cropped faces from its authors and the table from Yang et al. 2021"
     table = own_file("IMDB-WIKI", "IMDB-WIKI/imdb_wiki.csv", how, root)
-    return Split(*(x for x, _ in _by_split(table, table.parent, size, held_out, on_bad)))
+    (train, _), (test, _) = _by_split(table, table.parent, size, held_out, on_bad)
+    return Split(train, test)
 
 
 def utkface(*, root=None, size: int = 32, on_bad: str = "refuse") -> Split:
@@ -91,21 +92,15 @@ def utkface(*, root=None, size: int = 32, on_bad: str = "refuse") -> Split:
         age up to 120 is bad, too), or if a part is empty
     """
     folder = data_root(root) / "UTKFace"
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise MissingData(
-            f"UTKFace is not there: its pictures, such as 25_0_2_20170116174525125.jpg.chip.jpg, "
-            f"belong in the folder {folder}; take them from its authors, or name the folder that "
-            "holds UTKFace by root or the variable MINILEARN_DATA"
-        )
-    rows = [(str(p.relative_to(folder)), p) for p in found]
+    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not pictures:
+        what = "its pictures, such as 25_0_2_20170116174525125.jpg.chip.jpg, belong"
+        raise missing("UTKFace", what, folder, "take them from its authors")
+    rows = [(str(path.relative_to(folder)),) for path in pictures]
     rows = gather(rows, _aged, f"pictures in {folder}", on_bad)
-    return Split(
-        *(
-            read_images(folder, part, f"pictures in {folder}", size=size, on_bad=on_bad)[0]
-            for part in _halves(rows, folder)
-        )
-    )
+    train, _ = _read_part(folder, [r for r in rows if not _held(r)], "train", folder, size, on_bad)
+    test, _ = _read_part(folder, [r for r in rows if _held(r)], "test", folder, size, on_bad)
+    return Split(train, test)
 
 
 def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
@@ -126,7 +121,8 @@ def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
         raise ValueError(f"grouping is one of {', '.join(AGE_GROUPS)}, got {grouping!r}")
     if not isinstance(faces, Examples) or faces.task != "regression" or faces.targets.ndim != 1:
         raise ValueError("age_groups needs Examples with one age each")
-    low, high = (float(end) for end in faces.targets.aminmax())
+    low = float(faces.targets.min())
+    high = float(faces.targets.max())
     if low < 0 or high > OLDEST:
         raise ValueError(f"ages lie in 0..{OLDEST}, but these run from {low:g} to {high:g}")
     edges = torch.tensor(AGE_GROUPS[grouping][1:-1], device=faces.device)
@@ -140,13 +136,7 @@ def _by_split(table: Path, folder: Path, size: int, held_out: str, on_bad: str):
     rows = table_rows(table, "path", "age", "split")
     rows = gather(rows, _in_a_part, f"rows of {table}", on_bad)
     return [
-        read_images(
-            folder,
-            _there([row for row in rows if row[3] == part], f"{part!r} in {table}"),
-            f"{part} rows of {table}",
-            size=size,
-            on_bad=on_bad,
-        )
+        _read_part(folder, [row for row in rows if row[3] == part], part, table, size, on_bad)
         for part in ("train", held_out)
     ]
 
@@ -157,10 +147,11 @@ def _in_a_part(row: tuple) -> tuple:
     return row
 
 
-def _there(rows: list, part: str) -> list:
+def _read_part(folder: Path, rows: list[tuple], part: str, source: Path, size: int, on_bad: str):
+    """(Examples, their paths) of one part of a set, whose rows come from `source`."""
     if not rows:
-        raise ValueError(f"there is no picture for the part {part}: it needs one at least")
-    return rows
+        raise ValueError(f"there is no picture for the part {part!r} in {source}: it needs one")
+    return read_images(folder, rows, f"{part} rows of {source}", size=size, on_bad=on_bad)
 
 
 def _person(path: str) -> str:
@@ -170,18 +161,15 @@ def _person(path: str) -> str:
 
 
 def _aged(row: tuple) -> tuple:
-    age = re.match(r"(\d{1,3})_", row[1].name)
+    """(place, path, age) of a picture, both its path."""
+    (path,) = row
+    age = re.match(r"(\d{1,3})_", Path(path).name)
     if not age or int(age[1]) > OLDEST:
         raise ValueError(f"the name does not begin with an age from 0 to {OLDEST} and a _")
-    return (*row[:1], row[0], age[1])
+    return path, path, age[1]
 
 
-def _halves(rows: list[tuple], folder: Path) -> list[list]:
-    test = [hashlib.sha256(_name(row).encode()).digest()[0] < 51 for row in rows]
-    train = [row for row, held in zip(rows, test, strict=True) if not held]
-    held = [row for row, held in zip(rows, test, strict=True) if held]
-    return [_there(train, f"'train' of {folder}"), _there(held, f"'test' of {folder}")]
-
-
-def _name(row: tuple) -> str:
-    return Path(row[1]).name.split(".")[0]
+def _held(row: tuple) -> bool:
+    """Whether a picture of UTKFace is in the test set."""
+    name = Path(row[1]).name.split(".")[0]
+    return hashlib.sha256(name.encode()).digest()[0] < 51

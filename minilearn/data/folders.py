@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from minilearn.checks import check_count
 from minilearn.data.embedded import Split
-from minilearn.data.vision import MissingData, data_root
+from minilearn.data.places import MissingData, data_root
 
 PARTS = ("train", "val")
 
@@ -33,7 +31,11 @@ def imagenet(*, root=None, folder: str = "imagenet", size: int = 224) -> Split:
     parts = []
     for part in PARTS:
         place = data_root(root) / folder / part
-        _check_there(place)
+        if not place.is_dir():
+            raise MissingData(
+                f"the folder {place} is not there: put one folder of images a class into it, or "
+                "name the folder above by root or the variable MINILEARN_DATA"
+            )
         try:
             parts.append(ImageFolder(str(place), t.Compose(cut)))
         except FileNotFoundError as error:  # a class without images, too
@@ -42,11 +44,3 @@ def imagenet(*, root=None, folder: str = "imagenet", size: int = 224) -> Split:
         only = sorted(set(parts[0].classes) ^ set(parts[1].classes))
         raise ValueError(f"class folders must be in train and in val; {only[0]} is in one alone")
     return Split(*parts)
-
-
-def _check_there(place: Path):
-    if not place.is_dir():
-        raise MissingData(
-            f"the folder {place} is not there: put one folder of images a class into it, or name "
-            "the folder above by root or the variable MINILEARN_DATA"
-        )

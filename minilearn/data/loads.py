@@ -11,8 +11,8 @@ from torch import Tensor
 from minilearn.checks import check_count
 from minilearn.data.embedded import TEST_SHARE, Split
 from minilearn.data.examples import Examples
-from minilearn.data.table import check_on_bad, leave_out, own_file
-from minilearn.data.vision import MissingData, data_root
+from minilearn.data.places import MissingData, data_root, own_file
+from minilearn.data.table import check_on_bad, leave_out
 
 ORIGINAL = "LD2011_2014.txt"
 DAY, WEEK = 24, 168
@@ -56,8 +56,8 @@ def electricity(
     split, bad = _windows(hours, columns, context, horizon, stride)
     if bad:
         left = 0 if split is None else len(split.train) + len(split.test)
-        found = f"{bad} of {bad + left} windows of {path} are bad (an hour is missing, or the load "
-        leave_out(found + "never changes)", left, on_bad)
+        share = f"{bad} of {bad + left} windows of {path}"
+        leave_out(f"{share} are bad (an hour is missing, or the load never changes)", left, on_bad)
     return split
 
 
@@ -84,7 +84,8 @@ def daily_loads(households: int = 16, days: int = 140, seed: int = 0) -> Split:
     generator = torch.Generator().manual_seed(check_count("seed", seed, 0))
     cold = (WARM - _temperature(days, generator)).clamp(min=0)
     hours = torch.stack([_household(cold, generator) for _ in range(households)])
-    return _windows(hours, list(range(households)), WEEK, DAY, DAY)[0]
+    split, _ = _windows(hours, list(range(households)), WEEK, DAY, DAY)
+    return split
 
 
 def level(examples: Examples) -> Tensor:
@@ -218,7 +219,8 @@ def _windows(
 ) -> tuple[Split | None, int]:
     """The split of loads (C, T) into windows, and how many windows are bad."""
     sizes = {"context": context, "horizon": horizon, "stride": stride}
-    context, horizon, stride = (check_count(name, size, 1) for name, size in sizes.items())
+    for name, size in sizes.items():
+        check_count(name, size, 1)
     count = (hours.shape[1] - context - horizon) // stride + 1
     held = max(1, round(TEST_SHARE * count))
     if count < 2:
@@ -227,22 +229,26 @@ def _windows(
         )
     starts = stride * torch.arange(count)
     border = int(starts[-held]) + context  # the first hour of a test target
-    parts = starts + context + horizon <= border, starts >= starts[-held]
-    if not parts[0].any():
+    train = starts + context + horizon <= border
+    test = starts >= starts[-held]
+    if not train.any():
         raise ValueError(
             f"none of the {count} windows ends before the test targets begin: "
             f"{hours.shape[1]} hours are too few for windows of {context} + {horizon}"
         )
-    hours = _scaled(hours, border)
-    windows = hours.unfold(1, context + horizon, stride)  # (C, count, context + horizon), a view
+    windows = _scaled(hours, border).unfold(
+        1, context + horizon, stride
+    )  # (C, count, context + horizon), a view
     fine = windows.sum(2).isfinite()
-    bad = int((~fine)[:, parts[0] | parts[1]].sum())
+    bad = int((~fine)[:, train | test].sum())
     groups = torch.tensor(columns)[:, None].expand(fine.shape)
-    chosen = [fine & part for part in parts]
-    if not all(bool(mask.any()) for mask in chosen):
-        return None, bad
-    data = [(windows[mask].float(), groups[mask]) for mask in chosen]
-    return Split(*(Examples(x[:, :context], x[:, context:], g) for x, g in data)), bad
+    parts = []
+    for mask in (fine & train, fine & test):
+        if not mask.any():
+            return None, bad
+        x = windows[mask].float()
+        parts.append(Examples(x[:, :context], x[:, context:], groups[mask]))
+    return Split(*parts), bad
 
 
 def _scaled(hours: Tensor, border: int) -> Tensor:

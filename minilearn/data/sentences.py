@@ -13,7 +13,8 @@ from torch import Tensor
 from minilearn.checks import check_count
 from minilearn.data.embedded import TEST_SHARE, Split
 from minilearn.data.examples import Examples
-from minilearn.data.table import check_on_bad, gather, own_file
+from minilearn.data.places import own_file
+from minilearn.data.table import check_on_bad, gather
 
 LENGTH = 10  # tokens a sentence
 PAD, UNKNOWN = "", "<unknown>"  # the words number 0 and 1 of every vocabulary
@@ -105,10 +106,11 @@ def stsb_corpus(*, root=None, on_bad: str = "skip") -> Corpus:
         a line is bad and on_bad="refuse"
     """
     check_on_bad(on_bad)
-    train, validation, test = (_lines(part, root, on_bad) for part in ("train", "dev", "test"))
-    words = sorted({word for pair, _ in train for sentence in pair for word in sentence})
-    words = (PAD, UNKNOWN, *words)
-    return Corpus(*(_examples(part, words) for part in (train, validation, test)), words)
+    parts = [_lines(part, root, on_bad) for part in ("train", "dev", "test")]
+    known = {word for pair, _ in parts[0] for sentence in pair for word in sentence}
+    words = (PAD, UNKNOWN, *sorted(known))
+    train, validation, test = (_examples(part, words) for part in parts)
+    return Corpus(train, validation, test, words)
 
 
 def sentence_pairs(count: int = 3000, seed: int = 0) -> Split:
@@ -130,7 +132,8 @@ def sentence_pairs(count: int = 3000, seed: int = 0) -> Split:
         >>> spell(train.inputs[0])
         ('quiet lad buys rock woods dusk', 'tall boy buys rock woods dusk')
     """
-    count, draw = check_count("count", count, 4), random.Random(check_count("seed", seed, 0))
+    count = check_count("count", count, 4)
+    draw = random.Random(check_count("seed", seed, 0))
     data = _examples([_pair(draw) for _ in range(count)], PAIR_WORDS)
     held = round(TEST_SHARE * count)
     return Split(data[:-held], data[-held:])
@@ -153,8 +156,8 @@ def spell(pair: Tensor, words: tuple[str, ...] = PAIR_WORDS) -> tuple[str, str]:
             f"the pair has word numbers from {int(pair.min())} to {int(pair.max())}, but there are "
             f"{len(words)} words: give the words of its own set"
         )
-    first, second = (" ".join(words[i] for i in row if i) for row in pair.tolist())
-    return first, second
+    first, second = pair.tolist()
+    return " ".join(words[i] for i in first if i), " ".join(words[i] for i in second if i)
 
 
 def pair_vectors(width: int = 64, seed: int = 0) -> Tensor:
@@ -175,11 +178,14 @@ def pair_vectors(width: int = 64, seed: int = 0) -> Tensor:
     width = check_count("width", width, 1)
     generator = torch.Generator().manual_seed(check_count("seed", seed, 0))
     vectors = torch.zeros(len(PAIR_WORDS), width)
-    for meaning in [*((word,) for word in ADJECTIVES), *(m for slot in _MEANINGS for m in slot)]:
+    meanings = [(word,) for word in ADJECTIVES]
+    for slot in _MEANINGS:
+        meanings += slot
+    for meaning in meanings:
         point = torch.randn(width, generator=generator)
         for word in meaning:
-            other = torch.randn(width, generator=generator)
-            vectors[PAIR_WORDS.index(word)] = point + CLOSE * other
+            noise = torch.randn(width, generator=generator)
+            vectors[PAIR_WORDS.index(word)] = point + CLOSE * noise
     return vectors
 
 
@@ -193,27 +199,30 @@ def word_vectors(path, words: tuple[str, ...]) -> Tensor:
     Shapes: returns (len(words), D) float32
     Raises: ValueError if the file cannot be read, a line is broken, or has none of the words
     """
-    wanted, found, width = {word: i for i, word in enumerate(words) if i > 1}, {}, 0
+    number = {word: i for i, word in enumerate(words) if i > 1}
+    vector = {}  # by number
+    width = 0
     try:
         with open(path, encoding="utf-8", newline="\n") as opened:
             for place, line in enumerate(opened, start=1):
                 width = width or line.count(" ")
-                i = wanted.get(line[: max(line.find(" "), 0)])
+                i = number.get(line[: max(line.find(" "), 0)])
                 # a few of the file's "words" hold spaces: the numbers are the last `width` fields
                 parts = line.rstrip("\r\n").rsplit(" ", width)
-                if i is not None and i not in found and " " not in parts[0]:
-                    found[i] = _vector(parts[1:], width, f"line {place} of {path}")
+                if i is not None and i not in vector and " " not in parts[0]:
+                    vector[i] = _vector(parts[1:], width, f"line {place} of {path}")
     except TypeError:
         raise ValueError(f"path must be a path, got {type(path).__name__}") from None
     except OSError as error:
         raise ValueError(f"the word vectors {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"the word vectors {path} are no text in UTF-8: {error}") from None
-    if not found:
-        raise ValueError(f"the word vectors {path} have none of the {len(wanted)} words")
-    known = torch.tensor(list(found.values()))
+    if not vector:
+        raise ValueError(f"the word vectors {path} have none of the {len(number)} words")
+    known = torch.tensor(list(vector.values()))
     vectors = known.mean(0).repeat(len(words), 1)
-    vectors[list(found)], vectors[0] = known, 0
+    vectors[list(vector)] = known
+    vectors[0] = 0
     return vectors
 
 
@@ -270,16 +279,19 @@ def _pair(draw: random.Random) -> tuple:
     """Two sentences and their score; the order of the draws is part of what a seed means."""
     (count,) = draw.choices(range(6), AGREEING)
     agreeing = draw.sample(range(5), count)
-    pair, score = ([], []), 0.0
+    pair = [], []
+    score = 0.0
     for sentence in pair:
         sentence += draw.sample(ADJECTIVES, draw.randrange(2))
     for i, slot in enumerate(_MEANINGS):
-        one, other = draw.sample(slot, 2)
-        first = second = draw.choice(one)
+        meaning, another = draw.sample(slot, 2)
+        first = second = draw.choice(meaning)
         if i not in agreeing:
-            second = draw.choice(other)
+            second = draw.choice(another)
         elif draw.random() < 0.25:
-            second = one[first == one[0]]
-        score += 0 if i not in agreeing else 1 if first == second else SYNONYM
-        pair[0].append(first), pair[1].append(second)
+            second = next(word for word in meaning if word != first)
+        if i in agreeing:
+            score += 1 if first == second else SYNONYM
+        pair[0].append(first)
+        pair[1].append(second)
     return pair, min(max(score + draw.gauss(0, NOISE), 0.0), 5.0)

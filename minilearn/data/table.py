@@ -14,7 +14,6 @@ from torch import Tensor
 
 from minilearn.checks import check_count
 from minilearn.data.examples import Examples
-from minilearn.data.vision import MissingData, data_root
 
 MODES = {1: "L", 3: "RGB"}
 SHOWN = 3
@@ -43,8 +42,9 @@ def image_table(
         is bad and on_bad="refuse"
     """
     rows = table_rows(table, file, target)
-    options = {"target": target, "size": size, "channels": channels, "regression": regression}
-    return read_images(folder, rows, f"rows of {table}", on_bad=on_bad, **options)[0]
+    how = {"size": size, "channels": channels, "regression": regression, "on_bad": on_bad}
+    examples, _ = read_images(folder, rows, f"rows of {table}", target=target, **how)
+    return examples
 
 
 def read_images(
@@ -89,7 +89,8 @@ def gather(rows: list[tuple], make: Callable, what: str, on_bad: str) -> list:
         [3, 4]
     """
     check_on_bad(on_bad)
-    good, bad = [], []
+    good = []
+    bad = []
     for row in rows:
         try:
             good.append(make(row))
@@ -102,44 +103,28 @@ def gather(rows: list[tuple], make: Callable, what: str, on_bad: str) -> list:
     return good
 
 
-def leave_out(found: str, left: int, on_bad: str):
-    """Refuse what was found, or warn that it is left out, at the caller's line.
+def leave_out(bad: str, left: int, on_bad: str):
+    """Refuse what is bad, or warn that it is left out, at the caller's line.
 
+    Args: bad: what is bad, in words. left: how many are not
     Raises: ValueError if on_bad="refuse", or nothing is left
     """
     if on_bad == "refuse":
-        raise ValueError(f'{found}; repair them, or leave them out with on_bad="skip"')
+        raise ValueError(f'{bad}; repair them, or leave them out with on_bad="skip"')
     if not left:
-        raise ValueError(f"{found}: none is left")
-    level, frame = 1, sys._getframe()
+        raise ValueError(f"{bad}: none is left")
+    level = 1
+    frame = sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("minilearn."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(f"left out: {found}", stacklevel=level)
+        level += 1
+        frame = frame.f_back
+    warnings.warn(f"left out: {bad}", stacklevel=level)
 
 
 def check_on_bad(on_bad: str):
     """Refuse, by ValueError, what is neither "refuse" nor "skip"."""
     if on_bad not in ("refuse", "skip"):
         raise ValueError(f'on_bad must be "refuse" or "skip", got {on_bad!r}')
-
-
-def own_file(kind: str, file: str, how: str, root=None) -> Path:
-    """Where a file of a set that cannot be downloaded is, under the data folder.
-
-    Raises: MissingData, which says where it belongs and `how` to get it, if it is not there
-    """
-    folder = data_root(root)
-    try:
-        there = (folder / file).is_file()
-    except OSError:
-        there = False
-    if not there:
-        raise MissingData(
-            f"{kind} is not there: the file {file} belongs in the folder {folder}"
-            + ("" if folder.exists() else ", which does not exist")
-            + f"; {how}, or name the folder that holds it by root or the variable MINILEARN_DATA"
-        )
-    return folder / file
 
 
 def _folder(folder) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
 
 from minilearn.data.embedded import Split
 from minilearn.data.examples import Examples
+from minilearn.data.places import data_root, missing, reason
 
 # torchvision knows the sums of the packed files only; these are of the files that are read.
 IDX_FILES = {
@@ -29,10 +29,6 @@ IDX_FILES = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
-
-
-class MissingData(ValueError):
-    """A data set's file is not where it belongs; the message says what to do about it."""
 
 
 def mnist(*, root=None, download: bool = False) -> Split:
@@ -86,39 +82,16 @@ def svhn(*, root=None, download: bool = False) -> Split:
     return _load("SVHN", root, download)
 
 
-def data_root(root=None) -> Path:
-    """The folder of the data sets: `root`, else the variable MINILEARN_DATA, else a cache folder.
-
-    Raises: ValueError if `root` is no path, or is a file, or cannot be looked into
-    Example:
-        >>> data_root("pictures").name
-        'pictures'
-    """
-    try:
-        usual = os.environ.get("MINILEARN_DATA") or "~/.cache/minilearn"
-        folder = Path(usual if root is None else root).expanduser()
-        is_file = folder.exists() and not folder.is_dir()
-    except (TypeError, RuntimeError):
-        raise ValueError(f"root must be the path of a folder, got {type(root).__name__}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read the data folder {folder}: {_reason(error)}") from None
-    if is_file:
-        raise ValueError(
-            f"the data folder {folder} is a file; root or MINILEARN_DATA names a folder"
-        )
-    return folder
-
-
 def _load(kind: str, root, download: bool) -> Split:
-    root, files = data_root(root), _files(kind)
+    root = data_root(root)
+    files = _files(kind)
     try:
         _verify(kind, root, files)
     except ValueError:
         if not download:
             raise
         _download(kind, root, files)
-    parts = (_raw(kind, root, train) for train in (True, False))
-    return Split(*(Examples(x.contiguous().float().div_(255), y.long()) for x, y in parts))
+    return Split(_part(kind, root, train=True), _part(kind, root, train=False))
 
 
 def _files(kind: str) -> dict[str, str]:
@@ -129,7 +102,7 @@ def _files(kind: str) -> dict[str, str]:
 
     source = getattr(torchvision.datasets, kind)
     if kind == "SVHN":
-        return {file: md5 for _, file, md5 in (source.split_list[k] for k in ("train", "test"))}
+        return {file: md5 for _, file, md5 in map(source.split_list.get, ("train", "test"))}
     listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
     return {f"{source.base_folder}/{file}": md5 for file, md5 in listed}
 
@@ -139,19 +112,15 @@ def _verify(kind: str, root: Path, files: dict[str, str]):
     for file, wanted in files.items():
         try:
             with (root / file).open("rb") as opened:
-                found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+                md5 = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
         except (FileNotFoundError, NotADirectoryError):
-            raise MissingData(
-                f"{kind} is not there: the file {file} belongs in the folder {root}"
-                + ("" if root.exists() else ", which does not exist")
-                + "; fetch it with download=True, or name the folder that holds it by root or the "
-                "variable MINILEARN_DATA"
-            ) from None
+            how = "fetch it with download=True"
+            raise missing(kind, f"the file {file} belongs", root, how) from None
         except OSError as error:
-            raise ValueError(f"cannot read {root / file}: {_reason(error)}") from None
-        if found.hexdigest() != wanted:
+            raise ValueError(f"cannot read {root / file}: {reason(error)}") from None
+        if md5.hexdigest() != wanted:
             raise ValueError(
-                f"the file {root / file} is broken: its md5 sum is {found.hexdigest()} and should "
+                f"the file {root / file} is broken: its md5 sum is {md5.hexdigest()} and should "
                 f"be {wanted}; load with download=True to replace it"
             )
 
@@ -170,11 +139,11 @@ def _download(kind: str, root: Path, files: dict[str, str]):
                 (root / file).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(Path(beside, file), root / file)
     except Exception as error:  # torchvision, urllib, gzip and tarfile each raise their own
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        why = reason(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            why = "the disk is full; make room or choose another folder"
         raise ValueError(
-            f"{kind} could not be downloaded to {root}: "
-            + ("the disk is full; make room or choose another folder" if full else _reason(error))
-            + "; what was begun has been removed"
+            f"{kind} could not be downloaded to {root}: {why}; what was begun has been removed"
         ) from error
     finally:
         if made and root.is_dir() and not any(root.iterdir()):
@@ -185,26 +154,26 @@ def _fetch(kind: str, folder: str):
     import torchvision
 
     source = getattr(torchvision.datasets, kind)
-    for split in ({"split": "train"}, {"split": "test"}) if kind == "SVHN" else ({},):
-        source(folder, download=True, **split)
+    if kind == "SVHN":
+        source(folder, download=True, split="train")
+        source(folder, download=True, split="test")
+    else:
+        source(folder, download=True)
 
 
-def _raw(kind: str, root: Path, train: bool) -> tuple[Tensor, Tensor]:
-    """Pixels (N, C, H, W) uint8 and labels (N,), from files that were found whole."""
+def _part(kind: str, root: Path, train: bool) -> Examples:
+    """One part of a set, from files that were found whole."""
     import torchvision
 
+    source = getattr(torchvision.datasets, kind)
     if kind in IDX_FILES:
-        folder, part = root / kind / "raw", "train" if train else "t10k"
-        idx = torchvision.datasets.mnist
-        pixels = idx.read_image_file(str(folder / f"{part}-images-idx3-ubyte"))
-        return pixels.unsqueeze(1), idx.read_label_file(str(folder / f"{part}-labels-idx1-ubyte"))
-    if kind == "SVHN":
-        data = torchvision.datasets.SVHN(root, split="train" if train else "test")
-        return torch.tensor(data.data), torch.tensor(data.labels)
-    data = getattr(torchvision.datasets, kind)(root, train=train)
-    return torch.tensor(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)
-
-
-def _reason(error: Exception) -> str:
-    text = (getattr(error, "strerror", None) or str(error)).strip() or type(error).__name__
-    return " ".join(text.split())[:300].rstrip(".;: ")
+        part = root / kind / "raw" / ("train" if train else "t10k")
+        pixels = torchvision.datasets.mnist.read_image_file(f"{part}-images-idx3-ubyte")[:, None]
+        labels = torchvision.datasets.mnist.read_label_file(f"{part}-labels-idx1-ubyte")
+    elif kind == "SVHN":
+        part = source(root, split="train" if train else "test")
+        pixels, labels = torch.tensor(part.data), torch.tensor(part.labels)
+    else:
+        part = source(root, train=train)
+        pixels, labels = torch.tensor(part.data).permute(0, 3, 1, 2), torch.tensor(part.targets)
+    return Examples(pixels.contiguous().float().div_(255), labels.long())
