@@ -54,12 +54,13 @@ class Anamnesis:
         return low(lows), high(highs)
 
     def __repr__(self) -> str:
-        shown = [
-            f"{name} {' '.join(f'> {self.cap}' if t is None else str(t) for t in times)}"
-            for name, times in (("unlearned", self.unlearned), ("retrained", self.retrained))
-        ]
-        steps = f"steps to a loss of {self.target:.4g}: {', '.join(shown)}"
-        return f"Anamnesis({self._verdict()}; {steps})"
+        def shown(times: tuple[int | None, ...]) -> str:
+            return " ".join(f"> {self.cap}" if time is None else str(time) for time in times)
+
+        return (
+            f"Anamnesis({self._verdict()}; steps to a loss of {self.target:.4g}: "
+            f"unlearned {shown(self.unlearned)}, retrained {shown(self.retrained)})"
+        )
 
     def _verdict(self) -> str:
         undefined = self.ratios.count(None)
@@ -130,12 +131,12 @@ def anamnesis_index(
     check_kind("config", config, Training)
     loss = evaluate(original, probe, loss=config.loss).loss
     target = (1 + alpha) * loss.double().mean().item()
-    options = {"cap": cap, "every": every, "config": config, "published": published}
+    settings = {"cap": cap, "every": every, "config": config, "published": published}
 
     def times(model: nn.Module, first: int) -> tuple[int | None, ...]:
         return tuple(
-            relearn_time(model, data, probe, target, seed=first + s, **options)
-            for s in range(seeds)
+            relearn_time(model, data, probe, target, seed=first + seed, **settings)
+            for seed in range(seeds)
         )
 
     return Anamnesis(times(unlearned, 0), times(retrained, seeds if published else 0), target, cap)

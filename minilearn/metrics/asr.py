@@ -42,6 +42,7 @@ def asr_published(
     differ, the number has another chance level: print `always_member` beside it. Lower is not
     better: what counts is the retrained model's value.
 
+    Args: retain, test, forget: the model's evaluations. seed: of the attacker's draws
     Paper: Shen et al. 2024, ASR; read in the authors' code (Train.py:156-288).          Chapter: 8
     Target: the retrained model's value.
     Cannot see: over-forgetting; anything, where one of the two kinds is far more frequent.
@@ -51,14 +52,16 @@ def asr_published(
     Raises: ValueError if there are fewer than 4 test examples, a set is empty, or the targets are
         no classes
     """
-    known, unseen, target = (_sorted(result) for result in (retain, test, forget))
-    _enough(unseen)
-    generator, half = generator_of(seed), min(MOST, len(unseen) // 2)
-    members = generator.permutation(known)[: min(len(target), MOST)]
-    score = _fit(members, unseen[:half], generator)
-    others = unseen[half:][: len(target)]
-    right = np.concatenate([score(target) > 0, score(others) <= 0])
-    return PublishedASR(float(right.mean()), len(target) / len(right), len(right))
+    sorted_retain, sorted_test, sorted_forget = _sorted(retain), _sorted(test), _sorted(forget)
+    _check_enough(sorted_test)
+    generator = generator_of(seed)
+    half = min(MOST, len(sorted_test) // 2)
+    n_forget = len(sorted_forget)
+    members = generator.permutation(sorted_retain)[: min(n_forget, MOST)]
+    score = _fit(members, sorted_test[:half], generator)
+    unseen = sorted_test[half:][:n_forget]
+    right = np.concatenate([score(sorted_forget) > 0, score(unseen) <= 0])
+    return PublishedASR(float(right.mean()), n_forget / len(right), len(right))
 
 
 def asr(
@@ -75,6 +78,8 @@ def asr(
     of unseen ones called non-members: chance is 0.5 whatever the numbers. For a forgotten class the
     unseen examples should be of that class, `unseen_forget`: otherwise the attack finds the class.
 
+    Args: as `asr_published`; unseen_forget: unseen examples of the forgotten kind, by default half
+        of `test`
     Paper: Shen et al. 2024, ASR, balanced.          Chapter: 8
     Target: the retrained model's value.
     Cannot see: over-forgetting; an untrained network has 0.5 too. It is not told the labels, so
@@ -83,17 +88,17 @@ def asr(
     Differs: from `asr_published` in the two points above
     Raises: ValueError as `asr_published`
     """
-    known, unseen, target = (_sorted(result) for result in (retain, test, forget))
-    _enough(unseen)
+    sorted_retain, sorted_test, sorted_forget = _sorted(retain), _sorted(test), _sorted(forget)
+    _check_enough(sorted_test)
     generator = generator_of(seed)
-    unseen = generator.permutation(unseen)
-    half = len(unseen) // 2
-    count = min(len(known), half, MOST)
-    score = _fit(generator.permutation(known)[:count], unseen[:count], generator)
-    others = unseen[half:] if unseen_forget is None else _sorted(unseen_forget)
-    found, alarms = score(target), score(others)
-    balanced = ((found > 0).mean() + (alarms <= 0).mean()) / 2
-    return Attack(torch.from_numpy(found), torch.from_numpy(alarms), float(balanced))
+    sorted_test = generator.permutation(sorted_test)
+    half = len(sorted_test) // 2
+    count = min(len(sorted_retain), half, MOST)
+    score = _fit(generator.permutation(sorted_retain)[:count], sorted_test[:count], generator)
+    members = score(sorted_forget)
+    nonmembers = score(sorted_test[half:] if unseen_forget is None else _sorted(unseen_forget))
+    balanced = ((members > 0).mean() + (nonmembers <= 0).mean()) / 2
+    return Attack(torch.from_numpy(members), torch.from_numpy(nonmembers), float(balanced))
 
 
 def _sorted(result: Evaluation) -> np.ndarray:
@@ -102,9 +107,9 @@ def _sorted(result: Evaluation) -> np.ndarray:
     return result.log_probs.double().exp().sort(1, descending=True).values.cpu().numpy()
 
 
-def _enough(unseen: np.ndarray):
-    if len(unseen) < 4:
-        raise ValueError(f"needs at least 4 test examples to halve, got {len(unseen)}")
+def _check_enough(test: np.ndarray):
+    if len(test) < 4:
+        raise ValueError(f"needs at least 4 test examples to halve, got {len(test)}")
 
 
 def _fit(members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
@@ -113,7 +118,7 @@ def _fit(members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
 
     # XGBoost's defaults: 100 trees of depth 6, rate 0.3, penalty 1, a leaf's weight 1 or more, of
     # which an undecided example gives a quarter
-    options = {"max_iter": 100, "max_depth": 6, "max_leaf_nodes": None, "learning_rate": 0.3}
-    options |= {"l2_regularization": 1.0, "min_samples_leaf": 4, "early_stopping": False}
-    model = HistGradientBoostingClassifier(**options, random_state=0)
+    settings = {"max_iter": 100, "max_depth": 6, "max_leaf_nodes": None, "learning_rate": 0.3}
+    settings |= {"l2_regularization": 1.0, "min_samples_leaf": 4, "early_stopping": False}
+    model = HistGradientBoostingClassifier(**settings, random_state=0)
     return fitted(model, members, nonmembers, generator)

@@ -61,10 +61,11 @@ def auc(members: Tensor, nonmembers: Tensor) -> float:
         >>> auc(torch.tensor([2., 3.]), torch.tensor([1., 2.]))
         0.875
     """
-    members, nonmembers = _scores(members), _scores(nonmembers).sort().values
-    below = torch.searchsorted(nonmembers, members)
-    below_or_tied = torch.searchsorted(nonmembers, members, right=True)
-    return ((below + below_or_tied).double() / 2 / len(nonmembers)).mean().item()
+    from sklearn.metrics import roc_auc_score
+
+    members, nonmembers = _scores(members), _scores(nonmembers)
+    labels = torch.cat([torch.ones_like(members), torch.zeros_like(nonmembers)])
+    return float(roc_auc_score(labels.cpu(), torch.cat([members, nonmembers]).cpu()))
 
 
 def tpr_at_fpr(members: Tensor, nonmembers: Tensor, fpr: float = 0.01) -> float:
@@ -74,6 +75,7 @@ def tpr_at_fpr(members: Tensor, nonmembers: Tensor, fpr: float = 0.01) -> float:
     threshold is not accused.
 
     Paper: Carlini et al. 2022: report the attack where it is sure.          Chapter: 2
+    Args: fpr: the false positive rate, a fraction
     Shapes: members (n,), nonmembers (m,) scores, higher = more likely a member
     Target: the retrained model's value.
     Cannot see: over-forgetting, and attacks that are a little right about everybody.
@@ -84,8 +86,9 @@ def tpr_at_fpr(members: Tensor, nonmembers: Tensor, fpr: float = 0.01) -> float:
     """
     if not 0 <= fpr < 1:
         raise ValueError(f"fpr is a share in [0, 1), got {fpr}")
-    members, nonmembers = _scores(members), _scores(nonmembers).sort(descending=True).values
-    return (members > nonmembers[_allowed(fpr, len(nonmembers))]).double().mean().item()
+    members, nonmembers = _scores(members), _scores(nonmembers)
+    threshold = nonmembers.sort(descending=True).values[_allowed(fpr, len(nonmembers))]
+    return (members > threshold).double().mean().item()
 
 
 def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
@@ -102,7 +105,8 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     Raises: ValueError if a side is empty or a loss is not finite
     """
     check_evaluations(forget, unseen)
-    members, nonmembers = -forget.loss.double(), -unseen.loss.double()
+    members = -forget.loss.double()
+    nonmembers = -unseen.loss.double()
     right = 0.0
     for learn, read in ((0, 1), (1, 0)):
         threshold = _best_threshold(_half(members, learn), _half(nonmembers, learn))
@@ -116,8 +120,9 @@ def _half(scores: Tensor, part: int) -> Tensor:
 
 
 def _share_right(members: Tensor, nonmembers: Tensor, threshold: Tensor) -> float:
-    found, spared = members >= threshold, nonmembers < threshold
-    return ((found.double().mean() + spared.double().mean()) / 2).item()
+    found = (members >= threshold).double().mean()
+    spared = (nonmembers < threshold).double().mean()
+    return ((found + spared) / 2).item()
 
 
 def _best_threshold(members: Tensor, nonmembers: Tensor) -> Tensor:
@@ -170,6 +175,11 @@ def logistic_attack(
     where there is no signal both sides have the same distribution. That makes the mean over rounds
     fair at low false-positive rates too, where uneven averaging would widen one side's tail.
 
+    Args:
+        retain, unseen, forget: the model's evaluations
+        unseen_forget: unseen examples like the forgotten ones, by default `unseen`
+        repeats: rounds
+        seed: of all draws
     Paper: Shokri et al. 2017, in the shadow-free form of unlearning.          Chapter: 2
     Target: the retrained model's value.
     Cannot see: over-forgetting; what only shadow models could tell about one single example.
@@ -180,26 +190,37 @@ def logistic_attack(
     """
     if repeats < 1:
         raise ValueError(f"needs at least one round, got repeats {repeats}")
-    for result in (retain, unseen, forget, unseen_forget or unseen):
-        check_evaluations(result)
-    if len(unseen.loss) < 4:
-        raise ValueError(f"needs at least 4 unseen examples to halve, got {len(unseen.loss)}")
-    unit = unseen.loss.double().median().item() or 1.0
-    known, outside, target, apart = (
-        attack_features(result, unit).cpu().numpy()
-        for result in (retain, unseen, forget, unseen_forget or unseen)
-    )
+    results = (retain, unseen, forget, unseen if unseen_forget is None else unseen_forget)
+    x_retain, x_unseen, x_forget, x_apart = attack_inputs(*results)
     generator = np.random.default_rng(seed)
-    members, nonmembers = np.zeros(len(target)), np.zeros(len(apart))
+    members, nonmembers = np.zeros(len(x_forget)), np.zeros(len(x_apart))
     for _ in range(repeats):
-        halves, lots, others = (generator.permutation(len(x)) % 2 for x in (outside, target, apart))
-        others = halves if unseen_forget is None else others
-        for h in (0, 1):
-            attacker = _attacker(known, outside[halves != h], generator)
-            members += np.where(lots == h, attacker(target), 0) / repeats
-            nonmembers += np.where(others == h, attacker(apart), 0) / repeats
+        half_unseen, half_forget, half_apart = (
+            generator.permutation(len(x)) % 2 for x in (x_unseen, x_forget, x_apart)
+        )
+        if unseen_forget is None:
+            half_apart = half_unseen
+        for half in (0, 1):
+            attacker = _attacker(x_retain, x_unseen[half_unseen != half], generator)
+            members += np.where(half_forget == half, attacker(x_forget), 0) / repeats
+            nonmembers += np.where(half_apart == half, attacker(x_apart), 0) / repeats
     scores = torch.from_numpy(members), torch.from_numpy(nonmembers)
     return Attack(*scores, _share_right(*scores, torch.zeros(())))
+
+
+def attack_inputs(*results: Evaluation) -> list[np.ndarray]:
+    """`attack_features` of evaluations, of which the second is of unseen examples.
+
+    The median loss of the unseen examples is the unit of errors.
+
+    Raises: ValueError if one cannot be computed from, or fewer than 4 examples are unseen
+    """
+    check_evaluations(*results)
+    unseen = results[1].loss
+    if len(unseen) < 4:
+        raise ValueError(f"needs at least 4 unseen examples to halve, got {len(unseen)}")
+    unit = unseen.double().median().item()
+    return [attack_features(result, unit or 1.0).cpu().numpy() for result in results]
 
 
 def _attacker(members: np.ndarray, nonmembers: np.ndarray, generator: np.random.Generator):
@@ -221,7 +242,8 @@ def generator_of(seed: int) -> np.random.Generator:
 
 def fitted(model, members: np.ndarray, nonmembers: np.ndarray, generator) -> Callable:
     """The score function of scikit-learn's model, fitted in random order, members positive."""
-    x, y = np.concatenate([members, nonmembers]), np.repeat([1, 0], [len(members), len(nonmembers)])
+    x = np.concatenate([members, nonmembers])
+    y = np.repeat([1, 0], [len(members), len(nonmembers)])
     order = generator.permutation(len(x))
     return model.fit(x[order], y[order]).decision_function
 
@@ -232,7 +254,7 @@ def _allowed(fpr: float, nonmembers: int) -> int:
 
 def _scores(values: Tensor) -> Tensor:
     values = torch.as_tensor(values).double().contiguous()
-    if values.ndim != 1 or len(values) == 0 or not bool(values.isfinite().all()):
+    if values.ndim != 1 or len(values) == 0 or not values.isfinite().all():
         raise ValueError(
             f"an attack needs finite scores of both kinds, got shape {tuple(values.shape)}"
         )

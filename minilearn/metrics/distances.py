@@ -60,7 +60,7 @@ def wasserstein(u: Tensor, r: Tensor) -> Tensor:
         W1 = integral |F_u(t) - F_r(t)| dt;   for equal sizes, mean |u_(i) - r_(i)|, sorted values
 
     Paper: Tarun et al. 2023.          Chapter: 2
-    Shapes: u (N,), r (M,); returns () float64
+    Shapes: u (N,), r (M,); returns () float64 on the CPU
     Target: what two retrained models have between them.
     Cannot see: who got which prediction: print `paired_difference` beside it.
     Differs: none known
@@ -69,18 +69,15 @@ def wasserstein(u: Tensor, r: Tensor) -> Tensor:
         >>> wasserstein(torch.tensor([0., 0.]), torch.tensor([1., 3.])).item()
         2.0
     """
-    u, r = (torch.as_tensor(sample).double() for sample in (u, r))
+    from scipy.stats import wasserstein_distance
+
+    u, r = torch.as_tensor(u).double().cpu(), torch.as_tensor(r).double().cpu()
     for sample in (u, r):
-        if sample.ndim != 1 or len(sample) == 0 or not bool(sample.isfinite().all()):
+        if sample.ndim != 1 or len(sample) == 0 or not sample.isfinite().all():
             raise ValueError(
                 f"needs flat samples of finite numbers, got shape {tuple(sample.shape)}"
             )
-    u, r = u.sort().values, r.sort().values
-    points = torch.cat([u, r]).sort().values
-    # F_u and F_r just to the right of every point
-    below_u = torch.searchsorted(u, points[:-1], right=True).double() / len(u)
-    below_r = torch.searchsorted(r, points[:-1], right=True).double() / len(r)
-    return ((below_u - below_r).abs() * points.diff()).sum()
+    return torch.tensor(wasserstein_distance(u, r), dtype=torch.float64)
 
 
 def paired_difference(u: Tensor, r: Tensor) -> Tensor:
@@ -98,14 +95,14 @@ def paired_difference(u: Tensor, r: Tensor) -> Tensor:
         >>> paired_difference(torch.tensor([1., 2., 3.]), torch.tensor([3., 1., 2.]))
         tensor([2., 1., 1.])
     """
-    u, r = (torch.as_tensor(sample) for sample in (u, r))
+    u, r = torch.as_tensor(u), torch.as_tensor(r)
     if u.shape != r.shape or u.ndim == 0 or len(u) == 0:
         raise ValueError(
             f"predictions must be paired: got shapes {tuple(u.shape)} and {tuple(r.shape)}"
         )
     u, r = (s if s.is_floating_point() else s.double() for s in (u, r))
     apart = (u - r).abs()
-    if not bool(apart.isfinite().all()):
+    if not apart.isfinite().all():
         raise ValueError("predictions must be finite numbers: a model has diverged")
     return apart.flatten(1).mean(1) if apart.ndim > 1 else apart
 
@@ -127,13 +124,19 @@ def _log_probs(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
             "answer the same inputs"
         )
     # half precision rounds log 0.9999 to a sum that is off by a few parts in a thousand
-    pair = [x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (log_p, log_q)]
-    for name, given, values in (("log_p", log_p, pair[0]), ("log_q", log_q, pair[1])):
-        total = values.exp().sum(1)
-        worst = total[(total - 1).abs().argmax()].item()
-        if not abs(worst - 1) < (0.03 if values is not given else 1e-3):
-            raise ValueError(
-                f"{name} must hold log probabilities, but a row sums to {worst:g} instead of 1: "
-                "take log_softmax of the logits first"
-            )
-    return pair[0], pair[1]
+    return _checked_sum("log_p", log_p), _checked_sum("log_q", log_q)
+
+
+def _checked_sum(name: str, log_probs: Tensor) -> Tensor:
+    # half precision rounds log 0.9999 to a sum that is off by a few parts in a thousand
+    half = log_probs.dtype in (torch.float16, torch.bfloat16)
+    if half:
+        log_probs = log_probs.float()
+    total = log_probs.exp().sum(1)
+    worst = total[(total - 1).abs().argmax()].item()
+    if not abs(worst - 1) < (0.03 if half else 1e-3):
+        raise ValueError(
+            f"{name} must hold log probabilities, but a row sums to {worst:g} instead of 1: "
+            "take log_softmax of the logits first"
+        )
+    return log_probs

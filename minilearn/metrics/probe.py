@@ -35,10 +35,11 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     check_number("strength", strength, 0)
-    y, y_unseen = (targets_of(data).cpu() for data in (fit_on, read_on))
+    y, y_unseen = targets_of(fit_on).cpu(), targets_of(read_on).cpu()
     _check_targets(y, y_unseen)
-    seen, unseen = (representation(model, data, layer).double().cpu() for data in (fit_on, read_on))
-    if not bool(seen.isfinite().all() and unseen.isfinite().all()):
+    seen = representation(model, fit_on, layer).double().cpu()
+    unseen = representation(model, read_on, layer).double().cpu()
+    if not (seen.isfinite().all() and unseen.isfinite().all()):
         raise ValueError("the model's features are NaN or infinite: it has diverged")
     if len(seen) < seen.shape[1]:
         raise ValueError(

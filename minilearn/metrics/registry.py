@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -70,8 +71,10 @@ def results_of(model, splits: dict, loss: Loss = "auto", batch_size: int = 512) 
 
     Raises: ValueError if the model's outputs are not finite; whatever `evaluate` raises
     """
-    options = {"loss": loss, "batch_size": batch_size}
-    results = {split: evaluate(model, data, **options) for split, data in splits.items()}
+    results = {
+        split: evaluate(model, data, loss=loss, batch_size=batch_size)
+        for split, data in splits.items()
+    }
     check_evaluations(*results.values())
     if task_of(results) != "classification":
         results[CONSTANT] = constant_answer(results[TEST].targets, loss)
@@ -113,8 +116,9 @@ def _tow_mia(model: Results, reference: Results, split: str) -> float:
 
 def _w1(model: Results, reference: Results, split: str) -> float:
     """The mean over the targets' columns, of which there is mostly one."""
-    u, r = (e.outputs.reshape(len(e.outputs), -1).T for e in (model[split], reference[split]))
-    return sum(wasserstein(a, b).item() for a, b in zip(u, r, strict=True)) / len(u)
+    u, r = model[split].outputs, reference[split].outputs
+    columns = zip(u.reshape(len(u), -1).T, r.reshape(len(r), -1).T, strict=True)
+    return statistics.fmean(wasserstein(*pair).item() for pair in columns)
 
 
 def _loss_attack(model: Results):

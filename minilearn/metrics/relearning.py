@@ -37,6 +37,12 @@ def relearn_curve(
     mixture. Of `config`, the epochs and the schedule are not used; its loss is what is trained and
     measured.
 
+    Args:
+        model: the model that is copied
+        data, probe: what is relearned from, and what the loss is measured on
+        steps: numbers of training steps after which it is measured, ascending
+        config: how it relearns, by default gently (a learning rate of 1e-4)
+        seed: of the batches
     Paper: Golatkar et al. 2020 (relearn time), Tarun et al. 2023 (anamnesis index).      Chapter: 2
     Shapes: returns (len(steps),) float64, nats or the loss's unit
     Target: the retrained model's curve.
@@ -77,8 +83,8 @@ def relearn_time(
     Raises: ValueError if target is no finite number, cap or every is below 1, a set is empty or has
         no targets, or the loss diverges
     """
-    # the mean of an evaluation's losses is a tensor
-    target = target.item() if isinstance(target, Tensor) and target.ndim == 0 else target
+    if isinstance(target, Tensor) and target.ndim == 0:  # as the mean of an evaluation's losses
+        target = target.item()
     target = check_number("target", target)
     cap = check_count("cap", cap, 1)
     every = check_count("every", every, 1)
@@ -144,15 +150,16 @@ def relearn_area(unlearned: Tensor, retrained: Tensor, original: Tensor) -> floa
         >>> relearn_area(torch.tensor([1., 1.]), torch.tensor([2., 2.]), torch.tensor([0., 0.]))
         0.5
     """
-    curves = [torch.as_tensor(c).double() for c in (unlearned, retrained, original)]
-    if len({c.shape for c in curves}) > 1 or curves[0].ndim != 1 or not len(curves[0]):
+    curves = [torch.as_tensor(curve).double() for curve in (unlearned, retrained, original)]
+    unlearned, retrained, original = curves
+    shapes = [tuple(curve.shape) for curve in curves]
+    if len(set(shapes)) > 1 or unlearned.ndim != 1 or not len(unlearned):
         raise ValueError(
             "the three curves must be taken at the same steps, got shapes "
-            + ", ".join(str(tuple(c.shape)) for c in curves)
+            + ", ".join(map(str, shapes))
         )
-    if not all(bool(c.isfinite().all()) for c in curves):
+    if not torch.stack(curves).isfinite().all():
         raise ValueError("a relearning curve must hold finite losses")
-    unlearned, retrained, original = curves
     head_start = (retrained - original).sum().item()
     if head_start <= 0:
         raise ValueError(

@@ -12,6 +12,7 @@ from torch import nn
 
 from minilearn.data.examples import Examples
 from minilearn.losses import Loss
+from minilearn.metrics._words import number, pair
 from minilearn.metrics.registry import (
     ALL,
     DEFAULT,
@@ -71,34 +72,32 @@ class Row:
             return False
         low, high = self.band
         noise = 1e-9 * max(1.0, abs(low), abs(high))  # of adding up in another order
-        return (self.good == "high" or self.mean <= high + noise) and (
-            self.good == "low" or self.mean >= low - noise
-        )
+        below = self.mean <= high + noise
+        above = self.mean >= low - noise
+        return {"low": below, "high": above, "two-sided": below and above}[self.good]
 
     def __str__(self) -> str:
         """`0.912 ± 0.013 *`: the mean, half of the interval, and whether it lies in the band."""
         if self.metric == "samples":
             return f"{self.mean:,.0f}"
         spread = self.half_width
-        text = _number(self.mean) if math.isnan(spread) else _pair(self.mean, spread, " ± ")
+        text = number(self.mean) if math.isnan(spread) else pair(self.mean, spread, " ± ")
         return text + (" *" if self.inside and self.method != RETRAINED else "")
 
 
 def t_half_width(values: Sequence[float], level: float = 0.95) -> float:
     """Half the width of Student's t interval for the mean of `values`; NaN with fewer than two.
 
+    Args: values: independent numbers, a seed each. level: of confidence, by default 95 %
     Example:
         >>> round(t_half_width([1.0, 2.0, 3.0]), 3)
         2.484
     """
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return math.nan
-    mean = sum(values) / n
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-    return float(t.ppf((1 + level) / 2, n - 1)) * deviation / math.sqrt(n)
+    return float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +132,11 @@ class Report:
             cells = table.setdefault((row.metric, row.split), {})
             cells[row.method] = str(row)
             if row.band is not None:
-                cells[BAND] = _pair(*row.band, " to ")
+                cells[BAND] = pair(*row.band, " to ")
         index = pandas.MultiIndex.from_tuples(table, names=["metric", "on"])
         frame = pandas.DataFrame(list(table.values()), index=index).fillna("")
-        first = [c for c in (ORIGINAL, RETRAINED, BAND) if c in frame]
-        return frame[first + [c for c in frame if c not in first]]
+        first = [name for name in (ORIGINAL, RETRAINED, BAND) if name in frame]
+        return frame[first + [name for name in frame if name not in first]]
 
     def notes(self) -> str:
         """What each metric of this report means, where it should lie, and what it cannot see."""
@@ -171,21 +170,6 @@ class Report:
         return lines + ["examples: " + ", ".join(f"{s} {n:,}" for s, n in sizes.items())]
 
 
-def _number(value: float, scale: float | None = None) -> str:
-    """Three decimals, fewer for large numbers, more for small ones; `scale` decides for a pair."""
-    scale = abs(value if scale is None else scale)
-    scale = scale if scale > 1e-12 else 0.0  # less is rounding, as in 0.1 + 0.2 - 0.3
-    if 0 < scale < 1e-4:
-        return f"{value:.0e}" if value else "0"
-    places = sum(scale < limit for limit in (1000, 100, 10)) + (0 < scale < 1e-3)
-    return f"{round(value, places) + 0.0:,.{places}f}"  # + 0.0: no -0.000
-
-
-def _pair(first: float, second: float, between: str) -> str:
-    scale = max(abs(first), abs(second))
-    return f"{_number(first, scale)}{between}{_number(second, scale)}"
-
-
 def report(
     request: Request,
     test: Examples | dict[str, Examples],
@@ -200,19 +184,25 @@ def report(
 ) -> Report:
     """Measure methods beside the original, retrained models and an untrained network.
 
-    `original`, `retrained` and every entry of `methods` are lists with one model, or `Unlearned`, a
-    seed. Two or more retrained models give the null band: how far one retrained model is from
-    another. With `fresh`, an untrained network shows what over-forgetting would look like. `test`
-    may be a dictionary with "test", and "test_forget" and "test_retain" where the request's own
-    kind of unseen examples can be told from the others; attacks then compare like with like.
-    `METRICS` has all metrics; those of another task (mae for classes) are left out. `loss` is what
-    `evaluate` is asked for; gaps, tugs of war and attacks are of that loss.
+    Args:
+        request: what was to be forgotten, of the training set
+        test: unseen examples; or a dictionary with "test", and "test_forget" and "test_retain"
+            where the request's own kind of unseen examples can be told from the others: attacks
+            then compare like with like
+        original, retrained: lists with one model, or `Unlearned`, a seed; two or more retrained
+            models give the null band, how far one retrained model is from another
+        methods: such a list by the name of every method
+        fresh: makes an untrained network, which shows what over-forgetting would look like
+        metrics: names in `METRICS`; those of another task (mae for classes) are left out
+        loss: what `evaluate` is asked for; gaps, tugs of war and attacks are of that loss
+        batch_size: examples that are evaluated at once
 
     Chapter: 1, 2
     Raises: ValueError if there is no original, no retrained model or no method, a list is empty or
         names a model twice, a metric or a test set is unknown, or a model's outputs are not finite
     """
-    splits, columns = _splits(request, test), _columns(original, retrained, methods)
+    splits = _splits(request, test)
+    columns = _columns(original, retrained, methods)
     chosen = by_name(metrics)
     if fresh is not None:
         untrained = [build(fresh, seed) for seed in range(len(retrained))]
@@ -228,7 +218,7 @@ def report(
                 raise ValueError(f"{name}: {error}") from None
         return cache[id(model)]
 
-    results = {name: [measured(name, e) for e in entries] for name, entries in columns.items()}
+    results = {name: [measured(name, m) for m in models] for name, models in columns.items()}
     task = task_of(results[ORIGINAL][0])
     chosen = [metric for metric in chosen if task in metric.tasks]
     if not chosen:
@@ -278,13 +268,14 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
         others = [r for r in references if r is not candidate] if metric.pairwise else [None]
         return [metric.compute(candidate, other, split) for other in others]
 
-    found = {name: [against(c) for c in candidates] for name, candidates in results.items()}
-    null = [value for values in found[RETRAINED] for value in values]
+    scores = {name: [against(c) for c in candidates] for name, candidates in results.items()}
+    null = [value for values in scores[RETRAINED] for value in values]
     band = (min(null), max(null)) if len(references) > 1 else None
     size = len(references[0][split].loss) if split else 0
     rows = []
-    for name, candidates in found.items():
-        if means := tuple(sum(values) / len(values) for values in candidates if values):
+    for name, models in scores.items():
+        means = tuple(sum(values) / len(values) for values in models if values)
+        if means:
             rows.append(Row(metric.name, split, name, means, band, metric.good, size))
     return rows
 

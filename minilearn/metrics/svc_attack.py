@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minilearn.checks import check_count
 from minilearn.evaluation import Evaluation
-from minilearn.metrics.attacks import attack_features, auc, fitted, generator_of
+from minilearn.metrics.attacks import attack_inputs, auc, fitted, generator_of
 from minilearn.metrics.utility import check_evaluations
 
 
@@ -34,10 +34,8 @@ class SVCAttack:
     @property
     def shares(self) -> tuple[float, float, float]:
         """Shares called members: of the forgotten, of training examples, of unseen ones."""
-        forgotten, known, unseen = (
-            (scores > 0).double().mean().item()
-            for scores in (self.forgotten, self.known, self.unseen)
-        )
+        sets = (self.forgotten, self.known, self.unseen)
+        forgotten, known, unseen = ((scores > 0).double().mean().item() for scores in sets)
         return forgotten, known, unseen
 
     @property
@@ -81,6 +79,11 @@ def svc_attack(
     Every set is halved at random, and each half of the known ones trains an attacker. Each example
     has the score of one that has not met it; the forgotten, by lot, of either.
 
+    Args:
+        retain, unseen, forget: the model's evaluations
+        unseen_forget: unseen examples like the forgotten ones, by default `unseen`
+        count: examples of a kind that the attackers learn from, at most
+        seed: of all draws
     Paper: Tarun et al. 2023, the membership attack, corrected.          Chapter: 3
     Target: the retrained model's value.
     Cannot see: over-forgetting; an untrained network passes.
@@ -89,24 +92,23 @@ def svc_attack(
         count < 2, the seed is no whole number from 0, or a loss is not finite
     """
     apart = unseen if unseen_forget is None else unseen_forget
-    results = (retain, unseen, forget, apart)
-    check_evaluations(*results)
-    for name, result in (("retained", retain), ("unseen", unseen)):
-        if len(result.loss) < 4:
-            raise ValueError(f"needs at least 4 {name} examples to halve, got {len(result.loss)}")
-    half, generator = check_count("count", count, 2) // 2, generator_of(seed)
-    unit = unseen.loss.double().median().item() or 1.0
-    sets = [attack_features(result, unit).cpu().numpy() for result in results]
-    lots = [generator.permutation(len(x)) % 2 for x in sets]
-    lots[3] = lots[1] if unseen_forget is None else lots[3]
+    sets = attack_inputs(retain, unseen, forget, apart)
+    if len(retain.loss) < 4:
+        raise ValueError(f"needs at least 4 retained examples to halve, got {len(retain.loss)}")
+    most = check_count("count", count, 2) // 2
+    generator = generator_of(seed)
+    halves = [generator.permutation(len(x)) % 2 for x in sets]
+    if unseen_forget is None:
+        halves[3] = halves[1]
     scores = [np.zeros(len(x)) for x in sets]
-    for h in (0, 1):
-        known = (x[lot != h] for x, lot in zip(sets[:2], lots[:2], strict=True))
-        attacker = _attacker(*known, half, generator)
-        for score, x, lot in zip(scores, sets, lots, strict=True):
-            score[lot == h] = attacker(x[lot == h]) if (lot == h).any() else 0.0
-    known, _, forgotten, others = map(torch.from_numpy, scores)
-    return SVCAttack(forgotten, known, others, held_out=True)
+    for half in (0, 1):
+        members, nonmembers = sets[0][halves[0] != half], sets[1][halves[1] != half]
+        attacker = _attacker(members, nonmembers, most, generator)
+        for score, x, halved in zip(scores, sets, halves, strict=True):
+            if (halved == half).any():
+                score[halved == half] = attacker(x[halved == half])
+    known, _, forgotten, nonmembers = map(torch.from_numpy, scores)
+    return SVCAttack(forgotten, known, nonmembers, held_out=True)
 
 
 def svc_attack_published(
@@ -130,12 +132,14 @@ def svc_attack_published(
         number from 0
     """
     check_evaluations(train, test, forget)
-    count, generator = check_count("count", count, 1), generator_of(seed)
+    check_count("count", count, 1)
+    generator = generator_of(seed)
     losses = [result.loss.double().cpu().numpy()[:, None] for result in (train, test, forget)]
-    known, others = (generator.permutation(x)[:count] for x in losses[:2])
-    attacker = fitted(_svc(gamma=1.0), known, others, generator)
-    known, others, forgotten = (torch.from_numpy(attacker(x)) for x in (known, others, losses[2]))
-    return SVCAttack(forgotten, known, others, held_out=False)
+    members = generator.permutation(losses[0])[:count]
+    nonmembers = generator.permutation(losses[1])[:count]
+    attacker = fitted(_svc(gamma=1.0), members, nonmembers, generator)
+    scores = (torch.from_numpy(attacker(x)) for x in (losses[2], members, nonmembers))
+    return SVCAttack(*scores, held_out=False)
 
 
 def _attacker(members, nonmembers, most: int, generator) -> Callable:

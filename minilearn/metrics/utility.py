@@ -24,9 +24,9 @@ def check_evaluations(*results: Evaluation):
             )
         if len(result.loss) == 0:
             raise ValueError("a metric needs at least one example, got an empty evaluation")
-        good = result.outputs.flatten(1) if result.outputs.ndim > 1 else result.outputs[:, None]
-        good = good.isfinite().all(1) & result.loss.isfinite()
-        if not bool(good.all()):
+        outputs = result.outputs.reshape(len(result.loss), -1)
+        good = outputs.isfinite().all(1) & result.loss.isfinite()
+        if not good.all():
             raise ValueError(
                 f"the model's outputs on {int((~good).sum())} of {len(good)} examples are NaN or "
                 "infinite: it has diverged; train or unlearn it with a smaller learning rate"
@@ -135,7 +135,7 @@ def constant_answer(targets: Tensor, loss: Loss = "auto") -> Evaluation:
     Raises: ValueError if there are no targets, they are not finite numbers, or the loss is none
     """
     targets = torch.as_tensor(targets).double()
-    if targets.ndim == 0 or len(targets) == 0 or not bool(targets.isfinite().all()):
+    if targets.ndim == 0 or len(targets) == 0 or not targets.isfinite().all():
         raise ValueError(f"needs finite targets, at least one, got shape {tuple(targets.shape)}")
     answer = targets.mean(0).expand_as(targets)
     if isinstance(loss, Quantile):
@@ -161,7 +161,7 @@ def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
         >>> round(tow(0.1, 0.1, 0.1), 3)
         0.729
     """
-    gaps = [float(g) for g in (forget_gap, retain_gap, test_gap)]
+    gaps = [float(forget_gap), float(retain_gap), float(test_gap)]
     if not all(map(math.isfinite, gaps)):
         raise ValueError(f"gaps must be finite numbers, got {gaps}")
     return math.prod(1 - min(abs(g), 1) for g in gaps)
