@@ -2,18 +2,7 @@
 
 from minilearn.checks import device_of
 from minilearn.models.copies import build, check_architecture, copy_of
-from minilearn.models.images import (
-    Network,
-    Normalize,
-    allcnn,
-    cnn,
-    mobilenet_v3,
-    resnet18,
-    resnet20,
-    resnet50,
-    resnet56,
-    small_cnn,
-)
+from minilearn.models.images import Network, Normalize, allcnn, cnn, mobilenet_v3, small_cnn
 from minilearn.models.inside import (
     activations,
     chain,
@@ -24,6 +13,7 @@ from minilearn.models.inside import (
     mode,
     representation,
 )
+from minilearn.models.resnets import resnet18, resnet20, resnet50, resnet56
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft
 from minilearn.models.vae import VAE
 

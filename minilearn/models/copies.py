@@ -41,10 +41,9 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
         )
     with seeded(seed):
         model = fresh()
-        other = fresh()
+        second = fresh()
     device_of(model)
-    theirs = {id(parameter) for parameter in other.parameters()}
-    if any(id(parameter) in theirs for parameter in model.parameters()):
+    if set(model.parameters()) & set(second.parameters()):
         raise ValueError(
             "fresh() gave the same weights out twice, so training would change a model that exists "
             "already: it must make a new one at every call"
@@ -55,17 +54,18 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
 def check_architecture(model: nn.Module, other: nn.Module):
     """Refuse a model that is to be compared layer by layer with another, but is built otherwise.
 
+    Args: model: the given network. other: a new one, of `fresh()`
     Raises: ValueError that names the first difference, or the devices if they are two
     """
-    here, there = device_of(model), device_of(other)
-    if here != there:
-        raise ValueError(f"the model is on {here} but the new one on {there}; move one")
+    device, new_device = device_of(model), device_of(other)
+    if device != new_device:
+        raise ValueError(f"the model is on {device} but the new one on {new_device}; move one")
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    others = {name: tuple(value.shape) for name, value in other.state_dict().items()}
-    for name in [*shapes, *others]:
-        if shapes.get(name) != others.get(name):
+    new_shapes = {name: tuple(value.shape) for name, value in other.state_dict().items()}
+    for name in [*shapes, *new_shapes]:
+        if shapes.get(name) != new_shapes.get(name):
             raise ValueError(
                 f"the new model has another architecture than the given one: {name} has shape "
-                f"{others.get(name, 'none')} instead of {shapes.get(name, 'none')}; fresh() must "
-                "make the same network"
+                f"{new_shapes.get(name, 'none')} instead of {shapes.get(name, 'none')}; fresh() "
+                "must make the same network"
             )

@@ -32,30 +32,27 @@ def chain(model: nn.Module) -> list[str]:
         >>> chain(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 1))))
         ['0', '1.0', '1.1']
     """
-
     device_of(model)
-
-    def inside(part: nn.Module, path: str) -> list[str]:
-        return [f"{path}{name}" for name, _ in part.named_children()]
-
     names = []
     for name, part in model.named_children():
-        opened = isinstance(part, nn.Sequential) or name == "features"
-        names += inside(part, f"{name}.") if opened else [name]
+        if isinstance(part, nn.Sequential) or name == "features":
+            names += [f"{name}.{inner}" for inner, _ in part.named_children()]
+        else:
+            names.append(name)
     return names
 
 
 def check_layers(model: nn.Module, layers: Sequence[str]):
     """Refuse, by ValueError, layers that a network does not have, before any work."""
     device_of(model)
-    known = layer_names(model)
     if isinstance(layers, str):
         raise ValueError(f"give a list of layers, got the text {layers!r}")
+    names = layer_names(model)
     for layer in layers:
-        if layer not in known:
-            more = ", ..." if len(known) > 12 else ""
+        if layer not in names:
+            more = ", ..." if len(names) > 12 else ""
             raise ValueError(
-                f"the model has no layer named {layer!r}; it has {', '.join(known[:12])}{more}"
+                f"the model has no layer named {layer!r}; it has {', '.join(names[:12])}{more}"
             )
 
 
@@ -123,9 +120,9 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
         >>> extractor(net)(torch.zeros(5, 2)).shape
         torch.Size([5, 3])
     """
-    name, side = (layer, "output") if layer is not None else _representation_of(model)
-    with activations(model, [name]):
-        part = model.get_submodule(name)
+    name, side = _representation_of(model) if layer is None else (layer, "output")
+    check_layers(model, [name])
+    part = model.get_submodule(name)
 
     def stop(value):
         raise _Reached(value)
@@ -152,10 +149,10 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
 def _representation_of(model: nn.Module) -> tuple[str, str]:
     """The default layer, and whether its output or its input is meant."""
     device_of(model)
-    names = {name: part for name, part in model.named_modules() if name}
-    if "features" in names:
+    parts = {name: part for name, part in model.named_modules() if name}
+    if "features" in parts:
         return "features", "output"
-    linear = [name for name, part in names.items() if isinstance(part, nn.Linear)]
+    linear = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
     if not linear:
         raise ValueError("the model has no linear layer inside: say which layer's output to take")
     return linear[-1], "input"
@@ -166,14 +163,16 @@ def representation(
 ) -> Tensor:
     """The features of every input, in evaluation mode and without gradients: see `extractor`.
 
+    Args: layer: as in `extractor`. batch_size: inputs at once
     Shapes: data (N, ...) tensor, Examples or a dataset; returns (N, D)
     Raises: ValueError as `extractor` and what it returns
     """
-    extract, device, found = extractor(model, layer), device_of(model), []
+    extract = extractor(model, layer)
+    features = []
     with mode(model, train=False), torch.no_grad():
-        for batch in batches(data, batch_size, device=device):
-            found.append(extract(batch if isinstance(batch, Tensor) else batch[0]))
-    return torch.cat(found)
+        for batch in batches(data, batch_size, device=device_of(model)):
+            features.append(extract(batch if isinstance(batch, Tensor) else batch[0]))
+    return torch.cat(features)
 
 
 @contextmanager

@@ -47,10 +47,12 @@ class _SharedLSTM(nn.Module):
 
     def __init__(self, inputs: int, width: int, dropout: float):
         super().__init__()
-        self.cell, self.dropout = nn.LSTM(inputs, width, batch_first=True), nn.Dropout(dropout)
+        self.cell = nn.LSTM(inputs, width, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.dropout(self.cell(x.flatten(0, 1))[0])
+        out, _ = self.cell(x.flatten(0, 1))
+        out = self.dropout(out)
         return out.unflatten(0, x.shape[:2]).transpose(1, 2).flatten(2)
 
 
@@ -93,7 +95,8 @@ def siamese_lstm(
     if (vocabulary is None) == (vectors is None):
         raise ValueError("give either the size of the vocabulary or vectors of your own, not both")
     if vectors is None:
-        check_count("vocabulary", vocabulary, 2), check_count("width", width, 1)
+        check_count("vocabulary", vocabulary, 2)
+        check_count("width", width, 1)
     else:
         _check_vectors(vectors)
         vocabulary, width = vectors.shape
@@ -146,6 +149,8 @@ def quantile_net(
     by their deviation first. Two layers have a map for attention transfer, (B, width, positions):
     `features.conv1` and `features.conv2`.
 
+    Args: context, horizon: values that are seen and predicted. levels: of the quantiles. width: of
+        the maps
     Paper: none; it stands in for the Temporal Fusion Transformer of Tarun et al. 2023, see `tft`.
         36,840 parameters.
     Shapes: input (B, context) float; output (B, horizon, levels), ascending in the last axis
@@ -177,7 +182,9 @@ class _Fusion(nn.Module):
 
     def __init__(self, network: nn.Module, context: int, horizon: int):
         super().__init__()
-        self.network, self.context, self.horizon = network, context, horizon
+        self.network = network
+        self.context = context
+        self.horizon = horizon
         hours = torch.arange(-context, horizon)
         day = 2 * math.pi * hours / 24
         known = torch.stack([hours / context, day.sin(), day.cos()], 1)
@@ -191,13 +198,13 @@ class _Fusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_series(x, self.context)
-        series, known = F.pad(x, (0, self.horizon)), self.known.expand(len(x), -1, -1)
-        past, future = torch.cat([series[..., None], known], 2).split(
-            [self.context, self.horizon], 1
-        )
+        series = F.pad(x, (0, self.horizon))[..., None]
+        inputs = torch.cat([series, self.known.expand(len(x), -1, -1)], 2)
+        past, future = inputs.split([self.context, self.horizon], 1)
         batch = {"target_scale": None}
         for name, part in (("encoder", past), ("decoder", future)):
-            batch[f"{name}_cont"], batch[f"{name}_cat"] = part, part[..., :0].long()
+            batch[f"{name}_cont"] = part
+            batch[f"{name}_cat"] = part[..., :0].long()
             batch[f"{name}_lengths"] = torch.full((len(x),), part.shape[1], device=x.device)
         return self.network(batch)["prediction"]
 
@@ -217,6 +224,8 @@ def tft(
     day. Its layers stand under `network`: for attention transfer take for example
     `network.lstm_decoder`, `network.multihead_attn` and `network.pos_wise_ff`, (B, horizon, width).
 
+    Args: context, horizon: values that are seen and predicted. levels: of the quantiles. width: of
+        its layers. heads: of its attention. dropout: a probability
     Paper: Lim et al. 2021; Tarun et al. 2023 forecast electricity with it, width=160.
     Shapes: input (B, context) float; output (B, horizon, levels)
     Differs: from Tarun et al.'s use: no inputs that are fixed for a customer, no calendar. The

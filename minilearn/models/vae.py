@@ -18,6 +18,7 @@ class VAE(nn.Module):
         z = mu(e) + sigma(e) eps,   eps a standard normal vector;      h(e) = decoder(z)
 
     Paper: Kingma and Welling 2014; Shen et al. 2024 train two over the representation.
+    Args: inputs: numbers in a vector. latent: numbers in z. decoder: its end, "linear" or "sigmoid"
     Shapes: e (B, inputs); returns h(e) (B, inputs), mu and log sigma^2 (B, latent)
     Differs: from Shen et al.'s code (Model.py:70-161), whose decoder ends in a sigmoid and so
         cannot rebuild a feature outside (0, 1): here that is decoder="sigmoid"; 75,088 parameters
@@ -36,15 +37,19 @@ class VAE(nn.Module):
         self.encoder = nn.Sequential(
             nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU()
         )
-        self.mean, self.log_variance = nn.Linear(32, latent), nn.Linear(32, latent)
-        end = [nn.Sigmoid()] if decoder == "sigmoid" else []
+        self.mean = nn.Linear(32, latent)
+        self.log_variance = nn.Linear(32, latent)
         layers = [nn.Linear(latent, 32), nn.ReLU(), nn.Linear(32, 128), nn.ReLU()]
-        self.decoder = nn.Sequential(*layers, nn.Linear(128, inputs), *end)
+        layers.append(nn.Linear(128, inputs))
+        if decoder == "sigmoid":
+            layers.append(nn.Sigmoid())
+        self.decoder = nn.Sequential(*layers)
 
     def forward(self, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The vectors rebuilt, and mean and log variance of the latent vectors; z is drawn."""
         code = self.encoder(e)
-        mean, log_variance = self.mean(code), self.log_variance(code)
+        mean = self.mean(code)
+        log_variance = self.log_variance(code)
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         return self.decoder(z), mean, log_variance
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from minilearn import models
-from minilearn.models import activations, images, mode
+from minilearn.models import activations, mode, resnets
 
 
 def count(model) -> int:
@@ -100,7 +100,7 @@ def test_shapes_and_the_two_parts(model, shape, output):
 
 
 def test_shortcut_of_option_a_against_brute_force():
-    block = images._padded(4, 8, 2).eval()
+    block = resnets._padded(4, 8, 2).eval()
     x = torch.randn(2, 4, 7, 7)
     expected = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
     for b in range(2):
@@ -110,7 +110,7 @@ def test_shortcut_of_option_a_against_brute_force():
                     if 2 <= channel < 6:  # two channels of zeros before and two after
                         expected[b, channel, i, j] += x[b, channel - 2, 2 * i, 2 * j]
     torch.testing.assert_close(block(x), F.relu(expected))
-    same = images._padded(4, 4, 1).eval()
+    same = resnets._padded(4, 4, 1).eval()
     plain = same.bn2(same.conv2(F.relu(same.bn1(same.conv1(x)))))
     torch.testing.assert_close(same(x), F.relu(plain + x))
 
