@@ -1,4 +1,4 @@
-"""Runs that survive an interruption: a run of `fit` on disk, whole or not at all."""
+"""Runs that survive an interruption: a training run on disk, whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from minilearn.checks import check_file
 from minilearn.data.examples import Examples, Unlabelled
 
 
 class Checkpoint:
-    """One run of `fit` in a file: weights, optimisers, random generators, history and cost.
+    """One `Run` in a file: weights, optimisers, random generators, history and cost.
 
-    `run` says what the run is (its settings, seed, data): a file of another run is refused. The
-    model may come as the run began or as the file left it; with other weights it is refused.
-    Without a `path` nothing is kept.
+    The model may come as the run began or as the file left it; with other weights it is refused.
 
+    Args:
+        path: the file; None: nothing is kept
+        run: what the run is (its settings, seed, data), by name: a file of another run is refused
+        model, optimizers, order, history, cost: what is kept; `order` is the shuffling generator
     Raises: ValueError if `path` names a folder or is no path
     """
 
     def __init__(self, path, run: dict, model, optimizers, order: torch.Generator, history, cost):
+        self.path = check_file("checkpoint", path)
         if path is None:
-            self.path = None
             return
-        if not isinstance(path, str | os.PathLike) or Path(path).is_dir():
-            raise ValueError(f"checkpoint must name a file, got {path!r}")
-        self.path, self.model, self.optimizers = Path(path), model, optimizers
-        self.order, self.history, self.cost = order, history, cost
+        self.path = Path(path)
+        self.model = model
+        self.optimizers = optimizers
+        self.order = order
+        self.history = history
+        self.cost = cost
         self.run = {name: fingerprint(value) for name, value in run.items()}
         self.run["starting weights"] = fingerprint(model)
         self.device = next(model.parameters()).device
@@ -52,16 +57,16 @@ class Checkpoint:
         state = self._read()
         if self.run["starting weights"] == state["weights"]:
             self.run["starting weights"] = state["run"]["starting weights"]
-        theirs = state["run"]
-        other = [name for name in self.run | theirs if self.run.get(name) != theirs.get(name)]
-        if other:
+        saved = state["run"]
+        different = [name for name in self.run | saved if self.run.get(name) != saved.get(name)]
+        if different:
             raise ValueError(
-                f"{self.path} belongs to a run with other {' and other '.join(other)}; "
+                f"{self.path} belongs to a run with other {' and other '.join(different)}; "
                 "delete it or choose another file"
             )
         self.model.load_state_dict(state["model"])
-        for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(held)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self._set_generators(state["generators"])
         self.history.loss, self.history.epochs = state["loss"], state["epochs"]
         self.cost.seconds += state["seconds"]

@@ -43,13 +43,16 @@ def philox(seed: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
         kind = index.dtype if isinstance(index, Tensor) else type(index).__name__
         raise ValueError(f"index must be a tensor of whole numbers, got {kind}")
-    c0, zero = index.long() & LOW, torch.zeros_like(index, dtype=torch.int64)
-    c1, c2, c3 = zero, zero, zero
-    k0, k1 = int(seed) & LOW, int(seed) >> 32 & LOW
+    c0 = index.long() & LOW
+    c1 = c2 = c3 = torch.zeros_like(index, dtype=torch.int64)
+    k0 = int(seed) & LOW
+    k1 = int(seed) >> 32 & LOW
     for _ in range(10):
-        a, b = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        a = c0 * 0xD2511F53
+        b = c2 * 0xCD9E8D57
         c0, c1, c2, c3 = (b >> 32 ^ c1 ^ k0) & LOW, b & LOW, (a >> 32 ^ c3 ^ k1) & LOW, a & LOW
-        k0, k1 = k0 + 0x9E3779B9 & LOW, k1 + 0xBB67AE85 & LOW
+        k0 = k0 + 0x9E3779B9 & LOW
+        k1 = k1 + 0xBB67AE85 & LOW
     return c0, c1, c2, c3
 
 
@@ -63,7 +66,8 @@ def normal(seed: int, index: Tensor) -> Tensor:
         >>> bool(few == many[5])
         True
     """
-    u, v = (_uniform(word) for word in philox(seed, index)[:2])
+    first, second, _, _ = philox(seed, index)
+    u, v = _uniform(first), _uniform(second)
     return ((-2 * u.clamp(min=1e-7).log()).sqrt() * (2 * math.pi * v).cos()).float()
 
 

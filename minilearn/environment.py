@@ -28,65 +28,63 @@ def setup(minutes: int):
     """
     check_count("minutes", minutes, 1)
     # torchvision is read about and not imported: it brings Triton, which chapter 9 sets up before
-    if broken := _unfit("minilearn") or _unfit("torchvision") or _silent_gpu():
-        raise RuntimeError(broken)
+    for package in ("minilearn", "torchvision"):
+        _check_requirements(package)
+    gpu = torch.cuda.is_available()
+    try:
+        torch.ones(1, device="cuda" if gpu else "cpu").sum().item()
+    except RuntimeError as error:
+        why = str(error).splitlines()[0][:100]
+        remedy = "restart the machine, or choose one without a GPU"
+        raise RuntimeError(f"the GPU does not answer ({why}): {remedy}") from None
     print(
         f"minilearn {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{_device()}; about {minutes} minute{'s' * (minutes != 1)}"
+        f"{torch.cuda.get_device_name() if gpu else 'no GPU, and none is needed'}; "
+        f"about {minutes} minute{'s' * (minutes != 1)}"
     )
 
 
-def _unfit(package: str) -> str:
-    """What the package asks for and does not find, in a sentence; nothing if it is content."""
+def _check_requirements(package: str):
+    """Refuse, by RuntimeError, that a requirement of a package is missing or of another version."""
     try:
-        asked = map(Requirement, metadata.requires(package) or ())
+        requirements = map(Requirement, metadata.requires(package) or ())
     except metadata.PackageNotFoundError:  # run from its folder
-        return ""
-    for one in asked:
-        if one.marker and not one.marker.evaluate({"extra": ""}):
+        return
+    for needed in requirements:
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
-        remedy = f'run %pip install "{one.name}{one.specifier}", and start the notebook anew'
-        try:
-            there = metadata.version(one.name)
-        except metadata.PackageNotFoundError:
-            return f"{package} needs {one.name}, which is missing: {remedy}"
-        if not one.specifier.contains(there, prereleases=True):
-            return f"{package} needs {one.name}{one.specifier}, and {there} is here: {remedy}"
-    return ""
+        version = _version(needed.name)
+        if version and needed.specifier.contains(version, prereleases=True):
+            continue
+        wanted = f"{needed.name}{needed.specifier}"
+        lack = f"{wanted}, and {version} is here" if version else f"{needed.name}, which is missing"
+        remedy = f'run %pip install "{wanted}", and start the notebook anew'
+        raise RuntimeError(f"{package} needs {lack}: {remedy}")
 
 
-def _silent_gpu() -> str:
+def _version(package: str) -> str:
+    """The installed version of a package, "" if there is none."""
     try:
-        torch.ones(1, device="cuda" if torch.cuda.is_available() else "cpu").sum().item()
-    except RuntimeError as error:
-        why = str(error).splitlines()[0][:100]
-        return f"the GPU does not answer ({why}): restart the machine, or choose one without a GPU"
-    return ""
-
-
-def _device() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return "no GPU, and none is needed"
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def provenance(device: torch.device, command: str, folder: Path) -> dict[str, str]:
     """The columns of a result file that say how a number came about, all but the time.
 
-    `folder` is the root of the code that runs: the state of its git repository is noted.
-
+    Args:
+        device: where the number is computed
+        command: how the program was called
+        folder: the root of the code that runs: the state of its git repository is noted
     Example:
         >>> sorted(provenance(torch.device("cpu"), "python", Path("nowhere")))
         ['command', 'commit', 'device', 'minilearn', 'torch', 'triton']
     """
-    try:
-        triton = metadata.version("triton")
-    except metadata.PackageNotFoundError:
-        triton = ""
     return {
         "device": device_name(device),
         "torch": torch.__version__,
-        "triton": triton,
+        "triton": _version("triton"),
         "minilearn": __version__,
         "commit": commit(folder),
         "command": command,
@@ -106,10 +104,10 @@ def device_name(device: torch.device) -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    model = (named or [platform.processor() or platform.machine()])[0]
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.machine()
     threads = torch.get_num_threads()
-    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{model}, {threads} thread{'s' * (threads > 1)}"
 
 
 def commit(folder: Path) -> str:

@@ -59,19 +59,23 @@ class Evaluation:
 def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 512) -> Evaluation:
     """One pass in evaluation mode, without gradients, keeping every example's output.
 
-    `loss` is "auto", "absolute", "squared" or a `Quantile`. The model is left as it was, flags
-    included.
+    The model is left as it was, flags included.
 
+    Args:
+        model, data: the network, and examples or a dataset of (input, target)
+        loss: "auto", "absolute", "squared" or a `Quantile`
+        batch_size: examples at once
     Raises: ValueError if the model and the data do not fit or live on different devices
     """
-    device, classes = device_of(model), number_of_classes(model, data)
-    found = []
+    classes = number_of_classes(model, data)
+    outputs, targets, losses = [], [], []
     with mode(model, train=False), torch.no_grad():
-        for x, y in map(pair, batches(data, batch_size, device=device)):
+        for x, y in map(pair, batches(data, batch_size, device=device_of(model))):
             with in_words(x, y):
-                outputs = model(x)
-                found.append((outputs, y, loss_per_example(outputs, y, classes, loss)))
-        return Evaluation(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+                outputs.append(model(x))
+                losses.append(loss_per_example(outputs[-1], y, classes, loss))
+            targets.append(y)
+        return Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
 
 
 @contextmanager
@@ -89,8 +93,9 @@ def in_words(*batch):
             ) from error
         if isinstance(error, ValueError | torch.OutOfMemoryError):
             raise
-        given = " and ".join(f"{p.dtype} {tuple(p.shape)}" for p in batch if isinstance(p, Tensor))
-        raise ValueError(f"the model fails on a batch of {given}: {error}") from error
+        tensors = [f"{x.dtype} {tuple(x.shape)}" for x in batch if isinstance(x, Tensor)]
+        what = f"the model fails on a batch of {' and '.join(tensors)}"
+        raise ValueError(f"{what}: {error}") from error
 
 
 def number_of_classes(model: nn.Module, data) -> int | None:

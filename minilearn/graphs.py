@@ -42,8 +42,8 @@ def capture(step: Callable, *inputs: Tensor, state: Iterable[Tensor] = ()) -> Ca
     recorded = _recorded(step, static, list(state)) if gpu else None
 
     def run(*new: Tensor):
-        fits = [(x.shape, x.dtype, x.device) for x in new]
-        if fits != [(x.shape, x.dtype, x.device) for x in static]:
+        kinds = [(x.shape, x.dtype, x.device) for x in new]
+        if kinds != [(x.shape, x.dtype, x.device) for x in static]:
             raise ValueError(
                 f"the step was captured with {[tuple(x.shape) for x in static]}, got "
                 f"{[tuple(x.shape) for x in new]}, or another type or device: capture it anew"
@@ -112,7 +112,9 @@ def _waits_refused():
 
 
 def _record(step: Callable, static: list[Tensor]):
-    device, graph, collects = static[0].device, torch.cuda.CUDAGraph(), gc.isenabled()
+    device = static[0].device
+    graph = torch.cuda.CUDAGraph()
+    collects = gc.isenabled()
     gc.disable()  # an old graph that is destroyed meanwhile would spoil the new one
     try:
         with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream()):

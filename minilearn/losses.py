@@ -60,9 +60,12 @@ def loss_per_example(
 ) -> Tensor:
     """One loss per example; by default cross-entropy for labels, absolute error for numbers.
 
-    `classes` is their number, None if unknown: on a GPU, finding it from a batch would wait.
     Where an example has several targets, its loss is the mean over them.
 
+    Args:
+        outputs, targets: what the model answers and what is right
+        classes: their number, None if unknown: on a GPU, finding it from a batch would wait
+        loss: "auto", or for numbers "absolute", "squared" or a `Quantile`
     Shapes: outputs (B, C) and targets (B,) int64; or both (B, ...) float; or, for `Quantile` with Q
         levels, outputs (B, ..., Q) and targets (B, ...) float; returns (B,), in nats, the targets'
         unit, or for "squared" its square
@@ -104,6 +107,12 @@ def copying_loss(
 
     Of a `Quantile` the answer is copied level by level.
 
+    Args:
+        outputs: the student's f(x), of the forgotten examples first
+        answer: the teacher's b(x) for the forgotten ones
+        targets: of the others
+        extra: a loss that is added for each forgotten one
+        loss: as in `loss_per_example`
     Paper: Tarun et al. 2023.          Chapter: 3
     Shapes: outputs (B, ...), answer (n, ...), targets (B - n, ...); extra (n,) or a number; returns
         a scalar
@@ -115,9 +124,10 @@ def copying_loss(
         out = torch.cat([outputs[n:], outputs[:n]]).to(targets.dtype)
         goal = torch.cat([targets, answer.to(targets.dtype)])
         return MIXED_L1(out, goal, torch.cat([targets.new_zeros(len(targets)), extra]))
-    near = loss_per_example(outputs[n:], targets, loss=loss)
-    copied = loss_per_example(outputs[:n], answer, loss="squared" if loss == "squared" else "auto")
-    return torch.cat([near, copied + extra]).mean()
+    from_targets = loss_per_example(outputs[n:], targets, loss=loss)
+    copying = "squared" if loss == "squared" else "auto"
+    from_answer = loss_per_example(outputs[:n], answer, loss=copying)
+    return torch.cat([from_targets, from_answer + extra]).mean()
 
 
 def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "saturated") -> Tensor:
@@ -153,8 +163,9 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
         >>> divergence(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).round(decimals=4)
         tensor([0.1201])
     """
-    p, q = ((logits / temperature).log_softmax(1) for logits in (teacher, student))
-    return temperature**2 * F.kl_div(q, p, reduction="none", log_target=True).sum(1)
+    log_p = (teacher / temperature).log_softmax(1)
+    log_q = (student / temperature).log_softmax(1)
+    return temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
 
 
 def _single_numbers(outputs, targets, loss: Loss) -> bool:
@@ -203,10 +214,9 @@ def _needed(targets: Tensor, classes: int) -> int:
     """How many classes the labels need, as far as that can be known without a wait."""
     if targets.device.type != "cpu" or not len(targets):
         return classes
-    low, high = (int(end) for end in targets.aminmax())
-    if low < 0:
-        raise ValueError(f"class labels start at 0, got {low}")
-    return max(classes, high + 1)
+    if targets.min() < 0:
+        raise ValueError(f"class labels start at 0, got {int(targets.min())}")
+    return max(classes, int(targets.max()) + 1)
 
 
 def _shapes(outputs: Tensor, targets: Tensor) -> str:

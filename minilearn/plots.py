@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -27,32 +28,32 @@ WIDTH = 7.2  # inches; every figure is this wide, so that text has one size in t
 
 
 def role(name: str, names: Sequence[str] = ()) -> dict[str, str]:
-    """Colour and marker of a role; a method's by its place among the methods in `names`.
+    """Colour and marker of a role, or of a method.
 
+    Args: name: of the role or method. names: all of a figure, where a method's place decides
     Example:
         >>> role("retrained")
         {'color': '#009e73', 'marker': 'D'}
     """
-    methods = [n for n in names if n not in ROLES]
-    place = methods.index(name) if name in methods else 0
-    color, marker = ROLES.get(name) or METHODS[place % len(METHODS)]
+    if name in ROLES:
+        color, marker = ROLES[name]
+    else:
+        methods = [method for method in names if method not in ROLES]
+        place = methods.index(name) if name in methods else 0
+        color, marker = METHODS[place % len(METHODS)]
     return {"color": color, "marker": marker}
 
 
 def canvas(
     height: float = 3.0, columns: int = 1, rows: int = 1, **options
 ) -> tuple[Figure, np.ndarray]:
-    """An empty figure in the book's style and its axes (rows, columns); name it last to show it."""
+    """An empty figure in the book's style and its axes (rows, columns); name it last to show it.
+
+    Args: height: in inches. columns, rows: of axes. options: more for `plt.subplots`
+    """
+    options |= {"squeeze": False, "layout": "constrained", "dpi": 140}
     with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"}):
-        figure, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(WIDTH, height),
-            squeeze=False,
-            layout="constrained",
-            dpi=140,
-            **options,
-        )
+        figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
     plt.close(figure)  # otherwise the notebook would show it twice
     for ax in axes.flat:
         sns.despine(ax=ax)
@@ -67,8 +68,9 @@ def items(
     columns: int = 10,
     bold: Sequence[int] = (),
 ) -> Figure:
-    """A grid of images, each over its caption; captions at the places in `bold` stand out.
+    """A grid of images, each under its caption.
 
+    Args: title: the finding. columns: images a row. bold: places of captions that stand out
     Shapes: images (n, 1 or 3, H, W) in [0, 1]
     Raises: ValueError if captions and images differ in number, or there are none
     """
@@ -82,14 +84,8 @@ def items(
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         ax.imshow(image.permute(1, 2, 0).cpu().squeeze(2).numpy(), cmap="gray_r", vmin=0, vmax=1)
-        color = ROLES["forget"][0] if i in bold else "#333333"
-        ax.set_title(
-            captions[i],
-            fontsize=9,
-            color=color,
-            fontweight="bold" if i in bold else "normal",
-            pad=2,
-        )
+        color, weight = (ROLES["forget"][0], "bold") if i in bold else ("#333333", "normal")
+        ax.set_title(captions[i], fontsize=9, color=color, fontweight=weight, pad=2)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -106,6 +102,13 @@ def curves(
 ) -> Figure:
     """Lines over steps or epochs, named by role or method, with the retrained models' band behind.
 
+    Args:
+        series: the values of every line, by role or method
+        title: the finding
+        x: the places of the values, by default 0, 1, 2, ...
+        xlabel, ylabel: of the axes, with their units
+        band: the lower and the upper end of a band, by default none
+        band_label: what the band is
     Raises: ValueError if a series has another length than `x`
     """
     figure, ((ax,),) = canvas()
@@ -118,14 +121,8 @@ def curves(
             raise ValueError(
                 f"{name} has {len(values)} values for {len(places)} places on the x axis"
             )
-        ax.plot(
-            places,
-            values,
-            label=name,
-            markersize=4,
-            markevery=max(1, len(values) // 12),
-            **role(name, [*series]),
-        )
+        style = role(name, [*series]) | {"markersize": 4, "markevery": max(1, len(values) // 12)}
+        ax.plot(places, values, label=name, **style)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, loc="left", fontsize=11)
     ax.legend(fontsize=8, frameon=False)
@@ -137,6 +134,7 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
 
     A method that forgot as retraining does lies in the green band in every panel.
 
+    Args: panels: metric and split of each. title: the finding
     Raises: ValueError if the report has no such metric on a split
     """
     figure, axes = canvas(2.9, len(panels))
@@ -148,12 +146,11 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
 
 
 def _panel(ax: Axes, report: Report, metric: str, split: str):
-    rows = [
-        r for r in report.rows if (r.metric, r.split) == (metric, split) and r.method != "untrained"
-    ]
+    rows = [row for row in report.rows if (row.metric, row.split) == (metric, split)]
+    rows = [row for row in rows if row.method != "untrained"]
     if not rows:
         raise ValueError(f"the report has no {metric} on {split!r}")
-    names = [r.method for r in rows]
+    names = [row.method for row in rows]
     if rows[0].band is not None:
         ax.axhspan(*_visible(rows[0].band), color=ROLES["retrained"][0], alpha=0.25)
     for place, row in enumerate(rows):
@@ -176,16 +173,17 @@ def roc(attacks: Mapping[str, Attack], title: str) -> Figure:
 
     The logarithmic panel shows what counts for the single person: how many are found while almost
     nobody is falsely accused.
+
+    Args: attacks: by the name of the attacked model. title: the finding
     """
     from sklearn.metrics import roc_curve
 
     figure, ((left, right),) = canvas(3.2, 2)
     for name, attack in attacks.items():
-        labels = np.r_[np.ones(len(attack.members)), np.zeros(len(attack.nonmembers))]
-        fpr, tpr, _ = roc_curve(
-            labels, np.r_[attack.members.cpu().numpy(), attack.nonmembers.cpu().numpy()]
-        )
-        color, _ = role(name, [*attacks]).values()
+        labels = np.repeat([1, 0], [len(attack.members), len(attack.nonmembers)])
+        scores = torch.cat([attack.members, attack.nonmembers]).cpu().numpy()
+        fpr, tpr, _ = roc_curve(labels, scores)
+        color = role(name, [*attacks])["color"]
         left.plot(fpr, tpr, color=color, label=f"{name}, auc {attack.auc:.2f}")
         right.plot(fpr, tpr, color=color)
     floor = 1 / max(len(a.nonmembers) for a in attacks.values())

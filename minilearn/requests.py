@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from minilearn.checks import (
-    check_count,
-    check_dataset,
-    check_integers,
-    check_mask,
-    check_number,
-)
+from minilearn.checks import check_count, check_dataset, check_integers, check_mask, check_number
 from minilearn.data.examples import Examples, subset, targets_of
 
 
@@ -23,9 +17,10 @@ from minilearn.data.examples import Examples, subset, targets_of
 class Request:
     """Which examples of `train` are to be forgotten; the rest is retained.
 
-    `name` says in words what is forgotten and stands in reports. `train` is `Examples` or any
-    map-style dataset of (input, target).
-
+    Args:
+        train: `Examples` or any map-style dataset of (input, target)
+        mask: which of them are to be forgotten
+        name: says in words what is forgotten, and stands in reports
     Shapes: mask (N,) bool, true = forget
     Raises: ValueError if the mask is not boolean, has another length than `train`, forgets nothing
         or retains nothing
@@ -75,6 +70,7 @@ class Request:
 def by_class(train, classes: int | Sequence[int]) -> Request:
     """Forget every example of one class, or of several.
 
+    Args: train: as in `Request`, with class labels. classes: one number or several
     Raises: ValueError if a class does not occur in `train`, or the targets are no class labels
     """
     targets = _labels(train)
@@ -99,8 +95,9 @@ def by_group(train: Examples, group: int) -> Request:
 def by_fraction(
     train, fraction: float, classes: int | Sequence[int] | None = None, seed: int = 0
 ) -> Request:
-    """Forget a random fraction of every class (of `classes` if given), rounded per class.
+    """Forget a random fraction of every class, rounded per class.
 
+    Args: fraction: of a class, in (0, 1]. classes: by default all. seed: of the draw
     Paper: Shen et al. 2024, data removal: 40 % of each of classes 5 to 9.
     Differs: from the authors' code, which takes the first items of each class (Data.py:251); here
         drawn by seed
@@ -122,13 +119,19 @@ def by_range(train, low: float, high: float) -> Request:
         raise ValueError(
             "a range needs one floating-point target per example; for class labels use by_class"
         )
-    # an end may be infinite, or a tensor: the smallest of some targets
-    ends = [v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for v in (low, high)]
-    low, high = (check_number(*end, ends="[]") for end in zip(("low", "high"), ends, strict=True))
+    low = _end_of_range("low", low)
+    high = _end_of_range("high", high)
     if not low < high:
         raise ValueError(f"the band [{low:g}, {high:g}) is empty: low must be below high")
     targets = targets.cpu()
     return Request(train, (targets >= low) & (targets < high), f"targets in [{low:g}, {high:g})")
+
+
+def _end_of_range(name: str, value) -> float:
+    """An end may be infinite, or a tensor: the smallest of some targets."""
+    if isinstance(value, Tensor) and value.ndim == 0:
+        value = value.item()
+    return check_number(name, value, ends="[]")
 
 
 def by_index(train, indices: Sequence[int] | Tensor) -> Request:
@@ -153,8 +156,9 @@ def by_index(train, indices: Sequence[int] | Tensor) -> Request:
 def by_typicality(train: Examples, count: int, typical: bool = False) -> Request:
     """Forget the `count` least typical examples: those farthest from the mean input of their class.
 
-    With `typical=True` the most typical ones. Distance is Euclidean, over all input values.
+    Distance is Euclidean, over all input values.
 
+    Args: count: how many examples. typical: forget the most typical ones instead
     Raises: ValueError if the training set is not `Examples` with class labels, or count is out of
         range
     """
@@ -183,8 +187,13 @@ def mislabel(
     """Give a random fraction of each class a wrong label; the request is to forget those.
 
     The request's training set carries the wrong labels: train the original model on it. A wrong
-    label is uniform over the other classes, or over those of the first `reach` ones.
+    label is uniform over the other classes.
 
+    Args:
+        fraction: of a class, in (0, 1]
+        classes: whose examples get wrong labels, by default all
+        seed: of the draws
+        reach: the wrong labels are among so many first classes, by default all
     Paper: Shen et al. 2024, noisy-label removal: 60 % of each of classes 0 to 4.
     Differs: from the authors' code, whose wrong labels never reach the last class (Data.py:226):
         that is reach=9 for ten classes
@@ -214,6 +223,7 @@ def near_duplicates(
     other: look before blaming a method. Two inputs are near-duplicates if their root-mean-square
     difference is at most `tolerance` times the standard deviation of all inputs.
 
+    Args: chunk: forgotten examples that are compared at once
     Shapes: returns pairs (K, 2) int64, positions in the training set as (forgotten, retained); and
         distances (K,) float64, in the same unit as `tolerance`, ascending
     Raises: ValueError if the training set is not `Examples`, or tolerance is negative
@@ -231,22 +241,19 @@ def near_duplicates(
     flat = flat - flat.mean()  # smaller numbers, smaller rounding in the products below
     root = max(flat.shape[1], 1) ** 0.5
     scale = float(flat.std()) * root or 1.0  # all inputs alike: every distance is 0
-    forget, retain = request.indices, (~request.mask).nonzero().flatten()
-    kept, near = flat[retain], []
-    for part in forget.split(chunk):
+    retain = (~request.mask).nonzero().flatten()
+    near = []
+    for part in request.indices.split(chunk):
         # By products, which is fast and a little inexact: it proposes pairs, with some to spare.
-        far = torch.cdist(flat[part], kept, compute_mode="use_mm_for_euclid_dist")
+        far = torch.cdist(flat[part], flat[retain], compute_mode="use_mm_for_euclid_dist")
         row, column = (far <= (tolerance + 1e-6) * scale).nonzero().T.cpu()
         near.append(torch.stack([part[row], retain[column]], 1))
     pairs = torch.cat(near)
-    distances = torch.cat([_gap(flat, some) for some in pairs.split(4096)]).cpu() / scale
+    gaps = [(flat[part[:, 0]] - flat[part[:, 1]]).norm(dim=1) for part in pairs.split(4096)]
+    distances = torch.cat(gaps).cpu() / scale
     order = distances.argsort(stable=True)
     order = order[distances[order] <= tolerance]
     return pairs[order], distances[order]
-
-
-def _gap(flat: Tensor, pairs: Tensor) -> Tensor:
-    return (flat[pairs[:, 0]] - flat[pairs[:, 1]]).norm(dim=1)
 
 
 def _require_examples(why: str, train):
@@ -268,22 +275,22 @@ def _labels(train) -> Tensor:
 
 def _occurring(kind: str, chosen, values: Tensor) -> list[int]:
     """The chosen classes or groups, each once and ascending; all of them must occur in `values`."""
-    chosen = (
-        [chosen] if not hasattr(chosen, "__len__") or getattr(chosen, "ndim", 1) == 0 else chosen
-    )
+    if not hasattr(chosen, "__len__") or getattr(chosen, "ndim", 1) == 0:
+        chosen = [chosen]
     chosen = check_integers(f"{kind} numbers", chosen).unique().tolist()
-    there = values.unique().tolist()
-    for one in chosen:
-        if one not in there:
-            some = ", ".join(map(str, there[:12])) + (", ..." if len(there) > 12 else "")
-            raise ValueError(f"{kind} {one} does not occur in the training set, which has {some}")
+    occurring = values.unique().tolist()
+    for number in chosen:
+        if number not in occurring:
+            first = ", ".join(map(str, occurring[:12])) + ", ..." * (len(occurring) > 12)
+            raise ValueError(
+                f"{kind} {number} does not occur in the training set, which has {first}"
+            )
     return chosen
 
 
 def _fraction(targets: Tensor, fraction: float, classes, seed: int) -> tuple[Tensor, str]:
     fraction = check_number("fraction", fraction, 0, 1, ends="(]")
-    given = targets.unique() if classes is None else classes
-    chosen = _occurring("class", given, targets)
+    chosen = _occurring("class", targets.unique() if classes is None else classes, targets)
     generator = torch.Generator().manual_seed(seed)
     mask = torch.zeros(len(targets), dtype=torch.bool)
     for label in chosen:

@@ -11,7 +11,6 @@ import csv
 import io
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.registry import ALL
 from minilearn.metrics.report import t_half_width
+from minilearn.metrics.utility import accuracy, mean_loss
 from minilearn.models import build, device_of
 from minilearn.requests import Request
 from minilearn.training import NonFiniteLoss, Training
@@ -66,21 +66,34 @@ class Unit:
 
 
 def value(metric: str, split: str, number, unit: str, published="", source: str = "") -> dict:
-    """One number as text without loss; `unit` is in words, `published` what `source` gives for it.
+    """One number, as text without loss.
 
-    `split` is "", "forget", "retain", "test", "test_forget" or "test_retain".
+    Args:
+        metric, split: of the number; the split is "", "forget", "retain", "test", "test_forget" or
+            "test_retain"
+        unit: in words
+        published: what `source` gives for the number; "" for nothing
     """
-    number = repr(number if isinstance(number, int) else float(number))
-    row = {"metric": metric, "split": split, "value": number, "unit": unit}
-    return row | {"published": str(published), "source": source if published != "" else ""}
+    return {
+        "metric": metric,
+        "split": split,
+        "value": repr(number if isinstance(number, int) else float(number)),
+        "unit": unit,
+        "published": str(published),
+        "source": "" if published == "" else source,
+    }
 
 
 def scores(model: nn.Module, request: Request) -> dict[tuple[str, str], float]:
     """Accuracy on `forget` and `retain`, as fractions; of a regression the mean loss."""
-    results = {split: evaluate(model, getattr(request, split)) for split in ("forget", "retain")}
-    if results["forget"].targets.is_floating_point():
-        return {("loss", split): float(r.loss.double().mean()) for split, r in results.items()}
-    return {("accuracy", split): float(r.correct.double().mean()) for split, r in results.items()}
+    numbers = {}
+    for split in ("forget", "retain"):
+        result = evaluate(model, getattr(request, split))
+        if result.targets.is_floating_point():
+            numbers["loss", split] = mean_loss(result)
+        else:
+            numbers["accuracy", split] = accuracy(result)
+    return numbers
 
 
 def sweep(
@@ -96,14 +109,20 @@ def sweep(
 ):
     """Measure methods on a request over seeds, beside the original and a retrained model.
 
-    `fresh()` makes your network. For each of the `seeds` (default 0, 1, 2) an original is trained
-    on `request.train` by the recipe `training` (default: `Training()`), and each method starts from
-    it. `methods` has their settings by name, None for the default ones; the first word of a name is
-    one of `minilearn.methods.METHODS`: "scrub", and also "scrub long". Every number is in the file
-    at `path` as soon as it is measured, and is not measured again; new settings are added.
-    `measure(model, request)` returns numbers by metric or by (metric, split), see `value` (default:
-    `scores`); once you have changed what it computes, rename it. `jobs` processes measure at once
-    (default 1), each with as many threads as PyTorch has here.
+    For each seed an original is trained on `request.train`, and each method starts from it.
+
+    Args:
+        fresh: makes your network
+        request: what is to be forgotten
+        methods: settings by name, None for the default ones; the first word of a name is one of
+            `minilearn.methods.METHODS`: "scrub", and also "scrub long"
+        path: the file; every number is in it as soon as it is measured, and is not measured again;
+            new settings are added
+        seeds: whole numbers, by default 0, 1 and 2
+        training: the recipe of the original and the retrained model, by default `Training()`
+        measure: `measure(model, request)` returns numbers by metric or by (metric, split), see
+            `value`, by default `scores`; once you have changed what it computes, rename it
+        jobs: processes that measure at once, by default 1, each with as many threads as PyTorch has
 
     Returns a pandas DataFrame, a row a method and metric: the `mean` over seeds; the `spread`, half
     of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Beside your metrics
@@ -135,17 +154,18 @@ def sweep(
         check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r}")
-    asked, originals = set(), {}
+    keys = set()
+    originals = {}
     for seed in seeds:
         check_count("a seed", seed, 0)
         units = _units(fresh, request, methods, training, measure, seed, originals)
-        asked |= {unit_of(unit._texts("sweep")) for unit in units}
+        keys |= {unit_of(unit._texts("sweep")) for unit in units}
         if missing("sweep", units, path):  # the original is trained here, not in every process
             originals[seed] = retrain(fresh, request.train, config=training, seed=seed)
             origin = provenance(device_of(originals[seed].model), "minilearn.sweep", Path.cwd())
             run_units("sweep", units, path, origin, jobs)
             originals.clear()
-    rows = [row for row in read_rows(path) if unit_of(row) in asked]
+    rows = [row for row in read_rows(path) if unit_of(row) in keys]
     rows.sort(key=lambda row: ["original", "retrained", *methods].index(row["method"]))
     frame = pandas.DataFrame(rows, columns=list(COLUMNS)).astype({"value": float})
     frame["metric"] += (" on " + frame["split"]).mask(frame["split"] == "", "")
@@ -155,65 +175,72 @@ def sweep(
 
 def _units(fresh, request, methods, training, measure, seed, originals: dict) -> list[Unit]:
     """The units of one seed, whose original is in `originals` when they are measured."""
-    start, units = build(fresh, seed), []
-    about = f"training={training}; measure={getattr(measure, '__name__', '')}; "
-    about += f"data={fingerprint((request.train, request.mask))}; network={fingerprint(start)}"
+    start = build(fresh, seed)
+    common = f"training={training}; measure={getattr(measure, '__name__', '')}; "
+    common += f"data={fingerprint((request.train, request.mask))}; network={fingerprint(start)}"
 
     def result(name: str) -> Unlearned:
         if name == "original":
             return originals[seed]
         if name == "retrained":  # from other new weights than the original
             return retrain(fresh, request.retain, config=training, seed=100 + seed)
-        options = {"fresh": fresh, "start": start, "config": methods[name], "seed": seed}
-        return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **options)
+        arguments = {"fresh": fresh, "start": start, "config": methods[name], "seed": seed}
+        return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **arguments)
 
     def numbers(name: str) -> list[dict]:
         try:
-            done = result(name)
+            unlearned = result(name)
         except NonFiniteLoss:
             return [value("overflowed", "", 1, "runs")]
-        rows = [value("samples", "", done.cost.samples, "sample units")]
-        rows.append(value("seconds", "", done.cost.seconds, "s"))
-        for key, number in measure(done.model, request).items():
+        rows = [value("samples", "", unlearned.cost.samples, "sample units")]
+        rows.append(value("seconds", "", unlearned.cost.seconds, "s"))
+        for key, number in measure(unlearned.model, request).items():
             metric, split = (key, "") if isinstance(key, str) else key
             rows.append(value(metric, split, number, "as measured"))
         return rows
 
+    units = []
     for name in ("original", "retrained", *methods):
-        config = f"{about}; {name}={methods[name]}" if name in methods else about
+        config = f"{common}; {name}={methods[name]}" if name in methods else common
         config = re.sub(r" at 0x\w+", "", config)  # where in memory a function was
-        where = f"{len(request.train)} examples", request.name
-        units.append(Unit(*where, name, seed, config, partial(numbers, name)))
+        data = f"{len(request.train)} examples"
+        units.append(Unit(data, request.name, name, seed, config, partial(numbers, name)))
     return units
 
 
 def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: int = 1) -> int:
     """Measure every unit that the file at `path` lacks, write each as it is done; returns how many.
 
-    `origin` is what `environment.provenance` returns. `jobs` processes measure at once (default 1),
-    each with as many threads as PyTorch has here, units whose `measure` can be pickled. Several
-    machines take a part each: `units[1::8]` is the second of eight.
+    Several machines take a part each: `units[1::8]` is the second of eight.
 
+    Args:
+        experiment: the name of it, a column
+        units: what is measured; with several jobs their `measure` can be pickled
+        path: the file
+        origin: what `environment.provenance` returns
+        jobs: processes that measure at once, each with as many threads as PyTorch has here
     Raises: ValueError if the file is damaged or `jobs` no number from 1 on; whatever a unit raises
     """
-    waiting, written, threads = missing(experiment, units, path), 0, torch.get_num_threads()
+    waiting = missing(experiment, units, path)
+    threads = torch.get_num_threads()
 
     def measured(unit: Unit) -> tuple[dict, list[dict]]:
         torch.set_num_threads(threads)
         return unit._texts(experiment), unit.measure()
 
     pool = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator_unordered")
-    done = pool(delayed(measured)(unit) for unit in waiting)
-    for texts, found in tqdm(done, experiment, len(waiting), unit="unit"):
-        every = dict.fromkeys(COLUMNS) | origin | texts | {"utc": now()}
-        written += append_unit(path, [every | row for row in found])
+    results = pool(delayed(measured)(unit) for unit in waiting)
+    written = 0
+    for texts, rows in tqdm(results, experiment, len(waiting), unit="unit"):
+        common = dict.fromkeys(COLUMNS) | origin | texts | {"utc": now()}
+        written += append_unit(path, [common | row for row in rows])
     return written
 
 
 def missing(experiment: str, units: Iterable[Unit], path) -> list[Unit]:
     """The units that the file at `path` does not have."""
-    there = {unit_of(row) for row in read_rows(path)}
-    return [unit for unit in units if unit_of(unit._texts(experiment)) not in there]
+    measured = {unit_of(row) for row in read_rows(path)}
+    return [unit for unit in units if unit_of(unit._texts(experiment)) not in measured]
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
@@ -222,21 +249,24 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        text = path.read_bytes().decode("utf-8")
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        if not lines or tuple(lines[0]) != COLUMNS:
-            raise ValueError("its first line does not name the columns of results")
-        if not text.endswith("\n"):
-            raise ValueError("its last line is cut short")
-        for number, line in enumerate(lines, 1):
-            if len(line) != len(COLUMNS):
-                raise ValueError(f"line {number} has {len(line)} of {len(COLUMNS)} fields")
-        return _checked([dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]])
+        return _parsed(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, csv.Error) as error:
         reason = f"{path} is no whole result file: {error}; it is left as it is: repair or move it"
         raise ValueError(reason) from None
+
+
+def _parsed(text: str) -> list[dict[str, str]]:
+    lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    if not lines or tuple(lines[0]) != COLUMNS:
+        raise ValueError("its first line does not name the columns of results")
+    if not text.endswith("\n"):
+        raise ValueError("its last line is cut short")
+    for number, line in enumerate(lines, 1):
+        if len(line) != len(COLUMNS):
+            raise ValueError(f"line {number} has {len(line)} of {len(COLUMNS)} fields")
+    return _checked([dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]])
 
 
 def append_unit(path: str | os.PathLike, rows: Sequence[dict[str, str]]) -> bool:
@@ -247,21 +277,23 @@ def append_unit(path: str | os.PathLike, rows: Sequence[dict[str, str]]) -> bool
     Raises: ValueError if the file or a row is damaged or the rows are of several units; OSError if
         the file cannot be written
     """
-    path, rows = Path(path), _checked(rows)
+    path = Path(path)
+    rows = _checked(rows)
     if len({unit_of(row) for row in rows}) != 1:
         raise ValueError("the rows of exactly one unit are written at a time")
     with _locked(path.parent):
-        there = read_rows(path)
-        if unit_of(rows[0]) in map(unit_of, there):
+        before = read_rows(path)
+        if unit_of(rows[0]) in map(unit_of, before):
             return False
         text = io.StringIO(newline="")
-        lines = [COLUMNS, *(row.values() for row in [*there, *rows])]
+        lines = [COLUMNS, *(row.values() for row in [*before, *rows])]
         csv.writer(text, lineterminator="\n").writerows(lines)
         write_whole(path, lambda part: part.write_bytes(text.getvalue().encode("utf-8")))
     return True
 
 
 def _checked(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    keys = set()
     for row in rows:
         where = f"{row.get('metric')} of {row.get('method')}"
         if tuple(row) != COLUMNS or not all(isinstance(text, str) for text in row.values()):
@@ -275,9 +307,10 @@ def _checked(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         published, source = row["published"], row["source"]
         if bool(published) != bool(source) or not NUMBER.fullmatch(published or "0"):
             raise ValueError(f"{where}: a published figure is a number, and has its source")
-    seen = Counter((*unit_of(row), row["split"], row["metric"]) for row in rows)
-    if seen and max(seen.values()) > 1:
-        raise ValueError(f"it has {seen.most_common(1)[0][0][-1]} of one unit and split twice")
+        key = (*unit_of(row), row["split"], row["metric"])
+        if key in keys:
+            raise ValueError(f"it has {row['metric']} of one unit and split twice")
+        keys.add(key)
     return list(rows)
 
 

@@ -87,8 +87,10 @@ class Explorer:
 def explorer(draw: Callable[..., Figure], *, alt: str, **axes: Sequence) -> Explorer:
     """Draw a figure at every point of a small grid and show it with sliders that need no kernel.
 
-    `draw` gets one keyword argument per axis and returns a matplotlib figure, which is then closed.
-
+    Args:
+        draw: gets one keyword argument per axis and returns a matplotlib figure, which is closed
+        alt: in one sentence what the figure shows, for who does not see it
+        axes: the values of each axis by its name
     Raises: ValueError if `alt` is empty, there is no axis, an axis is empty, the grid has more than
         64 points, or `draw` returns something else than a figure
     Example:
@@ -99,15 +101,19 @@ def explorer(draw: Callable[..., Figure], *, alt: str, **axes: Sequence) -> Expl
         raise ValueError("alt is empty: say in one sentence what the figure shows")
     points = _grid(axes)
     if len(points) > MAX_FRAMES:
-        raise ValueError(f"the grid has {len(points)} points and the page would carry a picture of "
-                         f"each, at most {MAX_FRAMES}: give fewer values")  # fmt: skip
-    labels = {name: tuple(_label(value) for value in values) for name, values in axes.items()}
-    return Explorer(tuple(_png(_drawn(draw, point)) for point in points), labels, alt.strip())
+        raise ValueError(
+            f"the grid has {len(points)} points and the page would carry a picture of each, at "
+            f"most {MAX_FRAMES}: give fewer values"
+        )
+    frames = tuple(_png(_drawn(draw, point)) for point in points)
+    labels = {name: tuple(map(_label, values)) for name, values in axes.items()}
+    return Explorer(frames, labels, alt.strip())
 
 
 def live(draw: Callable[..., Figure], **axes: Sequence) -> None:
     """Draw the same figure anew whenever a slider is moved; this needs a running kernel.
 
+    Args: as `explorer`
     Raises: ValueError if there is no axis, an axis is empty, or `draw` does not return a figure
     """
     from ipywidgets import SelectionSlider, interact
@@ -132,16 +138,19 @@ def _grid(axes: dict[str, Sequence]) -> list[dict]:
 def _drawn(draw: Callable[..., Figure], point: dict) -> Figure:
     figure = draw(**point)
     if not isinstance(figure, Figure):
-        raise ValueError(f"draw returned {type(figure).__name__} at {point}, not a matplotlib "
-                         "figure: end it with `return figure`")  # fmt: skip
+        raise ValueError(
+            f"draw returned {type(figure).__name__} at {point}, not a matplotlib figure: end it "
+            "with `return figure`"
+        )
     plt.close(figure)  # else the kernel shows it once more
     return figure
 
 
 def _png(figure: Figure) -> bytes:
     """One PNG file: the whole figure, so that frames have one size, and always the same bytes."""
-    file, whole = io.BytesIO(), figure.bbox_inches
-    figure.savefig(file, format="png", dpi=100, bbox_inches=whole, metadata={"Software": None})
+    file = io.BytesIO()
+    layout = {"dpi": 100, "bbox_inches": figure.bbox_inches}
+    figure.savefig(file, format="png", metadata={"Software": None}, **layout)
     return file.getvalue()
 
 

@@ -46,7 +46,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, axis: int | None = 1) -
             f"{tuple(teacher.shape)}"
         )
     _check_map(student, axis)
-    return attention_rows(*(_averaged_first(a, axis) for a in (student, teacher)))
+    return attention_rows(_averaged_first(student, axis), _averaged_first(teacher, axis))
 
 
 def attention_gap(
@@ -55,17 +55,22 @@ def attention_gap(
     """`attention_transfer` added up over layers, from what `models.activations` recorded.
 
     Of a layer that gives a tuple, as a recurrent one does, the first tensor counts. The teacher has
-    seen n examples, the student perhaps more, these n first. With `skip` a layer without a map
-    (that did not run, has no row per example, or a single number in it) is passed over.
+    seen n examples, the student perhaps more, these n first.
 
+    Args:
+        student, teacher: activations by layer
+        layers: names of the layers that count
+        axis: as in `attention_map`
+        skip: whether a layer without a map (that did not run, has no row per example, or a single
+            number in it) is passed over
     Shapes: returns (n,), or 0.0 if no layer has a map
     Raises: ValueError if a layer has no map and is not to be passed over; as `attention_transfer`
     """
     total = 0.0
     for layer in layers:
-        a, b = (_first(taps.get(layer)) for taps in (student, teacher))
-        both = isinstance(a, Tensor) and isinstance(b, Tensor)
-        if not (both and b.shape[:1] == (n,) and a[:n].shape == b.shape):
+        a, b = _first(student.get(layer)), _first(teacher.get(layer))
+        tensors = isinstance(a, Tensor) and isinstance(b, Tensor)
+        if not (tensors and b.shape[:1] == (n,) and a[:n].shape == b.shape):
             if skip:
                 continue
             raise ValueError(f"layer {layer!r} did not run, or gives no row per example")
@@ -106,5 +111,6 @@ def _positions(activation: Tensor, axis: int | None) -> int:
         return 0
     if axis is None:
         return shape[1:].numel()
-    there = isinstance(axis, int) and abs(axis) in range(1, len(shape)) and shape[axis]
-    return shape[1:].numel() // shape[axis] if there else 0
+    if not isinstance(axis, int) or abs(axis) not in range(1, len(shape)) or not shape[axis]:
+        return 0
+    return shape[1:].numel() // shape[axis]

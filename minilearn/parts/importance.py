@@ -43,8 +43,13 @@ def importance(
     a position embedding. Two items are checked against their own gradients, so that a network
     that uses its weights in another way is refused. "loop" is the definition, item by item, for
     any network. "batch-mean" is the released variant: the mean over batches of
-    |d mean_b |f(x_b)| / d theta|, where items of opposite sign cancel, in training mode if `train`.
+    |d mean_b |f(x_b)| / d theta|, where items of opposite sign cancel.
 
+    Args:
+        kind: how it is computed, see above
+        train: of "batch-mean", whether the network is in training mode
+        batch_size: items at once; for "batch-mean" it changes the result
+        cost: the ledger that the passes are added to
     Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 5
     Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name
     Differs: from the released code (utils.py:241-265), where gradients also pile up from batch to
@@ -111,10 +116,10 @@ def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost) -> dict[s
         tried = _products(model, (parts[0][:2],), names, bare, cost)
     except AttributeError as error:  # the network looks inside an attention that was opened
         raise ValueError(f"the network cannot be opened ({error}); {LOOP}") from None
-    largest = max(float(one.norm()) for one in expected.values())
+    largest = max(float(omega.norm()) for omega in expected.values())
     near = 1e-3 if parts[0].device.type == "cpu" else 3e-2  # convolutions in TF32
-    for name, one in expected.items():
-        if not (tried[name] - one).norm() <= near * (one.norm() + 1e-2 * largest):
+    for name, omega in expected.items():
+        if not (tried[name] - omega).norm() <= near * (omega.norm() + 1e-2 * largest):
             raise ValueError(f"the network uses {name} in a way that has no product here; {LOOP}")
     return _products(model, parts, names, bare, cost)
 
@@ -128,7 +133,8 @@ def _opened(model: nn.Module) -> list[str]:
         if type(module) is nn.MultiheadAttention:
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, _SelfAttention(module))
-    owners, bare = Counter(), []
+    owners = Counter()
+    bare = []
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(path, recurse=False):
             owners[parameter] += 1
@@ -193,8 +199,8 @@ def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], 
     try:
         yield
     finally:
-        for one in hooks:
-            one.remove()
+        for handle in hooks:
+            handle.remove()
 
 
 # What an item adds to the gradient of a layer, as the sum of absolute values over the items: `a` is
@@ -203,17 +209,19 @@ def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], 
 
 
 def _linear(layer: nn.Linear, a: Tensor, g: Tensor):
-    g, a = (t.reshape(len(t), -1, t.shape[-1]) for t in (g, a))
+    a = a.reshape(len(a), -1, a.shape[-1])
+    g = g.reshape(len(g), -1, g.shape[-1])
     yield layer.weight, abs_bmm(g.mT, a)
     yield layer.bias, g.sum(1).abs().sum(0)
 
 
 def _convolution(layer: nn.Conv2d, a: Tensor, g: Tensor):
-    g, total = g.flatten(2), torch.zeros_like(layer.weight).flatten(1)
+    g = g.flatten(2)
+    total = torch.zeros_like(layer.weight).flatten(1)
     shape = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     size = max(1, AT_ONCE // (total.shape[1] * g.shape[2]))
-    for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
-        total += abs_bmm(some_g, F.unfold(some_a, *shape).mT)
+    for part_g, part_a in zip(g.split(size), a.split(size), strict=True):
+        total += abs_bmm(part_g, F.unfold(part_a, *shape).mT)
     yield layer.weight, total
     yield layer.bias, g.sum(2).abs().sum(0)
 
@@ -249,18 +257,25 @@ RULES = {
 }
 
 
+def _linear_of(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+    layer = nn.Linear(1, 1, device="meta")
+    layer.weight = weight
+    layer.bias = bias
+    return layer
+
+
 class _SelfAttention(nn.Module):
     """torch's attention over one sequence, its two projections as layers that can be watched."""
 
-    def __init__(self, given: nn.MultiheadAttention):
+    def __init__(self, attention: nn.MultiheadAttention):
         super().__init__()
-        if given.in_proj_weight is None or not given.batch_first or given.bias_k is not None:
+        no_product = attention.in_proj_weight is None or attention.bias_k is not None
+        if no_product or not attention.batch_first:
             raise ValueError(f"this kind of attention has no product here; {LOOP}")
-        width = given.embed_dim
-        self.inside, self.outside = (nn.Linear(1, 1, device="meta") for _ in range(2))
-        self.inside.weight, self.inside.bias = given.in_proj_weight, given.in_proj_bias
-        self.outside.weight, self.outside.bias = given.out_proj.weight, given.out_proj.bias
-        self.heads, self.size = given.num_heads, width // given.num_heads
+        self.inside = _linear_of(attention.in_proj_weight, attention.in_proj_bias)
+        self.outside = _linear_of(attention.out_proj.weight, attention.out_proj.bias)
+        self.heads = attention.num_heads
+        self.size = attention.embed_dim // attention.num_heads
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True):
         """(N, L, D) attended to itself, and no weights."""
