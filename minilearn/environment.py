@@ -56,9 +56,10 @@ def _check_requirements(package: str):
         version = _version(needed.name)
         if version and needed.specifier.contains(version, prereleases=True):
             continue
-        wanted = f"{needed.name}{needed.specifier}"
-        lack = f"{wanted}, and {version} is here" if version else f"{needed.name}, which is missing"
-        remedy = f'run %pip install "{wanted}", and start the notebook anew'
+        lack = f"{needed.name}{needed.specifier}, and {version} is here"
+        if not version:
+            lack = f"{needed.name}, which is missing"
+        remedy = f'run %pip install "{needed.name}{needed.specifier}", and start the notebook anew'
         raise RuntimeError(f"{package} needs {lack}: {remedy}")
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minilearn.checks import check_choice
+
 # two losses that live beside their kernels
 from minilearn.kernels.laf_losses import FORMS, check_flat
 from minilearn.kernels.laf_losses import alignment_loss as alignment_loss
@@ -145,10 +147,10 @@ def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "sat
         >>> extraction_loss(torch.zeros(3), torch.zeros(2))
         tensor(1.)
     """
-    if form not in ERRORS:
-        raise ValueError(f"form is one of {ERRORS}, got {form!r}")
+    check_choice("form", form, ERRORS)
     check_flat(error_retain, error_forget)
-    phi_retain, phi_forget = error_retain, error_forget
+    phi_retain = error_retain
+    phi_forget = error_forget
     if form == "saturated":  # right at infinity too, where m / (m + 1) is NaN
         phi_retain = (1 - 1 / (1 + error_retain)).exp()
         phi_forget = (1 - 1 / (1 + error_forget)).exp()

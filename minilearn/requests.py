@@ -154,9 +154,7 @@ def by_index(train, indices: Sequence[int] | Tensor) -> Request:
 
 
 def by_typicality(train: Examples, count: int, typical: bool = False) -> Request:
-    """Forget the `count` least typical examples: those farthest from the mean input of their class.
-
-    Distance is Euclidean, over all input values.
+    """Forget the least typical examples, by Euclidean distance from the mean input of their class.
 
     Args: count: how many examples. typical: forget the most typical ones instead
     Raises: ValueError if the training set is not `Examples` with class labels, or count is out of

@@ -1,21 +1,17 @@
 """Measure many settings once each, and keep every number, with its origin, in one file.
 
-`sweep` does it for a model of your own, `run_units` for units of your own. The file is a table of
-text, a row a number (`COLUMNS`), and whole at every moment: a unit is in it with all its rows or
-not at all. So the same call goes on where it was stopped, or killed, and measures nothing twice.
+`sweep` does it for a model of your own, `run_units` for units of your own. A unit is in the file
+with all its rows or not at all (see `minilearn.results`). So the same call goes on where it was
+stopped, or killed, and measures nothing twice.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 
 import pandas
@@ -24,27 +20,18 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from minilearn.checkpoint import fingerprint, write_whole
+from minilearn.checkpoint import fingerprint
 from minilearn.checks import check_choice, check_count
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
-from minilearn.metrics.registry import ALL
 from minilearn.metrics.report import t_half_width
 from minilearn.metrics.utility import accuracy, mean_loss
 from minilearn.models import build, device_of
 from minilearn.requests import Request
+from minilearn.results import COLUMNS, UNIT, append_unit, read_rows, unit_of
 from minilearn.training import NonFiniteLoss, Training
-
-UNIT = ("experiment", "dataset", "request", "method", "seed", "config")
-unit_of = itemgetter(*UNIT)  # which unit a row belongs to
-COLUMNS = (
-    *("experiment", "dataset", "request", "method", "seed", "split", "metric", "value", "unit"),
-    *("device", "torch", "triton", "minilearn", "commit", "utc", "command", "config"),
-    *("published", "source"),  # a figure that others give for the row, and who
-)
-NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -68,32 +55,19 @@ class Unit:
 def value(metric: str, split: str, number, unit: str, published="", source: str = "") -> dict:
     """One number, as text without loss.
 
-    Args:
-        metric, split: of the number; the split is "", "forget", "retain", "test", "test_forget" or
-            "test_retain"
-        unit: in words
-        published: what `source` gives for the number; "" for nothing
+    Args: split: "" or one of `registry.ALL`. unit: in words. published: what `source` gives for it
     """
-    return {
-        "metric": metric,
-        "split": split,
-        "value": repr(number if isinstance(number, int) else float(number)),
-        "unit": unit,
-        "published": str(published),
-        "source": "" if published == "" else source,
-    }
+    text = repr(number if isinstance(number, int) else float(number))
+    row = {"metric": metric, "split": split, "value": text, "unit": unit}
+    return row | {"published": str(published), "source": "" if published == "" else source}
 
 
 def scores(model: nn.Module, request: Request) -> dict[tuple[str, str], float]:
     """Accuracy on `forget` and `retain`, as fractions; of a regression the mean loss."""
-    numbers = {}
-    for split in ("forget", "retain"):
-        result = evaluate(model, getattr(request, split))
-        if result.targets.is_floating_point():
-            numbers["loss", split] = mean_loss(result)
-        else:
-            numbers["accuracy", split] = accuracy(result)
-    return numbers
+    results = {split: evaluate(model, getattr(request, split)) for split in ("forget", "retain")}
+    numeric = results["forget"].targets.is_floating_point()
+    metric, score = ("loss", mean_loss) if numeric else ("accuracy", accuracy)
+    return {(metric, split): score(result) for split, result in results.items()}
 
 
 def sweep(
@@ -113,16 +87,14 @@ def sweep(
 
     Args:
         fresh: makes your network
-        request: what is to be forgotten
         methods: settings by name, None for the default ones; the first word of a name is one of
             `minilearn.methods.METHODS`: "scrub", and also "scrub long"
         path: the file; every number is in it as soon as it is measured, and is not measured again;
             new settings are added
-        seeds: whole numbers, by default 0, 1 and 2
-        training: the recipe of the original and the retrained model, by default `Training()`
+        training: the recipe of the original and the retrained model
         measure: `measure(model, request)` returns numbers by metric or by (metric, split), see
-            `value`, by default `scores`; once you have changed what it computes, rename it
-        jobs: processes that measure at once, by default 1, each with as many threads as PyTorch has
+            `value`; once you have changed what it computes, rename it
+        jobs: processes that measure at once, each with as many threads as PyTorch has here
 
     Returns a pandas DataFrame, a row a method and metric: the `mean` over seeds; the `spread`, half
     of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Beside your metrics
@@ -213,12 +185,8 @@ def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: 
 
     Several machines take a part each: `units[1::8]` is the second of eight.
 
-    Args:
-        experiment: the name of it, a column
-        units: what is measured; with several jobs their `measure` can be pickled
-        path: the file
-        origin: what `environment.provenance` returns
-        jobs: processes that measure at once, each with as many threads as PyTorch has here
+    Args: origin: what `environment.provenance` returns. jobs: as in `sweep`; with several the
+        `measure` of a unit must be one that can be pickled
     Raises: ValueError if the file is damaged or `jobs` no number from 1 on; whatever a unit raises
     """
     waiting = missing(experiment, units, path)
@@ -241,91 +209,3 @@ def missing(experiment: str, units: Iterable[Unit], path) -> list[Unit]:
     """The units that the file at `path` does not have."""
     measured = {unit_of(row) for row in read_rows(path)}
     return [unit for unit in units if unit_of(unit._texts(experiment)) not in measured]
-
-
-def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
-    """All rows of a result file, none if there is no file; ValueError if it is not whole."""
-    path = Path(path)
-    if not path.exists():
-        return []
-    try:
-        return _parsed(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
-        reason = f"{path} is no whole result file: {error}; it is left as it is: repair or move it"
-        raise ValueError(reason) from None
-
-
-def _parsed(text: str) -> list[dict[str, str]]:
-    lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise ValueError("its first line does not name the columns of results")
-    if not text.endswith("\n"):
-        raise ValueError("its last line is cut short")
-    for number, line in enumerate(lines, 1):
-        if len(line) != len(COLUMNS):
-            raise ValueError(f"line {number} has {len(line)} of {len(COLUMNS)} fields")
-    return _checked([dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]])
-
-
-def append_unit(path: str | os.PathLike, rows: Sequence[dict[str, str]]) -> bool:
-    """Add the rows of one unit to a result file, all of them or none; False if it has the unit.
-
-    A new file replaces the old one, under a lock that ends with the process.
-
-    Raises: ValueError if the file or a row is damaged or the rows are of several units; OSError if
-        the file cannot be written
-    """
-    path = Path(path)
-    rows = _checked(rows)
-    if len({unit_of(row) for row in rows}) != 1:
-        raise ValueError("the rows of exactly one unit are written at a time")
-    with _locked(path.parent):
-        before = read_rows(path)
-        if unit_of(rows[0]) in map(unit_of, before):
-            return False
-        text = io.StringIO(newline="")
-        lines = [COLUMNS, *(row.values() for row in [*before, *rows])]
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        write_whole(path, lambda part: part.write_bytes(text.getvalue().encode("utf-8")))
-    return True
-
-
-def _checked(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    keys = set()
-    for row in rows:
-        where = f"{row.get('metric')} of {row.get('method')}"
-        if tuple(row) != COLUMNS or not all(isinstance(text, str) for text in row.values()):
-            raise ValueError(f"the row of {where} has other columns than those of results")
-        if re.search(r"[\n\r]", "".join(row.values())):
-            raise ValueError(f"the row of {where} holds a line break")
-        if not (NUMBER.fullmatch(row["value"]) and row["seed"].isdecimal()):
-            raise ValueError(f"{where} has value {row['value']!r} and seed {row['seed']!r}")
-        if row["split"] not in ("", *ALL):
-            raise ValueError(f"{where} has split {row['split']!r}, which is none of {ALL}")
-        published, source = row["published"], row["source"]
-        if bool(published) != bool(source) or not NUMBER.fullmatch(published or "0"):
-            raise ValueError(f"{where}: a published figure is a number, and has its source")
-        key = (*unit_of(row), row["split"], row["metric"])
-        if key in keys:
-            raise ValueError(f"it has {row['metric']} of one unit and split twice")
-        keys.add(key)
-    return list(rows)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; a process that dies takes its lock along, and no file is left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":  # Windows has no such lock: one process at a time, please
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

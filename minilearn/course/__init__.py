@@ -14,13 +14,3 @@ text cell with the line `<!-- ANSWER name (4 points) -->`; what stands between
 from minilearn.course.attempts import attempt
 from minilearn.course.grading import grade
 from minilearn.course.sources import Question, assign, questions, read_source, student_version
-
-__all__ = [
-    "Question",
-    "assign",
-    "attempt",
-    "grade",
-    "questions",
-    "read_source",
-    "student_version",
-]

@@ -12,17 +12,18 @@ from minilearn.course.sandbox import protection
 from minilearn.course.sources import assign
 
 
-def main(arguments: Sequence[str] | None = None):
+def main(command_line: Sequence[str] | None = None):
     """Run the command line; every error is one sentence."""
-    asked = _parser().parse_args(arguments)
+    arguments = _parser().parse_args(command_line)
     try:
-        if asked.command == "assign":
-            print(f"{assign(asked.source, asked.out, nbgrader=asked.nbgrader)} written")
+        if arguments.command == "assign":
+            print(f"{assign(arguments.source, arguments.out, nbgrader=arguments.nbgrader)} written")
             return
         print(protection())
-        limits = {"seconds": asked.seconds, "memory": int(asked.memory * 2**30)}
-        rows = grade(asked.source, asked.folder, asked.out, key=os.environ.get(KEY, ""), **limits)
-        print(f"{len(rows)} submissions graded, see {asked.out}")
+        limits = {"seconds": arguments.seconds, "memory": int(arguments.memory * 2**30)}
+        limits["key"] = os.environ.get(KEY, "")
+        rows = grade(arguments.source, arguments.folder, arguments.out, **limits)
+        print(f"{len(rows)} submissions graded, see {arguments.out}")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -32,16 +33,18 @@ def main(arguments: Sequence[str] | None = None):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m minilearn.course", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("assign", help="write the student version of a source")
-    two = commands.add_parser("grade", help="grade every notebook of a folder")
-    for command in (one, two):
+    assigning = commands.add_parser("assign", help="write the student version of a source")
+    grading = commands.add_parser("grade", help="grade every notebook of a folder")
+    for command in (assigning, grading):
         command.add_argument("source", help="the notebook with the answers")
-    one.add_argument("out", help="the notebook for students")
-    one.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
-    two.add_argument("folder", help="the folder with the submissions")
-    two.add_argument("--out", default="grades.csv", help="the table (default: grades.csv)")
-    two.add_argument("--seconds", type=float, default=60, help="for one cell (default: 60)")
-    two.add_argument("--memory", type=float, default=4, help="GiB beyond the start (default: 4)")
+    assigning.add_argument("out", help="the notebook for students")
+    assigning.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
+    grading.add_argument("folder", help="the folder with the submissions")
+    grading.add_argument("--out", default="grades.csv", help="the table (default: grades.csv)")
+    grading.add_argument("--seconds", type=float, default=60, help="for one cell (default: 60)")
+    grading.add_argument(
+        "--memory", type=float, default=4, help="GiB beyond the start (default: 4)"
+    )
     return parser
 
 

@@ -64,25 +64,25 @@ def grade(
     Raises: ValueError if the source is no source, the folder has no notebook, `out` is no file of
         grades of this source, or a limit makes no sense; OSError if it cannot be written
     """
-    check_number("seconds", seconds, 0), check_count("memory", memory, 1)
+    check_number("seconds", seconds, 0)
+    check_count("memory", memory, 1)
     asked = questions(read_source(source))
-    there = sorted(Path(folder).rglob("*.ipynb")) if Path(folder).is_dir() else []
-    files = [p for p in there if p.is_file() and p.parent.name != ".ipynb_checkpoints"]
+    files = sorted(path for path in Path(folder).rglob("*.ipynb") if path.is_file())
+    files = [path for path in files if path.parent.name != ".ipynb_checkpoints"]
     if not files:
         raise ValueError(f"there is no notebook in the folder {folder}")
     columns = _columns(asked)
-    known = _known(Path(out), columns)
+    earlier = _earlier(Path(out), columns)
     rows: list[dict[str, str]] = []
     for path in tqdm(files, desc="grading", unit="submission"):
         name = path.relative_to(folder).as_posix()
-        mark = _fingerprint(path, source, key)
-        row = known.get(name)
-        if row is None or row["fingerprint"] != mark:
-            found = graded(path, asked, seconds, memory, key)
-            row = _row(name, asked, found, mark)
+        fingerprint = _fingerprint(path, source, key)
+        row = earlier.pop(name, None)
+        if row is None or row["fingerprint"] != fingerprint:
+            result = graded(path, asked, seconds, memory, key)
+            row = _row(name, asked, result, fingerprint)
         rows.append(row)
-        later = [known[n] for n in known if n not in {r["submission"] for r in rows}]
-        _write(Path(out), columns, [*rows, *later])
+        _write(Path(out), columns, [*rows, *earlier.values()])
     _write(Path(out), columns, rows)
     return rows
 
@@ -91,58 +91,58 @@ def graded(
     path: Path, asked: Sequence[Question], seconds: float, memory: int, key: str = ""
 ) -> Grade:
     """Grade one submission; nothing that it does raises here."""
-    found = Grade({q.name: 0 for q in asked if q.test})
+    result = Grade({q.name: 0 for q in asked if q.test})
     try:
         cells = _cells(read_notebook(path))
     except ValueError as error:
-        found.reasons.append(str(error).replace(str(path), "it"))
-        return found
+        result.reasons.append(str(error).replace(str(path), "it"))
+        return result
     waiting = [q for q in asked if q.test]
     for _ in range(DEATHS):
         try:
             with Kernel(memory, {KEY: key}) as kernel:
-                _answers(kernel, cells, waiting, found, seconds)
-            return found
+                _answers(kernel, cells, waiting, result, seconds)
+            return result
         except Died:
             continue
-    found.reasons.append(f"it ended {DEATHS} kernels: what was not yet tested counts as wrong")
-    return found
+    result.reasons.append(f"it ended {DEATHS} kernels: what was not yet tested counts as wrong")
+    return result
 
 
-def _answers(kernel: Kernel, cells: dict, waiting: list[Question], found: Grade, seconds: float):
+def _answers(kernel: Kernel, cells: dict, waiting: list[Question], result: Grade, seconds: float):
     """Run the cells, then the tests that wait; who ends the kernel is not run again."""
-    said = set(found.reasons)
+    said = set(result.reasons)
     for number in list(cells):
         try:
             problem = kernel.run(cells[number], seconds)
         except Died as death:
             del cells[number]
-            found.reasons.append(f"cell {number}: {death}")
+            result.reasons.append(f"cell {number}: {death}")
             raise
         if problem and (reason := f"cell {number}: {problem}") not in said:
-            found.reasons.append(reason)
+            result.reasons.append(reason)
     while waiting:
         question = waiting.pop(0)
         try:
             problem = kernel.run(question.test, seconds)
         except Died as death:
-            found.reasons.append(f"{question.name}: {death}")
+            result.reasons.append(f"{question.name}: {death}")
             raise
         if problem:
             unanswered = problem.startswith("NotImplementedError")
-            found.reasons.append(f"{question.name}: {'not attempted' if unanswered else problem}")
+            result.reasons.append(f"{question.name}: {'not attempted' if unanswered else problem}")
         else:
-            found.points[question.name] = question.points
+            result.points[question.name] = question.points
 
 
 def _cells(notebook: dict) -> dict[int, str]:
     """The code of a submission but its tests, by the number of the cell."""
-    found = {}
+    cells = {}
     for number, cell in enumerate(notebook["cells"], 1):
         text = text_of(cell)
         if cell["cell_type"] == "code" and not TEST.match(text.lstrip()):
-            found[number] = text if _is_python(text) else _without_magics(text)
-    return found
+            cells[number] = text if _is_python(text) else _without_magics(text)
+    return cells
 
 
 def _is_python(text: str) -> bool:
@@ -167,23 +167,24 @@ def _columns(asked: Sequence[Question]) -> list[str]:
     return ["submission", "points", "of", *names, "reason", "fingerprint"]
 
 
-def _row(name: str, asked: Sequence[Question], found: Grade, mark: str) -> dict[str, str]:
+def _row(name: str, asked: Sequence[Question], result: Grade, fingerprint: str) -> dict[str, str]:
     whole = sum(q.points for q in asked if q.test)
-    each = [str(found.points[q.name]) if q.test else "" for q in asked]
-    reason = "; ".join(found.reasons[:8]) or "all tests passed"
+    each = [str(result.points[q.name]) if q.test else "" for q in asked]
+    reason = "; ".join(result.reasons[:8]) or "all tests passed"
     reason = "".join(c if c.isprintable() else " " for c in reason)
-    values = [name, str(sum(found.points.values())), str(whole), *each, reason, mark]
+    points = sum(result.points.values())
+    values = [name, str(points), str(whole), *each, reason, fingerprint]
     return dict(zip(_columns(asked), values, strict=True))
 
 
 def _fingerprint(path: Path, source, key: str) -> str:
-    made = hashlib.sha256(key.encode())
-    for one in (source, path):
-        made.update(hashlib.sha256(Path(one).read_bytes()).digest())
-    return made.hexdigest()[:16]
+    digest = hashlib.sha256(key.encode())
+    for file in (source, path):
+        digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
-def _known(out: Path, columns: list[str]) -> dict[str, dict[str, str]]:
+def _earlier(out: Path, columns: list[str]) -> dict[str, dict[str, str]]:
     """The rows of an earlier run, by submission."""
     if not out.exists():
         return {}

@@ -71,13 +71,13 @@ class Kernel:
         self.folder = Path(tempfile.mkdtemp(prefix="graded-"))  # short: sockets have short names
         launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         on_unix = os.name == "posix"
-        options = {"transport": "ipc"} if on_unix else {}  # a socket file needs no network
-        self.manager = KernelManager(connection_file=str(self.folder / "k.json"), **options)
+        transport = {"transport": "ipc"} if on_unix else {}  # a socket file needs no network
+        self.manager = KernelManager(connection_file=str(self.folder / "k.json"), **transport)
         self.manager._kernel_spec = KernelSpec(argv=[*(_prefix() if on_unix else ()), *launcher])
         home = {name: str(self.folder) for name in ("HOME", "TMPDIR", "IPYTHONDIR", "USERPROFILE")}
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        outside = {name: os.environ[name] for name in KEPT if name in os.environ}
         # one thread: as quick for small networks, and as fair on a busy machine
-        self.environment = {"OMP_NUM_THREADS": "1"} | kept | home | (environment or {})
+        self.environment = {"OMP_NUM_THREADS": "1"} | outside | home | (environment or {})
 
     def __enter__(self) -> Kernel:
         try:

@@ -72,14 +72,14 @@ def questions(notebook: dict) -> list[Question]:
 
     Raises: ValueError if a test is more or less than one block `with attempt("name"):`
     """
-    found = []
+    result = []
     for cell in notebook["cells"]:
         text = text_of(cell)
         if cell["cell_type"] == "markdown":
-            found += [Question(name, int(points)) for name, points in ANSWER.findall(text)]
+            result += [Question(name, int(points)) for name, points in ANSWER.findall(text)]
         elif match := TEST.match(text):
-            found.append(Question(match[1], int(match[2]), _body(text, match[1])))
-    return found
+            result.append(Question(match[1], int(match[2]), _body(text, match[1])))
+    return result
 
 
 def student_version(source: dict) -> dict:
@@ -87,19 +87,22 @@ def student_version(source: dict) -> dict:
 
     Raises: ValueError if a line of a solution or of a hidden test still stands in it
     """
-    made, secret = copy.deepcopy(source), set()
-    for cell in made["cells"]:
+    notebook = copy.deepcopy(source)
+    secret = set()
+    for cell in notebook["cells"]:
         text = text_of(cell)
         for markers in (SOLUTION, HIDDEN, RUBRIC):
             text, hidden = _without(text, markers)
-            secret |= hidden if markers != RUBRIC else set()
+            if markers != RUBRIC:
+                secret |= hidden
         cell["source"] = text.strip("\n").splitlines(keepends=True)
         if cell["cell_type"] == "code":
-            cell["outputs"], cell["execution_count"] = [], None
-    shown = {line.strip() for cell in made["cells"] for line in text_of(cell).splitlines()}
+            cell["outputs"] = []
+            cell["execution_count"] = None
+    shown = {line.strip() for cell in notebook["cells"] for line in text_of(cell).splitlines()}
     if leaked := sorted(secret & shown):
         raise ValueError(f"a line of a solution stands in the student version too: {leaked[0]!r}")
-    return made
+    return notebook
 
 
 def assign(source: str | os.PathLike, out: str | os.PathLike, *, nbgrader: bool = False) -> Path:
@@ -123,28 +126,26 @@ def nbgrader_version(source: dict) -> dict:
     nbgrader strips solutions and hidden tests itself. It takes a test that raises nothing as
     passed, so that the tests stand here without their `attempt`.
     """
-    made, answers = copy.deepcopy(source), 0
-    for cell in made["cells"]:
-        text, about = text_of(cell), {"solution": False, "grade": False, "locked": False}
+    notebook = copy.deepcopy(source)
+    answers = 0
+    for cell in notebook["cells"]:
+        text = text_of(cell)
+        about = {"solution": False, "grade": False, "locked": False, "task": False}
+        about |= {"schema_version": 3, "cell_type": cell["cell_type"]}
         if cell["cell_type"] == "code" and (match := TEST.match(text)):
-            name, about = match[1], about | {"grade": True, "locked": True}
-            about["points"], cell["source"] = int(match[2]), match[0] + _body(text, name)
+            about |= {"grade_id": match[1], "points": int(match[2]), "grade": True, "locked": True}
+            cell["source"] = match[0] + _body(text, match[1])
         elif cell["cell_type"] == "code" and SOLUTION[0] in text:
             answers += 1
-            name, about = f"answer_{answers}", about | {"solution": True}
+            about |= {"grade_id": f"answer_{answers}", "solution": True}
         elif match := ANSWER.search(text):
-            name, about = match[1], about | {"solution": True, "grade": True}
-            about["points"], cell["source"] = int(match[2]), _without(text, RUBRIC)[0]
+            about |= {"grade_id": match[1], "points": int(match[2]), "grade": True}
+            about["solution"] = True
+            cell["source"], _ = _without(text, RUBRIC)
         else:
             continue
-        about |= {
-            "grade_id": name,
-            "schema_version": 3,
-            "task": False,
-            "cell_type": cell["cell_type"],
-        }
         cell["metadata"] = cell["metadata"] | {"nbgrader": about}
-    return made
+    return notebook
 
 
 def text_of(cell: dict) -> str:
@@ -170,20 +171,23 @@ def _parts(text: str, markers: tuple[str, str], where: str):
 
 def _without(text: str, markers: tuple[str, str]) -> tuple[str, set[str]]:
     """The text without what is marked, or a stub for a solution; and the lines that were there."""
-    kept, secret, inside = [], set(), False
+    shown = []
+    secret = set()
+    inside = False
     for line in text.splitlines():
         word = line.strip()
         if word == markers[0]:
             inside = True
             stub = STUB if line.startswith(" ") else BLANK
-            kept += [line.replace(word, stub)] if markers == SOLUTION else []
+            if markers == SOLUTION:
+                shown.append(line.replace(word, stub))
         elif word == markers[1]:
             inside = False
         elif not inside:
-            kept.append(line)
+            shown.append(line)
         elif len(word) > SHORT and not word.startswith("#"):
             secret.add(word)
-    return "\n".join(kept), secret
+    return "\n".join(shown), secret
 
 
 def _body(text: str, name: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from difflib import get_close_matches
 
-from minilearn.data import vision
 from minilearn.data.batches import batches, has_numbers, items_of, mixed, pair, paired_batches
 from minilearn.data.embedded import Split, digits, rotated_digits
 from minilearn.data.examples import (
@@ -38,65 +37,25 @@ from minilearn.data.sentences import (
     word_vectors,
 )
 from minilearn.data.table import image_table
-
-__all__ = [
-    "AGE_GROUPS",
-    "BANDS",
-    "PAIR_WORDS",
-    "Corpus",
-    "Examples",
-    "MissingData",
-    "Split",
-    "Unlabelled",
-    "age_groups",
-    "agedb",
-    "batches",
-    "daily_loads",
-    "digits",
-    "electricity",
-    "has_numbers",
-    "image_table",
-    "imagenet",
-    "imdb_wiki",
-    "items_of",
-    "level",
-    "load",
-    "mixed",
-    "pair",
-    "pair_vectors",
-    "paired_batches",
-    "random_part",
-    "rotated_digits",
-    "sentence_pairs",
-    "spell",
-    "stsb",
-    "stsb_corpus",
-    "subset",
-    "targets_of",
-    "tokens",
-    "utkface",
-    "with_targets",
-    "without_targets",
-    "word_vectors",
-]
+from minilearn.data.vision import cifar10, cifar100, fashion_mnist, mnist, svhn
 
 BANDS = {"agedb": (0, 31), "stsb": (0, 2), "stsb_high": (4, math.inf)}  # half-open: [low, high)
 EMBEDDED = {f.__name__: f for f in (digits, rotated_digits, sentence_pairs, daily_loads)}
 OWN_FILES = {f.__name__: f for f in (agedb, imdb_wiki, utkface, imagenet, stsb, electricity)}
-ON_DISK = {
-    f.__name__: f
-    for f in (vision.mnist, vision.fashion_mnist, vision.cifar10, vision.cifar100, vision.svhn)
-}
+ON_DISK = {f.__name__: f for f in (mnist, fashion_mnist, cifar10, cifar100, svhn)}
 
 
 def load(name: str, *, root=None, download: bool = False) -> Split:
     """A data set by its name, so that a chapter changes its data in one line.
 
-    `root` is for the sets that are not embedded: the folder that holds them (else the variable
-    MINILEARN_DATA, else ~/.cache/minilearn). `download` says whether to fetch a missing one of
-    torchvision's sets; the others (faces, stsb, electricity) you put there yourself, and the error
-    says where. Each set has a function of its own name, with its options.
+    Each set has a function of its own name, with its options.
 
+    Args:
+        name: of the set, such as "digits"; the error for another name lists all
+        root: for the sets that are not embedded, the folder that holds them (else the variable
+            MINILEARN_DATA, else ~/.cache/minilearn)
+        download: whether to fetch a missing one of torchvision's sets; the others (faces, stsb,
+            electricity) you put there yourself, and the error says where
     Raises: ValueError if the name is unknown, or the files are missing or broken
     Example:
         >>> train, test = load("digits")

@@ -32,6 +32,7 @@ def digits(size: int = 8) -> Split:
     same printed form 14 times, so `groups` numbers the forms 0..13 (one writer may have filled
     two). A quarter of the digits, drawn once with a fixed seed within each class, is the test set.
 
+    Args: size: pixels of a side, to which the digits are enlarged
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (its test
         part), as shipped with scikit-learn
     Shapes: inputs (N, 1, size, size) float32; targets (N,) int64 in 0..9; groups (N,) int64 in
@@ -53,9 +54,10 @@ def rotated_digits(size: int = 24, copies: int = 4, seed: int = 0) -> Split:
     """The digits drawn larger and turned by an angle from [0, 90): predict the angle in degrees.
 
     The angle counts against the clock: at 90 degrees a digit lies on its left side (torch.rot90).
-    Every digit appears `copies` times at independent angles; all copies of one digit fall on the
-    same side of the split, so that no test digit was seen at another angle.
+    All copies of one digit fall on the same side of the split, so that no test digit was seen at
+    another angle.
 
+    Args: size: pixels of a side. copies: of every digit, at independent angles. seed: of the angles
     Shapes: inputs (N, 1, size, size) float32 in [0, 1]; targets (N,) float32, degrees; groups (N,)
         int64, the forms
     Raises: ValueError if size < 12 or copies < 1

@@ -27,8 +27,8 @@ class Examples:
     """Inputs and targets as tensors that live on one device; a batch is an index into them.
 
     Integer targets make a classification set, floating-point targets a regression set.
-    `groups` optionally says whose each example is (the writer of a digit, say).
 
+    Args: groups: optional numbers that say whose each example is (the writer of a digit, say)
     Shapes: inputs (N, ...); targets (N,) int64, or (N, ...) float32; groups (N,) int64 or None
     Raises: ValueError if there is no example, lengths or devices differ, a value is NaN or
         infinite, or a class label is negative
@@ -208,7 +208,10 @@ def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor
 
 
 def random_part(data, fraction: float, seed: int):
-    """A random fraction of a set, of the same kind, in the set's order; at least one example."""
+    """A random fraction of a set, of the same kind, in the set's order; at least one example.
+
+    Args: data: Examples, a tensor or a dataset. fraction: in (0, 1]. seed: of the draw
+    """
     count = max(1, round(fraction * len(data)))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     chosen = torch.zeros(len(data), dtype=torch.bool)

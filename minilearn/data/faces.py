@@ -37,8 +37,12 @@ def agedb(*, root=None, size: int = 32, held_out: str = "test", on_bad: str = "r
     imbalanced-regression benchmark, whose validation and test parts are balanced over the ages),
     and the pictures beside it, AgeDB/14_MariaCallas_32_f.jpg. `groups` numbers the people, whose
     names stand in the file names: equal numbers are one person, who may be in both parts.
-    `held_out="val"` gives the validation part in place of the test part.
 
+    Args:
+        root: see `data_root`
+        size: pixels of a side
+        held_out: "val" gives the validation part in place of the test part
+        on_bad: what happens to a row without a picture or an age, see `image_table`
     Source: Moschoglou et al., AgeDB, CVPR Workshops 2017, on request from its authors
     Shapes: inputs (N, 3, size, size) float32 in [0, 1]; targets (N,) float32, years; groups (N,)
         int64
@@ -67,6 +71,7 @@ def imdb_wiki(
     (of half a million pictures it keeps those with one clear face), and the unpacked pictures
     beside it in imdb_crop and wiki_crop. At 32 pixels they take some 2.5 GB of memory.
 
+    Args: as agedb
     Source: Rothe, Timofte and Van Gool, IJCV 2018
     Shapes: inputs (N, 3, size, size) float32 in [0, 1]; targets (N,) float32, years
     Differs: as agedb
@@ -86,6 +91,7 @@ def utkface(*, root=None, size: int = 32, on_bad: str = "refuse") -> Split:
     files come or go: a picture is in the test set if the first byte of the SHA-256 sum of its
     name, up to the first dot, is below 51 (one in five).
 
+    Args: as agedb
     Source: Zhang, Song and Qi, CVPR 2017
     Shapes: as imdb_wiki, in the order of the paths
     Raises: MissingData if there are no pictures; ValueError as image_table does (a name without an
@@ -108,6 +114,7 @@ def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
 
     A group runs from its first age up to, not including, the next one's; the last one includes 120.
 
+    Args: faces: with ages as targets. grouping: a key of `AGE_GROUPS`
     Paper: Cha et al. 2024 unlearn faces in such groups; see `AGE_GROUPS` for the five groupings.
     Shapes: faces with targets (N,) float32, years; returns targets (N,) int64
     Differs: whether the released bins include their left or their right end is not known

@@ -17,6 +17,7 @@ def imagenet(*, root=None, folder: str = "imagenet", size: int = 224) -> Split:
     dataset is not read before it is used, so that it may be larger than the memory; a request and
     every method take it as it is, and `l2ul` reads only the items to forget.
 
+    Args: root: see `data_root`. folder: its name in there. size: pixels of a side
     Source: Russakovsky et al. 2015, on request from its authors
     Shapes: an item is (3, size, size) float32 in [0, 1] and its class, an int
     Raises: MissingData if a part is not there; ValueError if it holds no images, or other classes

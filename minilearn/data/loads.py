@@ -72,6 +72,7 @@ def daily_loads(households: int = 16, days: int = 140, seed: int = 0) -> Split:
     days of high load are cold days, and their shape cannot be guessed from warm ones.
     The windows, the split in time and the scaling are those of `electricity`, one window a day.
 
+    Args: households, days: how many. seed: of all draws
     Shapes: inputs (N, 168) float32; targets (N, 24) float32; groups (N,) int64, the household
     Raises: ValueError if households < 1 or days < 60
     Example:
@@ -151,18 +152,13 @@ def _hours(path: Path, clients) -> tuple[Tensor, list[int]]:
         with path.open(encoding="utf-8-sig") as opened:
             header = opened.readline()
         original = ";" in header
-        names = [name.strip().strip('"') for name in header.split(";" if original else ",")]
+        form = {"sep": ";", "decimal": ","} if original else {"sep": ","}
+        names = [name.strip().strip('"') for name in header.split(form["sep"])]
         columns = _columns(names[1:], clients, path)
         if not original and names[0] != "date":
             raise ValueError(f"the first column of {path} is {names[0]!r}, not 'date'")
-        frame = pandas.read_csv(
-            path,
-            sep=";" if original else ",",
-            decimal="," if original else ".",
-            usecols=[0, *(i + 1 for i in columns)],
-            index_col=0,
-            encoding="utf-8-sig",
-        )
+        places = [0, *(column + 1 for column in columns)]
+        frame = pandas.read_csv(path, usecols=places, index_col=0, encoding="utf-8-sig", **form)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -218,9 +214,9 @@ def _windows(
     hours: Tensor, columns: list[int], context: int, horizon: int, stride: int
 ) -> tuple[Split | None, int]:
     """The split of loads (C, T) into windows, and how many windows are bad."""
-    sizes = {"context": context, "horizon": horizon, "stride": stride}
-    for name, size in sizes.items():
-        check_count(name, size, 1)
+    check_count("context", context, 1)
+    check_count("horizon", horizon, 1)
+    check_count("stride", stride, 1)
     count = (hours.shape[1] - context - horizon) // stride + 1
     held = max(1, round(TEST_SHARE * count))
     if count < 2:
@@ -236,9 +232,8 @@ def _windows(
             f"none of the {count} windows ends before the test targets begin: "
             f"{hours.shape[1]} hours are too few for windows of {context} + {horizon}"
         )
-    windows = _scaled(hours, border).unfold(
-        1, context + horizon, stride
-    )  # (C, count, context + horizon), a view
+    hours = _scaled(hours, border)
+    windows = hours.unfold(1, context + horizon, stride)  # (C, count, context + horizon), a view
     fine = windows.sum(2).isfinite()
     bad = int((~fine)[:, train | test].sum())
     groups = torch.tensor(columns)[:, None].expand(fine.shape)
@@ -253,7 +248,7 @@ def _windows(
 
 def _scaled(hours: Tensor, border: int) -> Tensor:
     """Each client by the mean and standard deviation of its hours before `border`; NaN if 0."""
-    known = hours[:, :border]
-    mean = known.nanmean(1, keepdim=True)
-    spread = (known - mean).square().nanmean(1, keepdim=True).sqrt()
+    before = hours[:, :border]
+    mean = before.nanmean(1, keepdim=True)
+    spread = (before - mean).square().nanmean(1, keepdim=True).sqrt()
     return (hours - mean) / torch.where(spread > 1e-9 * mean.abs(), spread, math.nan)

@@ -107,8 +107,8 @@ def stsb_corpus(*, root=None, on_bad: str = "skip") -> Corpus:
     """
     check_on_bad(on_bad)
     parts = [_lines(part, root, on_bad) for part in ("train", "dev", "test")]
-    known = {word for pair, _ in parts[0] for sentence in pair for word in sentence}
-    words = (PAD, UNKNOWN, *sorted(known))
+    vocabulary = {word for pair, _ in parts[0] for sentence in pair for word in sentence}
+    words = (PAD, UNKNOWN, *sorted(vocabulary))
     train, validation, test = (_examples(part, words) for part in parts)
     return Corpus(train, validation, test, words)
 
@@ -219,9 +219,9 @@ def word_vectors(path, words: tuple[str, ...]) -> Tensor:
         raise ValueError(f"the word vectors {path} are no text in UTF-8: {error}") from None
     if not vector:
         raise ValueError(f"the word vectors {path} have none of the {len(number)} words")
-    known = torch.tensor(list(vector.values()))
-    vectors = known.mean(0).repeat(len(words), 1)
-    vectors[list(vector)] = known
+    rows = torch.tensor(list(vector.values()))
+    vectors = rows.mean(0).repeat(len(words), 1)
+    vectors[list(vector)] = rows
     vectors[0] = 0
     return vectors
 

@@ -34,8 +34,15 @@ def image_table(
 
     The table's first line names its columns; column `file` holds paths relative to the folder. A
     row is bad if its image is missing or broken, or its target is no finite number (no class from
-    0 on, if `regression` is false). on_bad="skip" leaves bad rows out and warns how many and why.
+    0 on, if `regression` is false).
 
+    Args:
+        folder, table: their paths
+        file, target: names of the two columns
+        size: pixels of a side
+        channels: 1 (grey) or 3 (colour)
+        regression: whether targets are numbers, and no classes
+        on_bad: "refuse" bad rows, or "skip" them and warn how many and why
     Shapes: inputs (N, channels, size, size) float32 in [0, 1]; targets (N,) float32, or int64 if
         `regression` is false
     Raises: ValueError if the folder, the table or a column is not there, no row is left, or a row
@@ -60,6 +67,7 @@ def read_images(
 ) -> tuple[Examples, list[str]]:
     """What `image_table` does, with rows from anywhere: (place, path, target, ...) as text.
 
+    Args: what: names the rows in sentences. target: names it. The others: as image_table
     Shapes: as image_table; the paths of the rows that were read come second
     Raises: as image_table
     """

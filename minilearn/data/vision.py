@@ -34,6 +34,7 @@ IDX_FILES = {
 def mnist(*, root=None, download: bool = False) -> Split:
     """MNIST: 60,000 and 10,000 handwritten digits.
 
+    Args: root: see `data_root`. download: whether to fetch what is missing or broken
     Source: LeCun, Cortes and Burges 1998
     Shapes: inputs (N, 1, 28, 28) float32 in [0, 1]; targets (N,) int64 in 0..9
     Raises: MissingData (a ValueError) if a file is not there; ValueError if one is broken, or
@@ -109,25 +110,25 @@ def _files(kind: str) -> dict[str, str]:
 
 def _verify(kind: str, root: Path, files: dict[str, str]):
     """Raise a sentence unless every file is there and whole."""
-    for file, wanted in files.items():
+    for file, md5 in files.items():
         try:
             with (root / file).open("rb") as opened:
-                md5 = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+                digest = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
         except (FileNotFoundError, NotADirectoryError):
             how = "fetch it with download=True"
             raise missing(kind, f"the file {file} belongs", root, how) from None
         except OSError as error:
             raise ValueError(f"cannot read {root / file}: {reason(error)}") from None
-        if md5.hexdigest() != wanted:
+        if digest.hexdigest() != md5:
             raise ValueError(
-                f"the file {root / file} is broken: its md5 sum is {md5.hexdigest()} and should "
-                f"be {wanted}; load with download=True to replace it"
+                f"the file {root / file} is broken: its md5 sum is {digest.hexdigest()} and should "
+                f"be {md5}; load with download=True to replace it"
             )
 
 
 def _download(kind: str, root: Path, files: dict[str, str]):
     """Fetch into a folder beside the set's, and move each file into place once all are whole."""
-    made = not root.exists()
+    is_new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(
@@ -146,7 +147,7 @@ def _download(kind: str, root: Path, files: dict[str, str]):
             f"{kind} could not be downloaded to {root}: {why}; what was begun has been removed"
         ) from error
     finally:
-        if made and root.is_dir() and not any(root.iterdir()):
+        if is_new and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
 
 
@@ -172,8 +173,10 @@ def _part(kind: str, root: Path, train: bool) -> Examples:
         labels = torchvision.datasets.mnist.read_label_file(f"{part}-labels-idx1-ubyte")
     elif kind == "SVHN":
         part = source(root, split="train" if train else "test")
-        pixels, labels = torch.tensor(part.data), torch.tensor(part.labels)
+        pixels = torch.tensor(part.data)
+        labels = torch.tensor(part.labels)
     else:
         part = source(root, train=train)
-        pixels, labels = torch.tensor(part.data).permute(0, 3, 1, 2), torch.tensor(part.targets)
+        pixels = torch.tensor(part.data).permute(0, 3, 1, 2)
+        labels = torch.tensor(part.targets)
     return Examples(pixels.contiguous().float().div_(255), labels.long())

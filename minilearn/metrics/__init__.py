@@ -11,38 +11,3 @@ from minilearn.metrics.relearning import relearn_area, relearn_curve, relearn_ti
 from minilearn.metrics.report import Report, report
 from minilearn.metrics.svc_attack import SVCAttack, svc_attack, svc_attack_published
 from minilearn.metrics.utility import accuracy, gap, mae, mean_loss, mse, reference_error, tow
-
-__all__ = [
-    "METRICS",
-    "Anamnesis",
-    "Attack",
-    "Cost",
-    "PublishedASR",
-    "Report",
-    "SVCAttack",
-    "accuracy",
-    "anamnesis_index",
-    "asr",
-    "asr_published",
-    "auc",
-    "gap",
-    "js",
-    "kl",
-    "linear_probe",
-    "logistic_attack",
-    "loss_attack",
-    "mae",
-    "mean_loss",
-    "mse",
-    "paired_difference",
-    "reference_error",
-    "relearn_area",
-    "relearn_curve",
-    "relearn_time",
-    "report",
-    "svc_attack",
-    "svc_attack_published",
-    "tow",
-    "tpr_at_fpr",
-    "wasserstein",
-]

@@ -120,9 +120,9 @@ def _half(scores: Tensor, part: int) -> Tensor:
 
 
 def _share_right(members: Tensor, nonmembers: Tensor, threshold: Tensor) -> float:
-    found = (members >= threshold).double().mean()
-    spared = (nonmembers < threshold).double().mean()
-    return ((found + spared) / 2).item()
+    true_positives = (members >= threshold).double().mean()
+    true_negatives = (nonmembers < threshold).double().mean()
+    return ((true_positives + true_negatives) / 2).item()
 
 
 def _best_threshold(members: Tensor, nonmembers: Tensor) -> Tensor:
@@ -186,18 +186,18 @@ def logistic_attack(
     Differs: from the attacks of Tarun et al. and Shen et al., which fit and read the same points,
         mix the forget set into the members, or compare unequal numbers
     Raises: ValueError if there are fewer than 4 unseen examples, no retained or forgotten ones,
-        or repeats < 1
+        repeats < 1, or the seed is no whole number from 0
     """
     if repeats < 1:
         raise ValueError(f"needs at least one round, got repeats {repeats}")
     results = (retain, unseen, forget, unseen if unseen_forget is None else unseen_forget)
     x_retain, x_unseen, x_forget, x_apart = attack_inputs(*results)
-    generator = np.random.default_rng(seed)
+    generator = generator_of(seed)
     members, nonmembers = np.zeros(len(x_forget)), np.zeros(len(x_apart))
     for _ in range(repeats):
-        half_unseen, half_forget, half_apart = (
-            generator.permutation(len(x)) % 2 for x in (x_unseen, x_forget, x_apart)
-        )
+        half_unseen = generator.permutation(len(x_unseen)) % 2
+        half_forget = generator.permutation(len(x_forget)) % 2
+        half_apart = generator.permutation(len(x_apart)) % 2
         if unseen_forget is None:
             half_apart = half_unseen
         for half in (0, 1):

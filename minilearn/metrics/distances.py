@@ -71,7 +71,8 @@ def wasserstein(u: Tensor, r: Tensor) -> Tensor:
     """
     from scipy.stats import wasserstein_distance
 
-    u, r = torch.as_tensor(u).double().cpu(), torch.as_tensor(r).double().cpu()
+    u = torch.as_tensor(u).double().cpu()
+    r = torch.as_tensor(r).double().cpu()
     for sample in (u, r):
         if sample.ndim != 1 or len(sample) == 0 or not sample.isfinite().all():
             raise ValueError(
@@ -95,12 +96,14 @@ def paired_difference(u: Tensor, r: Tensor) -> Tensor:
         >>> paired_difference(torch.tensor([1., 2., 3.]), torch.tensor([3., 1., 2.]))
         tensor([2., 1., 1.])
     """
-    u, r = torch.as_tensor(u), torch.as_tensor(r)
+    u = torch.as_tensor(u)
+    r = torch.as_tensor(r)
     if u.shape != r.shape or u.ndim == 0 or len(u) == 0:
         raise ValueError(
             f"predictions must be paired: got shapes {tuple(u.shape)} and {tuple(r.shape)}"
         )
-    u, r = (s if s.is_floating_point() else s.double() for s in (u, r))
+    u = u if u.is_floating_point() else u.double()
+    r = r if r.is_floating_point() else r.double()
     apart = (u - r).abs()
     if not apart.isfinite().all():
         raise ValueError("predictions must be finite numbers: a model has diverged")

@@ -35,7 +35,8 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     check_number("strength", strength, 0)
-    y, y_unseen = targets_of(fit_on).cpu(), targets_of(read_on).cpu()
+    y = targets_of(fit_on).cpu()
+    y_unseen = targets_of(read_on).cpu()
     _check_targets(y, y_unseen)
     seen = representation(model, fit_on, layer).double().cpu()
     unseen = representation(model, read_on, layer).double().cpu()

@@ -51,7 +51,7 @@ class Metric:
     meaning: str  # and its unit, or the value of chance
     cannot_see: str
     compute: Callable[[Results, Results | None, str], float]
-    splits: tuple[str, ...]
+    splits: tuple[str, ...] = ALL
     tasks: tuple[str, ...] = TASKS
     pairwise: bool = False
     good: str = "two-sided"
@@ -139,8 +139,9 @@ def _apart(model: Results, reference: Results, split: str) -> float:
     return paired_difference(model[split].outputs, reference[split].outputs).double().mean().item()
 
 
-_CLASSES, _ONE, _QUANTILES = ((task,) for task in TASKS)
-_NUMBERS, _SEEN = _ONE + _QUANTILES, (FORGET, TEST)
+_CLASSES, _ONE, _QUANTILES = ("classification",), ("regression",), ("quantiles",)
+_NUMBERS = _ONE + _QUANTILES
+_SEEN = (FORGET, TEST)
 _BLIND = {"blind_to": ("untrained",)}
 _ALL_METRICS = (
     Metric(
@@ -148,39 +149,34 @@ _ALL_METRICS = (
         "share of examples classified right (fraction)",
         "how sure the answers are, which are right",
         lambda m, r, s: accuracy(m[s]),
-        ALL,
-        _CLASSES,
+        tasks=_CLASSES,
     ),
     Metric(
         "mae",
         "mean absolute error (the targets' unit)",
         "the sign of the error, and who got which",
         lambda m, r, s: mae(m[s]),
-        ALL,
-        _ONE,
+        tasks=_ONE,
     ),
     Metric(
         "mse",
         "mean squared error (the square of the targets' unit)",
         "the sign of the error, and who got which",
         lambda m, r, s: mse(m[s]),
-        ALL,
-        _ONE,
+        tasks=_ONE,
     ),
     Metric(
         "quantile_loss",
         "mean quantile loss (the targets' unit)",
         "who got which",
         lambda m, r, s: mean_loss(m[s]),
-        ALL,
-        _QUANTILES,
+        tasks=_QUANTILES,
     ),
     Metric(
         "gap",
         "accuracy, or mean loss of the evaluation, minus the retrained model's",
         "differences that cancel",
         lambda m, r, s: gap(m[s], r[s]),
-        ALL,
         pairwise=True,
     ),
     Metric(

@@ -118,9 +118,9 @@ class Report:
         for row in self.rows:
             if (row.metric, row.split, row.method) == (metric, split, method):
                 return row
-        there = dict.fromkeys(f"{r.metric} on {r.split!r}" for r in self.rows if r.method == method)
+        names = dict.fromkeys(f"{r.metric} on {r.split!r}" for r in self.rows if r.method == method)
         raise ValueError(
-            f"the report has no {metric} on {split!r} for {method!r}, which has {list(there)}"
+            f"the report has no {metric} on {split!r} for {method!r}, which has {list(names)}"
         )
 
     def frame(self):
@@ -265,8 +265,9 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
 
     def against(candidate: Results) -> list[float]:
         """The values of one model: against every retrained model but itself, or on its own."""
-        others = [r for r in references if r is not candidate] if metric.pairwise else [None]
-        return [metric.compute(candidate, other, split) for other in others]
+        if not metric.pairwise:
+            return [metric.compute(candidate, None, split)]
+        return [metric.compute(candidate, r, split) for r in references if r is not candidate]
 
     scores = {name: [against(c) for c in candidates] for name, candidates in results.items()}
     null = [value for values in scores[RETRAINED] for value in values]

@@ -16,32 +16,3 @@ from minilearn.models.inside import (
 from minilearn.models.resnets import resnet18, resnet20, resnet50, resnet56
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft
 from minilearn.models.vae import VAE
-
-__all__ = [
-    "VAE",
-    "Network",
-    "Normalize",
-    "activations",
-    "allcnn",
-    "build",
-    "chain",
-    "check_architecture",
-    "check_layers",
-    "cnn",
-    "copy_of",
-    "device_of",
-    "extractor",
-    "freeze_batch_norm",
-    "layer_names",
-    "mobilenet_v3",
-    "mode",
-    "quantile_net",
-    "representation",
-    "resnet18",
-    "resnet20",
-    "resnet50",
-    "resnet56",
-    "siamese_lstm",
-    "small_cnn",
-    "tft",
-]

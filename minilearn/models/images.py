@@ -36,6 +36,12 @@ class Network(nn.Module):
         return out.squeeze(1) if self.squeeze else out
 
 
+def check_sizes(**sizes):
+    """Refuse, by ValueError, a size that is no whole number from 1."""
+    for name, size in sizes.items():
+        check_count(name, size, 1)
+
+
 class Normalize(nn.Module):
     """(x - mean) / std, channel by channel: the first layer of a network that takes pixels as such.
 
@@ -108,8 +114,8 @@ def small_cnn(outputs: int = 1, size: int = 12, channels: int = 1, start: float 
 
 def _two_convolutions(channels: int, kernel: int, size: int, width: int) -> list[nn.Module]:
     """Two convolutions of 16 and 32 channels, each pooled, and a linear layer of `width`."""
-    check_count("channels", channels, 1)
-    if check_count("size", size, 1) < 4:
+    check_sizes(channels=channels, size=size)
+    if size < 4:
         raise ValueError(f"two poolings need images of at least 4 x 4 pixels, got size {size}")
     layers = [nn.Conv2d(channels, 16, kernel, padding=kernel // 2), nn.ReLU(), nn.MaxPool2d(2)]
     layers += [nn.Conv2d(16, 32, kernel, padding=kernel // 2), nn.ReLU(), nn.MaxPool2d(2)]
@@ -128,8 +134,7 @@ def allcnn(
         instead of 8 x 8, the same thing at 32 x 32 pixels
     Raises: ValueError if width leaves no channel, or a size is no whole number from 1
     """
-    check_count("outputs", outputs, 1)
-    check_count("channels", channels, 1)
+    check_sizes(outputs=outputs, channels=channels)
     if not 0.01 <= width <= 100:
         raise ValueError(
             f"width must lie between 0.01 and 100, so that channels are left, got {width}"
@@ -161,8 +166,7 @@ def mobilenet_v3(outputs: int = 1, channels: int = 3, squeeze: bool | None = Non
         `channels=3`; not compared layer by layer with Tarun et al.'s code
     Raises: ValueError if a size is no whole number from 1
     """
-    check_count("outputs", outputs, 1)
-    check_count("channels", channels, 1)
+    check_sizes(outputs=outputs, channels=channels)
     from torchvision.models import mobilenet_v3_large
 
     net = mobilenet_v3_large(weights=None, num_classes=outputs)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.checks import check_count, check_number, refuse_non_finite
-from minilearn.models.images import Network
+from minilearn.models.images import Network, check_sizes
 
 
 class _Words(nn.Module):
@@ -163,7 +163,7 @@ def quantile_net(
         >>> quantile_net()(torch.zeros(5, 168)).shape
         torch.Size([5, 24, 3])
     """
-    _check_sizes(context=context, horizon=horizon, levels=levels, width=width)
+    check_sizes(context=context, horizon=horizon, levels=levels, width=width)
     positions = math.ceil(math.ceil(context / 4) / 4)
     features = OrderedDict(
         series=_Series(context),
@@ -234,7 +234,7 @@ def tft(
         dropout is no probability; when run, if the input is not (B, context). ImportError if the
         library is missing
     """
-    _check_sizes(context=context, horizon=horizon, levels=levels, width=width, heads=heads)
+    check_sizes(context=context, horizon=horizon, levels=levels, width=width, heads=heads)
     if width % heads:
         raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
     check_number("dropout", dropout, 0, 1, ends="[)")
@@ -262,11 +262,6 @@ def tft(
             output_transformer=operator.itemgetter("prediction"),
         )
     return _Fusion(network, context, horizon)
-
-
-def _check_sizes(**sizes):
-    for name, size in sizes.items():
-        check_count(name, size, 1)
 
 
 def _check_series(x: Tensor, context: int):

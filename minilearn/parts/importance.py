@@ -166,10 +166,10 @@ def _products(model, parts, names: dict[int, str], bare: list[str], cost: Cost):
     for x in parts:
         # a weight that is added to every item gets one copy an item, and so a gradient an item
         each = {k: named[k].repeat(len(x), *[1] * (named[k].ndim - 1)) for k in bare}
-        wanted = [x.clone().requires_grad_(), *(v.requires_grad_() for v in each.values())]
+        inputs = [x.clone().requires_grad_(), *(v.requires_grad_() for v in each.values())]
         with _watched(model, names, omega, len(x)):
-            norm = _norms(lambda x, v=each: functional_call(model, v, (x,)), wanted[0], cost).sum()
-            gradients = torch.autograd.grad(norm, wanted, allow_unused=True)[1:]
+            norm = _norms(lambda x, v=each: functional_call(model, v, (x,)), inputs[0], cost).sum()
+            gradients = torch.autograd.grad(norm, inputs, allow_unused=True)[1:]
         for name, gradient in zip(each, gradients, strict=True):
             if gradient is not None:
                 omega[name] += gradient.abs().sum(0, keepdim=True)

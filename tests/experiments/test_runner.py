@@ -147,8 +147,8 @@ def test_one_that_is_killed_while_it_holds_the_lock_blocks_nobody(path, make_row
     from minilearn.sweep import append_unit
 
     program = (
-        "import sys, time; from pathlib import Path; from minilearn import sweep\n"
-        "with sweep._locked(Path(sys.argv[1]).parent):\n"
+        "import sys, time; from pathlib import Path; from minilearn import results\n"
+        "with results._locked(Path(sys.argv[1]).parent):\n"
         "    print('locked', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", program, str(path)]
