@@ -27,7 +27,6 @@ from minilearn.evaluation import evaluate
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.report import t_half_width
-from minilearn.metrics.utility import accuracy, mean_loss
 from minilearn.models import build, device_of
 from minilearn.requests import Request
 from minilearn.results import COLUMNS, UNIT, append_unit, read_rows, unit_of
@@ -65,9 +64,9 @@ def value(metric: str, split: str, number, unit: str, published="", source: str 
 def scores(model: nn.Module, request: Request) -> dict[tuple[str, str], float]:
     """Accuracy on `forget` and `retain`, as fractions; of a regression the mean loss."""
     results = {split: evaluate(model, getattr(request, split)) for split in ("forget", "retain")}
-    numeric = results["forget"].targets.is_floating_point()
-    metric, score = ("loss", mean_loss) if numeric else ("accuracy", accuracy)
-    return {(metric, split): score(result) for split, result in results.items()}
+    if results["forget"].targets.is_floating_point():
+        return {("loss", split): float(r.loss.double().mean()) for split, r in results.items()}
+    return {("accuracy", split): float(r.correct.double().mean()) for split, r in results.items()}
 
 
 def sweep(

@@ -51,17 +51,17 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
     return model
 
 
-def check_architecture(model: nn.Module, other: nn.Module):
+def check_architecture(model: nn.Module, new: nn.Module):
     """Refuse a model that is to be compared layer by layer with another, but is built otherwise.
 
-    Args: model: the given network. other: a new one, of `fresh()`
+    Args: model: the given network. new: one of `fresh()`
     Raises: ValueError that names the first difference, or the devices if they are two
     """
-    device, new_device = device_of(model), device_of(other)
+    device, new_device = device_of(model), device_of(new)
     if device != new_device:
         raise ValueError(f"the model is on {device} but the new one on {new_device}; move one")
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    new_shapes = {name: tuple(value.shape) for name, value in other.state_dict().items()}
+    new_shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
     for name in [*shapes, *new_shapes]:
         if shapes.get(name) != new_shapes.get(name):
             raise ValueError(
