@@ -51,9 +51,10 @@ def canvas(
 
     Args: height: in inches. columns, rows: of axes. options: more for `plt.subplots`
     """
-    options |= {"squeeze": False, "layout": "constrained", "dpi": 140}
+    options = {"layout": "constrained", "dpi": 140} | options
     with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"}):
-        figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+        size = (WIDTH, height)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
     plt.close(figure)  # otherwise the notebook would show it twice
     for ax in axes.flat:
         sns.despine(ax=ax)
