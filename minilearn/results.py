@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from minilearn.checkpoint import write_whole
-from minilearn.metrics.registry import ALL
+from minilearn.metrics.metric import ALL
 
 UNIT = ("experiment", "dataset", "request", "method", "seed", "config")
 unit_of = itemgetter(*UNIT)  # which unit a row belongs to

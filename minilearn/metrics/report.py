@@ -13,18 +13,8 @@ from torch import nn
 from minilearn.data.examples import Examples
 from minilearn.losses import Loss
 from minilearn.metrics._words import number, pair
-from minilearn.metrics.registry import (
-    ALL,
-    DEFAULT,
-    FORGET,
-    METRICS,
-    TEST,
-    Metric,
-    Results,
-    by_name,
-    results_of,
-    task_of,
-)
+from minilearn.metrics.metric import ALL, FORGET, TEST, Metric, Results, results_of, task_of
+from minilearn.metrics.registry import DEFAULT, METRICS, by_name
 from minilearn.models import build, device_of
 from minilearn.requests import Request
 from minilearn.unlearned import Unlearned

@@ -21,7 +21,7 @@ from book.experiments import (
 from minilearn.cost import Cost
 from minilearn.data import Examples, digits
 from minilearn.methods import METHODS
-from minilearn.metrics.registry import ALL
+from minilearn.metrics.metric import ALL
 from minilearn.requests import by_class, mislabel
 from minilearn.training import Training
 

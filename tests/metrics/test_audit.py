@@ -31,7 +31,7 @@ from minilearn.metrics import (
     report,
 )
 from minilearn.metrics.attacks import attack_features
-from minilearn.metrics.registry import FORGET, Metric
+from minilearn.metrics.metric import FORGET, Metric
 from minilearn.metrics.report import Row
 from minilearn.models import Network, build
 from minilearn.requests import Request, by_range, mislabel

@@ -28,7 +28,7 @@ from minilearn.metrics import (
     report,
     tow,
 )
-from minilearn.metrics.registry import SIDES, TASKS, results_of
+from minilearn.metrics.metric import SIDES, TASKS, results_of
 from minilearn.metrics.report import Report, Row, t_half_width
 from minilearn.requests import Request, by_index, by_range
 from minilearn.training import History, Training

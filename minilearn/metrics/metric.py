@@ -1,0 +1,76 @@
+"""What a metric of the report is, and the evaluations that it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from minilearn.evaluation import Evaluation, evaluate
+from minilearn.losses import Loss
+from minilearn.metrics.utility import check_evaluations, constant_answer
+
+Results = dict[str, Evaluation]  # one model's evaluations, by split; see `results_of`
+FORGET, TEST, CONSTANT = "forget", "test", "constant answer"
+ALL = (FORGET, "retain", TEST, "test_forget", "test_retain")
+WHOLE = ("",)  # a metric of all splits at once
+
+TASKS = ("classification", "regression", "quantiles")  # regression: one output a target
+
+# Where a value that cannot be told from retraining lies, relative to the null band.
+SIDES = {
+    "two-sided": "inside the null band",
+    "low": "no higher than the null band",
+    "high": "no lower than the null band",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of the report. Its target is always the value that retrained models have.
+
+    `compute(model, reference, split)` sees one model's evaluations of all splits and, if the metric
+    is `pairwise`, a retrained model's; a pairwise metric is averaged over all retrained models.
+    `good` names the side of the null band that is as good as retraining: a key of `SIDES`.
+    `blind_to` holds "untrained" if a network that knows nothing passes; a test checks that.
+    """
+
+    name: str
+    meaning: str  # and its unit, or the value of chance
+    cannot_see: str
+    compute: Callable[[Results, Results | None, str], float]
+    splits: tuple[str, ...] = ALL
+    tasks: tuple[str, ...] = TASKS
+    pairwise: bool = False
+    good: str = "two-sided"
+    blind_to: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        blind = self.cannot_see + (": an untrained network passes" if self.blind_to else "")
+        side = SIDES[self.good]
+        return f"{self.name}: {self.meaning}. As good as retraining: {side}. Cannot see: {blind}."
+
+
+def results_of(model, splits: dict, loss: Loss = "auto", batch_size: int = 512) -> Results:
+    """One model's evaluations on all splits.
+
+    For regression also, under `CONSTANT`, what always answering the mean target would give on the
+    test set: the scale of gaps, in the unit of the same loss.
+
+    Raises: ValueError if the model's outputs are not finite; whatever `evaluate` raises
+    """
+    results = {
+        split: evaluate(model, data, loss=loss, batch_size=batch_size)
+        for split, data in splits.items()
+    }
+    check_evaluations(*results.values())
+    if task_of(results) != "classification":
+        results[CONSTANT] = constant_answer(results[TEST].targets, loss)
+    return results
+
+
+def task_of(results: Results) -> str:
+    """Which of `TASKS` the evaluations are of."""
+    test = results[TEST]
+    if not test.targets.is_floating_point():
+        return "classification"
+    return "regression" if test.outputs.shape == test.targets.shape else "quantiles"
