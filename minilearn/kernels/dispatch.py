@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -23,8 +22,6 @@ if "triton" in sys.modules or os.environ.get("TRITON_INTERPRET") or torch.cuda.d
 
         tl = triton.language
 
-LAF = ("cosine", "alignment", "rebuilding")  # three in one file
-NAMES = ("mixed_l1", "l2_pgd", "attention_tap", "abs_bmm", *LAF, "gaussian_elbo")
 CHOICES = ("auto", "reference", "triton")
 VARIABLE = "MINILEARN_KERNELS"
 HALVES = (torch.float16, torch.bfloat16)
@@ -68,9 +65,10 @@ class Kernel:
 
 
 def register(*args, **options) -> Kernel:
-    """Make a Kernel and list it in the table of `status`."""
+    """Make a Kernel and list it in the table of `status`, once for every name."""
     kernel = Kernel(*args, **options)
-    _KERNELS[kernel.name] = kernel
+    if _KERNELS.setdefault(kernel.name, kernel) is not kernel:
+        raise ValueError(f"there is a kernel {kernel.name!r} already")
     return kernel
 
 
@@ -136,21 +134,18 @@ def status(device=None):
     except RuntimeError as error:
         raise ValueError(f"there is no such device: {str(error).splitlines()[0]}") from None
     wish, rows = _wish(None), {}
-    for name in NAMES:
-        why = _obstacle(kernel(name), wish, device, kernel(name).dtypes[0])
+    well = "it can run here" if wish == "auto" else f"{wish} is asked for"
+    for name, known in _KERNELS.items():
+        why = _obstacle(known, wish, device, known.dtypes[0])
         runs = "reference" if why or wish == "reference" else "triton"
-        if not why:
-            why = "it can run here" if wish == "auto" else f"{wish} is asked for"
-        rows[name] = {"runs": runs, "why": why}
+        rows[name] = {"runs": runs, "why": why or well}
     return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("kernel")
 
 
 def kernel(name: str) -> Kernel:
     """A kernel by its name; ValueError if there is none of that name."""
-    if name not in NAMES:
-        raise ValueError(f"there is no kernel {name!r}, only {', '.join(NAMES)}")
-    file = "laf_losses" if name in LAF else name
-    import_module(f"minilearn.kernels.{file}")
+    if name not in _KERNELS:
+        raise ValueError(f"there is no kernel {name!r}, only {', '.join(_KERNELS)}")
     return _KERNELS[name]
 
 

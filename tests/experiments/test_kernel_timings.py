@@ -9,7 +9,14 @@ from minilearn.kernels import NAMES, kernel
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_every_kernel_has_sizes_to_be_timed_on():
+    lacking = sorted(set(NAMES) - set(kernel_cases.CASES))
+    assert not lacking, f"book/experiments/kernel_cases.py has no sizes for {lacking}: fill CASES"
+    gone = sorted({*kernel_cases.CASES, *kernel_cases.OTHERS} - set(NAMES))
+    assert not gone, f"book/experiments/kernel_cases.py has sizes for {gone}, which are no kernels"
+
+
+@pytest.mark.parametrize("name", kernel_cases.CASES)
 def test_every_way_gives_the_reference_s_numbers(name, monkeypatch):
     monkeypatch.setitem(kernel_cases.SHRINK, "toy", 64)
     for _, make, slopes, moved in kernel_cases.CASES[name]("toy"):
@@ -28,6 +35,7 @@ def test_every_way_gives_the_reference_s_numbers(name, monkeypatch):
 def quick(monkeypatch):
     monkeypatch.setattr(kernels, "SECONDS", {"toy": 1e-3})
     monkeypatch.setattr(kernels, "CACHE", 2**12)
+    monkeypatch.setattr(kernels, "NAMES", tuple(kernel_cases.CASES))
     monkeypatch.setitem(kernel_cases.SHRINK, "toy", 64)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kernel_checks import GPUS, entries
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +29,20 @@ def test_nothing_is_computed_in_double_precision(found):
     assert not {case for case, counts in found.items() if counts["double"]}
 
 
-# loads that are narrow by nature: one flag for a program
-NARROW = {"attention maps": 1, "attention compare": 1, "attention back": 3}
+def cases(found):
+    for file, title, case in entries("TRANSLATIONS"):
+        for capability in GPUS:
+            key = f"{file}, {title}, sm_{capability}"
+            yield key, case, capability, found[key]
 
 
 def test_numbers_are_read_and_written_sixteen_bytes_at_a_time(found):
-    for case, counts in found.items():
-        name = case.split(",")[0]
-        assert counts["narrow loads"] <= NARROW.get(name, 0), (case, counts)
-        if name not in ("attention maps", "mixed_l1 mean"):  # which write one number in many
-            assert counts["wide stores"] >= 2, (case, counts)
+    for key, case, _, counts in cases(found):
+        assert counts["narrow loads"] <= case.narrow, (key, counts)
+        assert counts["wide stores"] >= case.stores, (key, counts)
 
 
 def test_products_use_tensor_cores_where_they_may(found):
-    assert found["abs_bmm tf32, sm_90"]["tensor cores"]
-    assert not found["abs_bmm, sm_90"]["tensor cores"]  # full single precision has none
-    assert not found["abs_bmm tf32, sm_75"]["tensor cores"]  # hence capability=(8, 0)
+    for key, case, capability, counts in cases(found):
+        expected = capability in case.tensor_cores
+        assert bool(counts["tensor cores"]) == expected, (key, counts)

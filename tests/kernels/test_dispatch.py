@@ -182,6 +182,24 @@ print(sorted(slow & set(sys.modules)))
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_every_file_is_found_and_in_one_order():
+    program = """
+import minilearn.kernels.mixed_l1  # before those that come first
+from minilearn import kernels
+print(*kernels.NAMES)
+print(kernels.NAMES == (*kernels.status().index,))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines() == [" ".join(kernels.NAMES), "True"], done.stderr
+
+
+def test_two_files_do_not_register_one_kernel():
+    known = kernels.kernel("cosine")
+    with pytest.raises(ValueError, match="there is a kernel 'cosine' already"):
+        dispatch.register("cosine", known.reference, known.fused, known.example)
+    assert kernels.kernel("cosine") is known
+
+
 def test_the_choice_is_marked_as_torch_marks_a_constant():
     marked = torch.compiler.assume_constant_result(lambda: True)
     assert vars(marked).items() <= vars(dispatch._decide).items() and vars(marked)

@@ -1,26 +1,77 @@
-"""Every kernel, in Triton's interpreter or on a GPU, against its checks; and what all share."""
+"""What all kernels must do, in Triton's interpreter or on a GPU; their own oracles stand beside."""
 
+import ast
+import pkgutil
 from importlib import import_module
-from inspect import signature
+from inspect import getsource, signature
 
-import kernel_checks as checks
-import numpy as np
 import pytest
 import torch
-from kernel_checks import CHECKS, DEVICE
+from kernel_checks import (
+    AS_IN_2_11,
+    DEVICE,
+    TABLES,
+    distance,
+    doubled,
+    entries,
+    files,
+    oracles,
+    own_tests,
+    with_ids,
+)
 from torch.library import opcheck
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from minilearn import kernels
 from minilearn.kernels import NAMES, kernel, use
 from minilearn.kernels.dispatch import compare
 
-CASES = [(name, check) for name, them in CHECKS.items() for check in them]
+MODULES = {
+    name: import_module(f"minilearn.kernels.{name}")
+    for _, name, _ in pkgutil.iter_modules(kernels.__path__)
+}
 
 
-@pytest.mark.parametrize("name, check", CASES, ids=[f"{n}-{c.__name__}" for n, c in CASES])
-def test_kernel(name, check, poison):
-    with np.errstate(all="ignore"):  # an overflow is no error on a GPU
-        check(import_module(f"minilearn.kernels.{name}"))
+def launched(module) -> set[str]:
+    """The functions under `@jit` that are kernels: one that returns something is called by them."""
+    found = set()
+    for node in ast.parse(getsource(module)).body:
+        if isinstance(node, ast.FunctionDef) and "jit" in map(ast.unparse, node.decorator_list):
+            returned = [n for n in ast.walk(node) if isinstance(n, ast.Return) and n.value]
+            found |= set() if returned else {node.name}
+    return found
+
+
+def operations(module) -> set[str]:
+    found = [v for v in vars(module).values() if isinstance(v, torch._ops.OpOverload)]
+    return {operation.name().removeprefix("minilearn::") for operation in found}
+
+
+def lacking(file: str) -> str:
+    """What a kernel file still needs, as a sentence; "" if it has everything."""
+    here, module = f"tests/kernels/test_{file}.py", MODULES[file]
+    if file not in files():
+        return f"minilearn/kernels/{file}.py has kernels and registers none: call `register` there"
+    if file not in own_tests():
+        return f'{here} is not there: "Add a kernel" in CONTRIBUTING.md says what goes into it'
+    if not oracles(file):
+        return f"{here} has no oracle: write a function test_...(m), where m is the kernel's module"
+    own = {table: getattr(own_tests()[file], table, {}) for table in TABLES}
+    if not own["FAULTS"]:
+        return f"{here} plants no fault: fill FAULTS"
+    if {"sloped", "refuse_second"} & set(vars(module)) and not own["SLOPES"]:
+        return f"{here} does not say which arguments have a gradient: fill SLOPES"
+    if others := operations(module) - set(own["OPERATIONS"]):
+        return f"{here} has no arguments for the operations {sorted(others)}: fill OPERATIONS"
+    if others := launched(module) - {each.function for each in own["TRANSLATIONS"].values()}:
+        return f"{here} does not translate {sorted(others)}: fill TRANSLATIONS"
+    return ""
+
+
+@pytest.mark.parametrize(
+    "file", [name for name in MODULES if name in files() or launched(MODULES[name])]
+)
+def test_a_kernel_file_has_all_its_tests(file):
+    assert not lacking(file), lacking(file)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,118 +85,45 @@ def test_two_runs_are_bitwise_equal(name):
     assert torch.equal(*runs)
 
 
-# the arguments that have a gradient
-WITH_SLOPES = {
-    "mixed_l1": (0, 2),
-    "attention_tap": (0,),
-    "cosine": (0,),
-    "alignment": (0, 1),
-    "rebuilding": (0, 1),
-    "gaussian_elbo": (0, 1, 2),
-}
-
-
-def double(name):
-    args = checks.doubled(kernel(name).example(DEVICE))
-    few = 2 if name in ("attention_tap", "gaussian_elbo", "cosine", "rebuilding") else 30
-    args = [a[:few].clone() if torch.is_tensor(a) else a for a in args]
-    if name == "alignment":
-        args[:2] = args[0][:6], args[1][:4]
-    for i in WITH_SLOPES[name]:
+def double(name, wanted, rows):
+    """The example in double precision, cut to so many rows of each tensor, or to one number."""
+    args, few = doubled(kernel(name).example(DEVICE)), list(rows)
+    for i, arg in enumerate(args):
+        if torch.is_tensor(arg):
+            args[i] = arg[: few.pop(0) if len(few) > 1 else few[0]].clone()
+    for i in wanted:
         args[i].requires_grad_()
     return args
 
 
-@pytest.mark.parametrize("name", WITH_SLOPES)
-def test_the_gradient_is_the_slope_of_the_value(name):
-    assert torch.autograd.gradcheck(kernel(name).fused, double(name))
+@pytest.mark.parametrize("file, name, slopes", **with_ids(entries("SLOPES")))
+def test_the_gradient_is_the_slope_of_the_value(file, name, slopes):
+    assert torch.autograd.gradcheck(kernel(name).fused, double(name, *slopes))
 
 
-@pytest.mark.parametrize("name", WITH_SLOPES)
-def test_a_second_derivative_is_refused(name):
-    args = double(name)
+@pytest.mark.parametrize("file, name, slopes", **with_ids(entries("SLOPES")))
+def test_a_second_derivative_is_refused(file, name, slopes):
+    args = double(name, *slopes)
     value = kernel(name).fused(*args).sum()
     with pytest.raises(RuntimeError, match='differentiated again: take impl="reference"'):
-        torch.autograd.grad(value, args[0], create_graph=True)
+        torch.autograd.grad(value, args[slopes[0][0]], create_graph=True)
 
 
 def test_no_loss_has_as_many_arguments_as_its_forward_has_parameters():
     """What torch.compile of 2.11 takes for a forward without `ctx`: see `slopes.sloped`."""
-    parameters = len(signature(kernel("cosine").fused.__self__.forward).parameters)
-    for name in WITH_SLOPES:
-        assert name == "attention_tap" or len(kernel(name).example("cpu")) != parameters
+    for file, name, _ in entries("SLOPES"):
+        own = [v for v in vars(MODULES[file]).values() if isinstance(v, type)]
+        functions = [v for v in own if issubclass(v, torch.autograd.Function)]
+        functions = functions or [kernel(name).fused.__self__]
+        for function in functions:
+            parameters = len(signature(function.forward).parameters)
+            assert len(kernel(name).example("cpu")) != parameters, name
 
 
-OPERATIONS = {
-    "mixed_l1": "mixed_l1",
-    "l2_pgd": "l2_pgd",
-    "attention_forward": "attention_tap",
-    "abs_bmm": "abs_bmm",
-    "cosine": "cosine",
-    "alignment": "alignment",
-    "rebuilding": "rebuilding",
-    "gaussian_elbo": "gaussian_elbo",
-}
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_torch_accepts_the_operation(operation):
-    args = list(kernel(OPERATIONS[operation]).example(DEVICE))
-    if operation == "attention_forward":
-        args[2] = torch.ones_like(args[2])  # what belongs to other rows is never written
-    opcheck(getattr(torch.ops.minilearn, operation).default, args)
-    if operation == "mixed_l1":
-        opcheck(torch.ops.minilearn.mixed_l1.default, (*args[:2], None))
-
-
-def test_torch_accepts_the_way_back():
-    x, t, forget = checks.maps((3, 4, 2, 3))
-    loss, slope = torch.ops.minilearn.attention_forward(x, t, forget)
-    for above in (None, x, x.to(memory_format=torch.channels_last)):
-        args = x, slope.nan_to_num(), forget, loss, above
-        opcheck(torch.ops.minilearn.attention_backward.default, args)
-
-
-class Listening(TorchDispatchMode):
-    """The operations of torch that compute something: no view, no memory that is only reserved."""
-
-    def __init__(self):
-        super().__init__()
-        self.heard = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if not func.is_view and "empty" not in str(func):
-            self.heard.append(str(func))
-        return func(*args, **kwargs or {})
-
-
-@pytest.mark.parametrize("term", [False, True])
-@pytest.mark.parametrize("rows, launches", [(1, 1), (1024, 1), (1025, 2), (2**20, 2)])
-def test_a_mean_of_errors_takes_two_launches_at_most_and_one_back(
-    rows, launches, term, monkeypatch
-):
-    module = import_module("minilearn.kernels.mixed_l1")
-    started = []
-
-    class Launched:  # in the place of a kernel
-        def __getitem__(self, grid):
-            return lambda *args, **options: started.append(grid)
-
-    args = [torch.zeros(rows).requires_grad_(i != 1) for i in range(2 + term)]
-    leaves = [arg for arg in args if arg.requires_grad]
-    monkeypatch.setattr(module, "_rows", Launched())
-    monkeypatch.setattr(module, "_mean", Launched())
-    with Listening() as forward, torch.no_grad():
-        module._launch(*args, *[None] * (not term))
-    assert len(started) == launches and not forward.heard
-    value, above = module.fused(*args), torch.ones(())
-    with Listening() as back:
-        torch.autograd.grad(value, leaves, above)
-    assert back.heard == ["aten.mul.Tensor"]
-
-
-# torch.compile of 2.11 makes an object of an autograd function, against which torch itself warns
-AS_IN_2_11 = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("file, operation, arguments", **with_ids(entries("OPERATIONS")))
+def test_torch_accepts_the_operation(file, operation, arguments):
+    for args in arguments(MODULES[file]):
+        opcheck(getattr(torch.ops.minilearn, operation).default, args)
 
 
 @AS_IN_2_11
@@ -157,25 +135,4 @@ def test_it_compiles_into_one_graph(name):
     with use("triton"):
         ours = compiled(*args)
     expected = known.reference(*known.example(DEVICE))
-    assert checks.distance(ours, expected) < 1e-6
-
-
-@AS_IN_2_11
-def test_a_compiled_tap_has_both_gradients():
-    torch._dynamo.reset()
-    from minilearn.kernels.attention_tap import attention_tap
-
-    def step(x, t):
-        through, loss = attention_tap(2 * x, t, None, 0.3)
-        return (through.sin() * t).sum() + loss
-
-    x, t, _ = checks.maps((3, 4, 2, 3))
-    slopes = []
-    for run, impl in (
-        (step, "reference"),
-        (torch.compile(step, fullgraph=True, backend="aot_eager"), "triton"),
-    ):
-        leaf = x.clone().requires_grad_()
-        with use(impl):
-            slopes.append(torch.autograd.grad(run(leaf, t), leaf)[0])
-    assert checks.distance(slopes[1], slopes[0]) < 1e-6
+    assert distance(ours, expected) < 1e-6
