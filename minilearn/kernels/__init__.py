@@ -19,6 +19,6 @@ from minilearn.kernels.dispatch import _KERNELS, interpreted, kernel, status, us
 
 __all__ = ["NAMES", "interpreted", "kernel", "status", "use"]
 
-for _, _file, _ in iter_modules(__path__):  # by the alphabet: some 30 ms for all of them
+for _, _file, _ in iter_modules(__path__):  # in alphabetical order, in some 30 ms
     import_module(f"{__name__}.{_file}")
 NAMES = tuple(_KERNELS)
