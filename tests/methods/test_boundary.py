@@ -1,5 +1,7 @@
 """Boundary shrink: the class next door of a linear model is known in closed form."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -35,6 +37,41 @@ def test_the_neighbour_is_on_the_other_side(corners):
     assert cost.by_source() == {"forget": 3 * 4}
     boxed = Boundary(step=0.1, box=(0.0, 1.0))
     assert neighbours(corners, items[:1], boxed, cost).tolist() == [2]
+
+
+@pytest.mark.parametrize("box", [None, (-0.3, 0.3)])
+def test_the_step_goes_up_the_loss_in_float64(box):
+    """logits W x, so the loss's slope is W^T (p - e_y); downhill, or without a step, the class
+    next door would be another one for many items."""
+    g = torch.Generator().manual_seed(3)
+    w = 3 * torch.randn(4, 2, generator=g, dtype=torch.float64)
+    net = nn.Sequential(nn.Linear(2, 4, bias=False)).double()
+    with torch.no_grad():
+        net[0].weight.copy_(w)
+    x = 0.6 * torch.rand(60, 2, generator=g, dtype=torch.float64) - 0.3
+    y = torch.randint(0, 4, (60,), generator=g)
+
+    def beyond(step: float) -> list[int]:
+        classes = []
+        for pixels, label in zip(x, y.tolist(), strict=True):
+            z = [math.exp(float(row @ pixels)) for row in w]
+            p = [value / sum(z) for value in z]
+            slope = sum((p[c] - (c == label)) * w[c] for c in range(4))
+            moved = [
+                float(v) + step * math.copysign(1, s) for v, s in zip(pixels, slope, strict=True)
+            ]
+            if box:
+                moved = [min(max(v, box[0]), box[1]) for v in moved]
+            logits = [sum(float(a) * v for a, v in zip(row, moved, strict=True)) for row in w]
+            best = sorted(range(4), key=logits.__getitem__, reverse=True)
+            classes.append(best[1] if best[0] == label else best[0])
+        return classes
+
+    config = Boundary(step=0.1, box=box)
+    found = neighbours(net, Examples(x, y), config, Cost()).tolist()
+    assert found == beyond(0.1)
+    for wrong in (-0.1, 0.0):
+        assert sum(a != b for a, b in zip(found, beyond(wrong), strict=True)) >= 5
 
 
 def test_labels_are_the_originals_and_are_reached(trained, classification):

@@ -118,6 +118,49 @@ def test_the_same_seed_gives_the_same_stream_in_any_order_of_calls(three):
     assert not torch.equal(three(0, seed=1), first[0])
 
 
+def by_hand(net, data, steps, config, seed, train: bool = True) -> list[float]:
+    """The curve in plain torch: `net` itself is trained, the data shuffled anew in every pass."""
+    optimizer = torch.optim.Adam(net.parameters(), config.lr)
+    torch.manual_seed(seed)
+    order, losses = torch.Generator().manual_seed(seed), []
+    parts = iter(())
+    for step in range(max(steps) + 1):
+        if step in steps:
+            answers = net.eval()(data.inputs).double().log_softmax(1)
+            losses.append(-answers.gather(1, data.targets[:, None]).mean().item())
+        part = next(parts, None)
+        if part is None:
+            parts = iter(torch.randperm(len(data), generator=order).split(config.batch_size))
+            part = next(parts)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(
+            net.train(train)(data.inputs[part]), data.targets[part]
+        ).backward()
+        optimizer.step()
+    return losses
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_curve_is_that_of_a_plain_loop(classification, tiny_net, seed, dropout):
+    """In training mode, with batch statistics and dropout, and measured in evaluation mode; the
+    order of the data is the seed's. In another mode or order it would be another curve."""
+    steps, config = (0, 1, 3, 8), Training(lr=0.03, batch_size=7)
+    net = tiny_net(dropout=dropout)
+    curve = relearn_curve(net, *[classification] * 2, steps=steps, config=config, seed=seed)
+    call = classification, steps, config
+    expected = by_hand(tiny_net(dropout=dropout), *call, seed)
+    torch.testing.assert_close(curve, torch.tensor(expected).double(), rtol=1e-5, atol=1e-6)
+    for others in (
+        by_hand(tiny_net(dropout=dropout), *call, seed, train=False),
+        by_hand(tiny_net(dropout=dropout), *call, seed + 1),
+    ):
+        assert (curve - torch.tensor(others).double())[1:].abs().min() > 1e-4
+    time = relearn_time(net, *[classification] * 2, curve[2], config=config, seed=seed, cap=9)
+    losses = by_hand(tiny_net(dropout=dropout), classification, range(9), config, seed)
+    assert time == next(t for t, loss in enumerate(losses) if loss <= curve[2] + 1e-6)
+
+
 def test_a_coarser_grid_of_steps_is_the_same_curve(classification, tiny_net):
     net = tiny_net()
     fine = relearn_curve(net, classification, classification, steps=(0, 1, 2, 3, 4))

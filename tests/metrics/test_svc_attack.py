@@ -114,6 +114,20 @@ def test_the_unit_of_the_loss_changes_nothing_but_in_the_published_form(factor):
     assert not torch.allclose(after.forgotten, before.forgotten, rtol=1e-3, atol=1e-3)
 
 
+def test_the_unit_of_the_loss_is_the_unseen_ones():
+    """log(error / unit + 0.001) tells errors apart where they are near the unit, and none that are
+    far below. So retained errors of a millionth are all one score, and unseen ones never are."""
+
+    small, unseen = (regression(s * errors(60, i).loss) for i, s in ((0, 1e-6), (1, 1.0)))
+    attack = svc_attack(small, unseen, small)
+    assert len({round(score, 2) for score in attack.known.tolist()}) <= 2  # an attacker a half
+    assert len({round(score, 2) for score in attack.forgotten.tolist()}) <= 2
+    assert len({round(score, 2) for score in attack.unseen.tolist()}) > 10
+    # the other way round the unseen errors are a millionth, and in their own unit
+    attack = svc_attack(unseen, small, unseen)
+    assert len({round(score, 2) for score in attack.unseen.tolist()}) > 10
+
+
 def test_the_published_form_is_the_machine_of_the_paper():
     """Against scikit-learn called by hand, in another order of the points."""
     train, test, forget = (errors(50, seed) for seed in range(3))
