@@ -140,74 +140,99 @@ def test_an_attempt_says_how_it_stands(capsys):
     ]
 
 
-def hostile(student: dict) -> dict[str, tuple[dict | str, str, int]]:
-    """Name: (submission, what the reason says, points of 5)."""
-    good = answered(student)
-    bare = json.loads(json.dumps(good))
+def between(student: dict, double: str, *texts: str) -> dict:
+    """A student's notebook with cells of their own after the fourth place."""
+    made = answered(student, double)
+    others = [cell("code", text) for text in texts]
+    return notebook(*made["cells"][:3], *others, *made["cells"][3:])
+
+
+def odd(student: dict) -> dict[str, tuple[dict | str, list[str], int]]:
+    """Name: (submission, what the reason says, points of 5). Nothing here takes long."""
+    good, fine = answered(student), ["all tests passed"]
+    bare = notebook(*[json.loads(json.dumps(good["cells"][i])) for i in (5, 3, 1, 4, 2)])
     bare["nbformat_minor"] = 0
     for c in bare["cells"]:
         c.pop("id"), c.update(metadata={"id": "xyz", "colab": {}})
-    twice = notebook(*[c for c in good["cells"] for _ in range(2)])
-    fewer = notebook(*[c for c in good["cells"] if "# TEST" not in text_of(c)])
-    order = notebook(*[good["cells"][i] for i in (5, 3, 1, 4, 2)])
+    twice = answered(student, *GO_ON)
+    twice["cells"] = [c for c in twice["cells"] for _ in range(2)]
+    noise = "for i in range(10**5):\n    print('y' * 999)"
+    magic = "%pip install nothing\nif True:\n    !rm -rf x"
+    fewer = between(student, "%%time\n" + DOUBLE, magic, noise)
+    fewer["cells"] = [c for c in fewer["cells"] if "# TEST" not in text_of(c)]
     tampered = answered(student, WRONG)
     tampered["cells"][3]["source"] = '# TEST double (2 points)\nwith attempt("double"):\n    pass'
-
-    def plus(text: str, double: str = DOUBLE) -> dict:
-        made = answered(student, double)
-        return notebook(*made["cells"][:3], cell("code", text), *made["cells"][3:])
-
-    forever = "def double(x):\n    while True:\n        pass"
-    deadly = "import os\ndef double(x):\n    os._exit(3)"
+    stumbles = between(student, DOUBLE, "exit()", "x = bytearray(2**42)")
+    negative = ["double: AssertionError: negative numbers"]
     return {
-        "bare": (bare, "all tests passed", 5),
-        "twice": (twice, "all tests passed", 5),
-        "fewer": (fewer, "all tests passed", 5),
-        "order": (order, "all tests passed", 5),
-        "tampered": (tampered, "double: AssertionError: negative numbers", 3),
-        "endless": (plus("while True:\n    pass"), "cell 4: it took more than", 5),
-        "stubborn": (
-            plus("import signal\nsignal.signal(2, signal.SIG_IGN)\nwhile True:\n    pass"),
-            "cell 4: it took more than 3 seconds and could not be interrupted",
-            5,
-        ),
-        "exit": (plus("exit()"), "cell 4: SystemExit", 5),
-        "killed": (plus("import os\nos._exit(1)"), "cell 4: it ended the kernel", 5),
-        "memory": (plus("x = bytearray(2**42)"), "cell 4: MemoryError", 5),
-        "output": (plus("for i in range(10**5):\n    print('y' * 999)"), "all tests passed", 5),
-        "pip": (plus("%pip install nothing\nif True:\n    !rm -rf x"), "all tests passed", 5),
-        "timed": (answered(student, "%%time\n" + DOUBLE), "all tests passed", 5),
-        "goes on": (answered(student, *GO_ON), "all tests passed", 5),
-        "no json": ("{", "it is no notebook: it is not JSON", 0),
-        "no cells": ("[1]", "it is no notebook: it has no list of cells", 0),
-        "forever": (answered(student, forever), "double: it took more than 3 seconds", 3),
-        "deadly": (answered(student, deadly), "double: it ended the kernel", 3),
+        "good": (good, fine, 5),
+        "half": (answered(student, WRONG), negative, 3),
+        "empty": (student, ["double: not attempted; mean: not attempted"], 0),
+        "without ids, in another order": (bare, fine, 5),
+        "every cell twice, lines that go on": (twice, fine, 5),
+        "without tests, with magics and much output": (fewer, fine, 5),
+        "with a test that tests nothing": (tampered, negative, 3),
+        "stumbling": (stumbles, ["cell 4: SystemExit", "cell 5: MemoryError"], 5),
+        "no json": ("{", ["it is no notebook: it is not JSON"], 0),
+        "no cells": ("[1]", ["it is no notebook: it has no list of cells"], 0),
     }
 
 
-def test_good_half_empty_and_hostile_submissions_get_their_points(source, student, tmp_path):
-    folder = tmp_path / "in"
+def hostile(student: dict) -> dict[str, tuple[dict, list[str], int]]:
+    """The same; these end the kernel, or do not end by themselves."""
+    late = "it took more than {seconds:g} seconds"
+    forever = "def double(x):\n    while True:\n        pass"
+    deadly = "import os\ndef double(x):\n    os._exit(3)"
+    endless = "while True:\n    pass"
+    stubborn = "import signal\nsignal.signal(2, signal.SIG_IGN)\nwhile True:\n    pass"
+    ended, stopped = ["double: it ended the kernel"], [f"cell 4: {late}", f"double: {late}"]
+    deaths = ["cell 4: it ended the kernel", f"cell 5: {late} and could not be interrupted"]
+    return {
+        "killing": (
+            between(student, deadly, "import os\nos._exit(1)", stubborn),
+            deaths + ended,
+            3,
+        ),
+        "endless": (between(student, forever, endless), stopped, 3),
+    }
+
+
+def graded(source: Path, folder: Path, cases: dict, **options) -> list[dict[str, str]]:
+    """Hand the cases in, and compare what they get with what is their due."""
     folder.mkdir()
-    cases = {"good": (answered(student), "all tests passed", 5)} | hostile(student)
-    cases["half"] = answered(student, WRONG), "double: AssertionError: negative numbers", 3
-    cases["empty"] = student, "double: not attempted; mean: not attempted", 0
     for name, (content, _, _) in cases.items():
         write(folder / f"{name}.ipynb", content)
-    rows = grade(source, folder, tmp_path / "g.csv", seconds=3, memory=2**30)
+    rows = grade(source, folder, folder / "g.csv", memory=2**30, **options)
     assert len(rows) == len(cases)
     for row in rows:
-        _, reason, points = cases[row["submission"].removesuffix(".ipynb")]
+        _, reasons, points = cases[row["submission"].removesuffix(".ipynb")]
         assert (row["points"], row["of"]) == (str(points), "5"), row
-        assert reason in row["reason"] and row["why (reader, 4)"] == "", row
-    with (tmp_path / "g.csv").open(newline="") as file:
+        assert all(reason.format(**options) in row["reason"] for reason in reasons), row
+        assert row["why (reader, 4)"] == "", row
+    with (folder / "g.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == rows
+    return rows
 
 
-def test_what_is_no_submission_has_no_row(source, student, tmp_path):
+def test_good_half_empty_and_odd_submissions_get_their_points(source, student, tmp_path):
+    graded(source, tmp_path / "in", odd(student))
+
+
+def test_hostile_submissions_get_their_points(source, student, tmp_path):
+    """How long is too long is measured: longer than a whole kernel, with its start, for a cell that
+    takes no time, so that a busy machine is no reason to fail."""
+    begin = time.monotonic()
+    with Kernel(2**30) as kernel:
+        assert kernel.run("from minilearn.course import attempt", 120) == ""
+    seconds = 0.5 + time.monotonic() - begin
+    graded(source, tmp_path / "in", hostile(student), seconds=seconds)
+
+
+def test_what_is_no_submission_has_no_row(source, tmp_path):
     kept, folder = tmp_path / "in" / ".ipynb_checkpoints", tmp_path / "in" / "d.ipynb"
     kept.mkdir(parents=True), folder.mkdir()
     for path in (kept / "x-checkpoint.ipynb", tmp_path / "in" / "x.ipynb", folder / "y.ipynb"):
-        write(path, answered(student))
+        write(path, "{")  # what does not even need a kernel
     rows = grade(source, tmp_path / "in", tmp_path / "g.csv")
     assert [row["submission"] for row in rows] == ["d.ipynb/y.ipynb", "x.ipynb"]
     (folder / "y.ipynb").unlink(), (tmp_path / "in" / "x.ipynb").unlink()
@@ -236,25 +261,28 @@ def test_only_magics_are_left_out_of_a_cell(name):
 
 
 def test_a_killed_run_goes_on_where_it_was(source, student, tmp_path):
+    """Killed while the second submission is graded, which waits for that."""
     folder, out = tmp_path / "in", tmp_path / "g.csv"
     folder.mkdir()
-    for i in range(3):
-        write(folder / f"{i}.ipynb", answered(student))
+    waits = between(student, DOUBLE, "import time\ntime.sleep(600)")
+    for i, content in enumerate((answered(student), waits, "{")):
+        write(folder / f"{i}.ipynb", content)
     command = [sys.executable, "-m", "minilearn.course", "grade", source, folder, "--out", out]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not out.exists() and time.monotonic() < end:
+    run = subprocess.Popen(
+        [*command, "--seconds", "600"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not out.exists() and run.poll() is None:
         time.sleep(0.05)
     run.kill(), run.wait()
-    rows = out.read_text().splitlines()
-    assert 2 <= len(rows) < 4
+    assert len(out.read_text().splitlines()) == 2  # the header and the first
     out.write_text(out.read_text().replace("all tests passed", "graded before the kill"))
-    graded = grade(source, folder, out)
-    assert [row["points"] for row in graded] == ["5"] * 3
-    assert graded[0]["reason"] == "graded before the kill"
-    assert graded[-1]["reason"] == "all tests passed"
+    write(folder / "1.ipynb", answered(student))
+    rows = grade(source, folder, out)
+    assert [row["points"] for row in rows] == ["5", "5", "0"]
+    assert [row["reason"] for row in rows[:2]] == ["graded before the kill", "all tests passed"]
     write(folder / "0.ipynb", answered(student, WRONG))  # handed in anew
-    assert grade(source, folder, out)[0]["points"] == "3"
+    again = grade(source, folder, out)
+    assert [row["points"] for row in again] == ["3", "5", "0"] and again[1:] == rows[1:]
 
 
 @pytest.mark.skipif("no network" not in protection(), reason="no namespaces on this machine")
