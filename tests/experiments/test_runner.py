@@ -1,15 +1,13 @@
 """Running units: what is there is skipped, and a run that is killed goes on where it was."""
 
-import random
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 
 from book.experiments import Run
-from minilearn.sweep import COLUMNS, Unit, read_rows, run_units, value
+from minilearn.sweep import COLUMNS, Unit, append_unit, read_rows, run_units, value
 
 
 @pytest.fixture
@@ -97,12 +95,12 @@ def test_a_cache_names_a_file_for_every_model(tmp_path):
 
 
 PROGRAM = """
-import sys, time
+import sys
 from pathlib import Path
 from minilearn.sweep import Unit, run_units, value
 
 def measure(method, seed):
-    time.sleep(0.02)
+    print(method, seed, flush=True)
     return [value("mae", s, seed + len(method) / 7, "degrees") for s in ("forget", "retain")]
 
 units = [
@@ -110,50 +108,46 @@ units = [
     for s in range(30) for m in ("original", "retrained")
 ]
 origin = dict.fromkeys(("device", "torch", "triton", "minilearn", "commit", "command"), "x")
-print("ready", flush=True)
 run_units("rotated_digits", units, Path(sys.argv[1]), origin)
 """
 
 
-def started(path) -> subprocess.Popen:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], **pipes)
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def test_a_run_that_is_killed_goes_on(tmp_path):
+def test_a_run_that_is_killed_goes_on(tmp_path, monkeypatch, capsys):
+    """Killed twice, wherever it is when that many units have begun: it does not wait for it."""
     interrupted, whole = tmp_path / "interrupted.csv", tmp_path / "whole.csv"
-    moments, counts = random.Random(0), [0]
-    for _ in range(3):
-        process = started(interrupted)
-        deadline = time.monotonic() + moments.uniform(0.05, 0.4)
-        while time.monotonic() < deadline:
-            counts.append(len(read_rows(interrupted)))  # whole at every moment
-        process.kill()
-        process.communicate()
-        assert process.returncode
+    counts = [0]
+    for units in (3, 20):
+        command = [sys.executable, "-c", PROGRAM, str(interrupted)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(units):
+                assert process.stdout.readline()
+                counts.append(len(read_rows(interrupted)))  # whole at every moment
+            process.kill()
         counts.append(len(read_rows(interrupted)))
+        assert counts[-1] >= 2 * (units - 1)
     assert counts == sorted(counts) and all(n % 2 == 0 for n in counts)  # never half a unit
+    begun = []
     for path in (interrupted, whole):
-        process = started(path)
-        process.communicate()
-        assert process.returncode == 0
+        monkeypatch.setattr(sys, "argv", ["program", str(path)])
+        exec(PROGRAM, {})
+        begun.append(capsys.readouterr().out.splitlines())
     assert without_time(read_rows(interrupted)) == without_time(read_rows(whole))
     assert len(read_rows(whole)) == 120
+    # what was there is not measured again
+    assert begun[0] == begun[1][counts[-1] // 2 :] and len(begun[1]) == 60
 
 
 def test_one_that_is_killed_while_it_holds_the_lock_blocks_nobody(path, make_row):
-    from minilearn.sweep import append_unit
-
+    """Killed while it writes, and writing never ends by itself."""
     program = (
-        "import sys, time; from pathlib import Path; from minilearn import results\n"
-        "with results._locked(Path(sys.argv[1]).parent):\n"
-        "    print('locked', flush=True); time.sleep(600)"
+        "import sys; from minilearn import results\n"
+        "def wait(*given):\n    print('locked', flush=True); sys.stdin.read()\n"
+        "results.write_whole = wait\n"
+        "results.append_unit(sys.argv[1], [eval(sys.argv[2])])"
     )
-    command = [sys.executable, "-c", program, str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "locked\n"
-    process.kill()
-    process.communicate()
-    assert append_unit(path, [make_row()])
+    command = [sys.executable, "-c", program, str(path), repr(make_row())]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "locked\n"
+        process.kill()
+    assert not read_rows(path) and append_unit(path, [make_row()])
