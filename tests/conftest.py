@@ -12,9 +12,10 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
 import torch
+from shared import random
 from torch import nn
 
-from minilearn.data.examples import Examples
+from minilearn.data import Examples, digits
 from minilearn.training import Training, fit
 
 # Sums in one order on every machine; for networks this small one thread is the fastest, too.
@@ -50,22 +51,24 @@ def _known_generators():
         yield
 
 
-def _random(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+@pytest.fixture(scope="session")
+def train() -> Examples:
+    """The training set of the digits that come with scikit-learn."""
+    return digits().train
 
 
 @pytest.fixture
 def classification() -> Examples:
     """24 examples of 6 numbers in 3 classes that a linear map separates almost."""
-    inputs = _random(24, 6, seed=1)
-    return Examples(inputs, (inputs[:, :3] + 0.3 * _random(24, 3, seed=2)).argmax(1))
+    inputs = random(24, 6, seed=1)
+    return Examples(inputs, (inputs[:, :3] + 0.3 * random(24, 3, seed=2)).argmax(1))
 
 
 @pytest.fixture
 def regression() -> Examples:
     """24 examples of 6 numbers, the target linear in them plus noise."""
-    inputs = _random(24, 6, seed=3)
-    return Examples(inputs, inputs @ _random(6, seed=4) + 0.1 * _random(24, seed=5))
+    inputs = random(24, 6, seed=3)
+    return Examples(inputs, inputs @ random(6, seed=4) + 0.1 * random(24, seed=5))
 
 
 class TinyNet(nn.Module):

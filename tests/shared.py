@@ -1,4 +1,4 @@
-"""What tests of several files share: sets, comparisons bit for bit, and a loop of one's own."""
+"""What tests of several files share: sets, results, comparisons, and a loop of one's own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from minilearn.checkpoint import fingerprint
-from minilearn.data import batches
+from minilearn.data import Examples, batches
+from minilearn.evaluation import Evaluation
 from minilearn.run import Run
+from minilearn.training import Training
 from minilearn.unlearned import History, Unlearned
 
 
@@ -25,6 +27,63 @@ class Pairs(Dataset):
     def __getitem__(self, i):
         target = self.data.targets[i]
         return self.data.inputs[i], target if target.ndim else target.item()
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normal numbers that no other draw has an influence on."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def numbered(n: int, regression: bool = False) -> Examples:
+    """Examples that can be told apart, in groups of two."""
+    targets = torch.arange(n) / 7 if regression else torch.arange(n) % 3
+    return Examples(torch.arange(n * 2.0).reshape(n, 2), targets, torch.arange(n) // 2)
+
+
+def classes_of(*labels: int) -> Examples:
+    """Examples with these labels."""
+    return Examples(torch.arange(len(labels) * 2.0).reshape(-1, 2), torch.tensor(labels))
+
+
+def line(*targets: float) -> Examples:
+    """Examples with these targets, one number each."""
+    return Examples(torch.arange(len(targets) * 1.0)[:, None], torch.tensor(targets))
+
+
+FOUR = classes_of(0, 1, 1, 3)
+
+
+class Bowl(nn.Module):
+    """Answers w^2 / 2 to everything: with target 0 the absolute error is a quadratic in w."""
+
+    def __init__(self, start: float):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+
+    def forward(self, x):
+        """The same answer for every input."""
+        return self.w**2 / 2 + 0 * x[:, 0]
+
+
+# What a bowl is trained on: every step of `SGD` makes w smaller by a tenth.
+ORIGIN = Examples(torch.zeros(12, 1, dtype=torch.float64), torch.zeros(12))
+SGD = Training(optimizer="sgd", momentum=0.0, lr=0.1, batch_size=4)
+
+
+def regression(losses) -> Evaluation:
+    """A regression result with given absolute errors."""
+    losses = torch.as_tensor(losses, dtype=torch.float32)
+    return Evaluation(losses, torch.zeros_like(losses), losses)
+
+
+def errors(count: int, seed: int, scale: float = 10.0) -> Evaluation:
+    """|N(0, scale^2)|: no example differs from another but by chance."""
+    return regression(scale * random(count, seed=seed).abs())
+
+
+def count(model: nn.Module) -> int:
+    """How many numbers can be trained."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def weights(model: nn.Module) -> list[torch.Tensor]:

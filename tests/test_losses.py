@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import random
 
 from minilearn.losses import (
     Quantile,
@@ -19,10 +20,6 @@ SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 LEVELS = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4, unique=True).map(
     lambda levels: tuple(sorted(levels))
 )
-
-
-def random(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 # ---- one loss per example

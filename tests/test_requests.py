@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared import Pairs
+from shared import FOUR, Pairs, classes_of, line
 from torch.utils.data import Subset, TensorDataset
 
-from minilearn.data import Examples, digits
+from minilearn.data import Examples
 from minilearn.requests import (
     Request,
     by_class,
@@ -23,21 +23,6 @@ from minilearn.requests import (
 
 NAN = float("nan")
 
-
-@pytest.fixture(scope="module")
-def train():
-    return digits().train
-
-
-def classes_of(*labels: int) -> Examples:
-    return Examples(torch.arange(len(labels) * 2.0).reshape(-1, 2), torch.tensor(labels))
-
-
-def line(*targets: float) -> Examples:
-    return Examples(torch.arange(len(targets) * 1.0)[:, None], torch.tensor(targets))
-
-
-FOUR = classes_of(0, 1, 1, 3)
 
 REQUESTS = {
     "class": lambda d: by_class(d, 3),

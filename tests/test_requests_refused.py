@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from shared import FOUR, classes_of, line
 from torch.utils.data import TensorDataset
 
 from minilearn.data import Examples, digits
@@ -19,22 +20,6 @@ from minilearn.requests import (
 )
 
 NAN = float("nan")
-
-
-@pytest.fixture(scope="module")
-def train():
-    return digits().train
-
-
-def classes_of(*labels: int) -> Examples:
-    return Examples(torch.arange(len(labels) * 2.0).reshape(-1, 2), torch.tensor(labels))
-
-
-def line(*targets: float) -> Examples:
-    return Examples(torch.arange(len(targets) * 1.0)[:, None], torch.tensor(targets))
-
-
-FOUR = classes_of(0, 1, 1, 3)
 
 
 @pytest.mark.parametrize(

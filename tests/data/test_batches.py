@@ -4,19 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shared import Pairs
+from shared import Pairs, numbered
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from minilearn.data import Examples, Unlabelled, batches, subset, targets_of, without_targets
+from minilearn.data import Unlabelled, batches, subset, targets_of, without_targets
 from minilearn.data.batches import mixed
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN = float("nan")
-
-
-def numbered(n: int, regression: bool = False) -> Examples:
-    targets = torch.arange(n) / 7 if regression else torch.arange(n) % 3
-    return Examples(torch.arange(n * 2.0).reshape(n, 2), targets, torch.arange(n) // 2)
 
 
 def generator(seed: int = 0) -> torch.Generator:

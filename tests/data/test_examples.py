@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from shared import numbered
 
 from minilearn.data import Examples
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN, INF = float("nan"), float("inf")
-
-
-def numbered(n: int, regression: bool = False) -> Examples:
-    targets = torch.arange(n) / 7 if regression else torch.arange(n) % 3
-    return Examples(torch.arange(n * 2.0).reshape(n, 2), targets, torch.arange(n) // 2)
 
 
 @pytest.mark.parametrize(

@@ -7,28 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from shared import ORIGIN, SGD, Bowl
 
-from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.metrics import Anamnesis, anamnesis_index, relearn_time
 from minilearn.training import Training
 
-
-class Bowl(nn.Module):
-    """Answers w^2 / 2 to everything: with target 0 the absolute error is a quadratic in w."""
-
-    def __init__(self, start: float):
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-
-    def forward(self, x):
-        """The same answer for every input."""
-        return self.w**2 / 2 + 0 * x[:, 0]
-
-
-ORIGIN = Examples(torch.zeros(12, 1, dtype=torch.float64), torch.zeros(12))
-SGD = Training(optimizer="sgd", momentum=0.0, lr=0.1, batch_size=4)
 HALF_WAY, FAR, NEAR = 0.5, 1.0, 0.05 / math.sqrt(1.05)  # the original's loss times 1.05: 0.05^2 / 2
 
 

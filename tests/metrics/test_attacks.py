@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from shared import errors, regression
 from sklearn.metrics import roc_auc_score
 
 from minilearn.evaluation import Evaluation
@@ -26,12 +27,6 @@ from minilearn.metrics import (
 from minilearn.metrics.attacks import attack_features
 
 
-def regression(losses) -> Evaluation:
-    """A regression result with given absolute errors."""
-    losses = torch.as_tensor(losses, dtype=torch.float32)
-    return Evaluation(losses, torch.zeros_like(losses), losses)
-
-
 def classes(count: int, seed: int, sharpness: float = 1.0, bonus: float = 0.0) -> Evaluation:
     """Random logits of 5 classes; `bonus` lifts the true one, as training does."""
     generator = torch.Generator().manual_seed(seed)
@@ -39,11 +34,6 @@ def classes(count: int, seed: int, sharpness: float = 1.0, bonus: float = 0.0) -
     y = torch.randint(5, (count,), generator=generator)
     z[torch.arange(count), y] += bonus
     return Evaluation(z, y, loss_per_example(z, y))
-
-
-def errors(count: int, seed: int, scale: float = 1.0) -> Evaluation:
-    generator = torch.Generator().manual_seed(seed)
-    return regression(scale * torch.randn(count, generator=generator).abs())
 
 
 def normal(count: int, shift: float = 0.0) -> torch.Tensor:
@@ -142,7 +132,7 @@ def test_the_loss_attack_is_held_out():
 
 def test_the_loss_attack_fits_into_memory():
     """60,000 examples: all comparisons at once would be 3.6 billion."""
-    attack = loss_attack(errors(60_000, 0, 0.5), errors(60_000, 1))
+    attack = loss_attack(errors(60_000, 0, 0.5), errors(60_000, 1, 1.0))
     # |N| against |N| half as wide: the likelihood ratio is monotone, best where the densities meet
     meet = math.sqrt(2 * math.log(2) / 3)
     best = 0.5 + (2 * norm.cdf(2 * meet) - 2 * norm.cdf(meet)) / 2

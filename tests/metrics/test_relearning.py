@@ -5,29 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from shared import ORIGIN, SGD, Bowl
 from torch import nn
 
-from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.losses import Quantile
 from minilearn.metrics import relearn_area, relearn_curve, relearn_time
 from minilearn.training import Training
-
-
-class Bowl(nn.Module):
-    """Answers w^2 / 2 to everything: with target 0 the absolute error is a quadratic in w."""
-
-    def __init__(self, start: float):
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-
-    def forward(self, x):
-        """The same answer for every input."""
-        return self.w**2 / 2 + 0 * x[:, 0]
-
-
-ORIGIN = Examples(torch.zeros(12, 1, dtype=torch.float64), torch.zeros(12))
-SGD = Training(optimizer="sgd", momentum=0.0, lr=0.1, batch_size=4)
 
 
 def test_a_quadratic_relearns_in_closed_form():

@@ -8,23 +8,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from shared import errors, regression
 from sklearn.svm import SVC
 
 from minilearn.evaluation import Evaluation
 from minilearn.metrics import SVCAttack, auc, svc_attack, svc_attack_published
 from minilearn.metrics.attacks import attack_features
-
-
-def regression(losses) -> Evaluation:
-    """A regression result with given absolute errors."""
-    losses = torch.as_tensor(losses, dtype=torch.float32)
-    return Evaluation(losses, torch.zeros_like(losses), losses)
-
-
-def errors(count: int, seed: int, scale: float = 10.0) -> Evaluation:
-    """|N(0, scale^2)|: no example differs from another but by chance."""
-    generator = torch.Generator().manual_seed(seed)
-    return regression(scale * torch.randn(count, generator=generator).abs())
 
 
 def unit_of(world: int) -> list[Evaluation]:

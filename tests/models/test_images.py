@@ -5,13 +5,10 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from shared import count
 
 from minilearn import models
 from minilearn.models import activations, mode, resnets
-
-
-def count(model) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared import count
 from torch import nn
 
 from minilearn.data import Examples
@@ -19,10 +20,6 @@ from minilearn.models import (
     siamese_lstm,
 )
 from minilearn.training import Training, fit
-
-
-def count(model) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def some_vectors(rows: int = 7, width: int = 5) -> torch.Tensor:
