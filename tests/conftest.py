@@ -16,6 +16,7 @@ from shared import random
 from torch import nn
 
 from minilearn.data import Examples, digits
+from minilearn.stopping import Stop
 from minilearn.training import Training, fit
 
 # Sums in one order on every machine; for networks this small one thread is the fastest, too.
@@ -98,6 +99,21 @@ def tiny_net():
             return TinyNet(outputs, **options)
 
     return make
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """A function that makes rules of stopping be read every so many steps, as on a GPU."""
+    begin = Stop.__init__
+
+    def read_every(steps: int):
+        def start(self, *given):
+            begin(self, *given)
+            self.every = steps
+
+        monkeypatch.setattr(Stop, "__init__", start)
+
+    return read_every
 
 
 @pytest.fixture

@@ -12,21 +12,6 @@ from minilearn.training import Training, fit
 RECIPE = Training(epochs=5, batch_size=6, lr=1e-2)
 
 
-@pytest.fixture
-def late(monkeypatch):
-    """A function that makes the answers be read every so many steps, as on a GPU."""
-    begin = Stop.__init__
-
-    def read_every(steps: int):
-        def start(self, *given):
-            begin(self, *given)
-            self.every = steps
-
-        monkeypatch.setattr(Stop, "__init__", start)
-
-    return read_every
-
-
 def counting(after: int):
     """True from the given call on, and how often it was asked."""
     asked = []

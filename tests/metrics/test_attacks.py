@@ -223,15 +223,11 @@ def test_the_sets_are_never_mixed():
     assert torch.equal(one.members, two.members)
 
 
-def test_every_example_is_scored_once_a_round_by_a_stranger(monkeypatch):
-    def attacker(members, nonmembers, generator):
-        met = {tuple(row) for row in np.concatenate([members, nonmembers])}
-        return lambda x: np.array([100.0 if tuple(row) in met else 1.0 for row in x])
-
-    monkeypatch.setattr(attacks, "_attacker", attacker)
+def test_every_example_is_scored_once_a_round_by_a_stranger(strangers):
     attack = logistic_attack(classes(40, 0), classes(31, 1), classes(17, 2), repeats=4)
     np.testing.assert_allclose(attack.nonmembers, np.ones(31))
     np.testing.assert_allclose(attack.members, np.ones(17))
+    assert len(strangers) == 8 and set(strangers) == {(15, 15), (16, 16)}
 
 
 def test_numbers_are_equal_when_one_side_is_small():

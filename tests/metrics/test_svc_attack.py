@@ -3,7 +3,6 @@ as published, it finds anything."""
 
 import math
 import statistics
-import sys
 
 import numpy as np
 import pytest
@@ -136,15 +135,10 @@ def test_the_forgotten_are_never_fitted_in_the_corrected_form():
     assert torch.equal(one.forgotten, two.forgotten)
 
 
-def test_no_example_is_scored_by_an_attacker_that_has_met_it(monkeypatch):
-    def fit(model, members, nonmembers, generator):
-        assert len(members) == len(nonmembers) <= 6
-        met = {tuple(row) for row in np.concatenate([members, nonmembers])}
-        return lambda x: np.array([-1.0 if tuple(row) in met else 1.0 for row in x])
-
-    monkeypatch.setattr(sys.modules[svc_attack.__module__], "fitted", fit)
+def test_no_example_is_scored_by_an_attacker_that_has_met_it(strangers):
     attack = svc_attack(errors(41, 0), errors(31, 1), errors(17, 2), count=12)
     assert attack.shares == (1, 1, 1) and len(attack.known) == 41 and len(attack.unseen) == 31
+    assert strangers == [(6, 6), (6, 6)]
 
 
 def test_the_same_seed_gives_the_same_scores_and_leaves_global_generators_alone():
