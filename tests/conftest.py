@@ -12,12 +12,17 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from shared import random
 from torch import nn
 
 from minilearn.data import Examples, digits
 from minilearn.stopping import Stop
 from minilearn.training import Training, fit
+
+# On a busy machine an example may take long.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # Sums in one order on every machine; for networks this small one thread is the fastest, too.
 torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shared import FOUR, Pairs, classes_of, line
 from torch.utils.data import Subset, TensorDataset
@@ -92,7 +92,6 @@ def test_by_index(indices):
 # by fraction, mislabelled
 
 
-@settings(deadline=None)
 @given(
     fraction=st.floats(0.05, 0.9),
     labels=st.lists(st.integers(0, 4), min_size=8, max_size=60),

@@ -11,6 +11,7 @@ from torch import nn
 from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, batches
+from minilearn.evaluation import evaluate
 from minilearn.run import NonFiniteLoss, Run
 from minilearn.training import Training, fit
 
@@ -82,6 +83,27 @@ def test_the_model_that_is_given_is_the_one_that_is_trained(tiny_net, classifica
     assert (result.method, result.config, result.seed) == ("ours", SHORT, 4)
     assert result.history is run.history and result.finished
     assert result.cost == run.cost + Cost(2.0, 0, Counter(forget=5))
+
+
+def test_watch_sees_every_epoch_and_cannot_disturb(tiny_net, classification, tmp_path):
+    nets, seen = [tiny_net() for _ in range(2)], []
+
+    def watch(epoch, net):
+        seen.append((epoch, net.training, weights(net)))
+        net.train()
+        torch.randn(17)
+        rate = evaluate(net, classification).correct.double().mean()
+        return {"accuracy": rate, "numpy": rate.numpy()[()], "vector": torch.zeros(2), "n": 3}
+
+    history = fit(nets[0], classification, SHORT, watch=watch, checkpoint=tmp_path / "run")
+    fit(nets[1], classification, SHORT)
+    assert same(*map(weights, nets)) and same(seen[-1][2], weights(nets[0]))
+    assert [(e, train) for e, train, _ in seen] == [(1, False), (2, False), (3, False)]
+    assert [entry["epoch"] for entry in history.epochs] == [1, 2, 3]
+    assert {type(v) for v in history.epochs[0].values()} == {int, float, torch.Tensor}
+    # and a run that has finished is read back without a step
+    again = fit(tiny_net(), classification, SHORT, watch=watch, checkpoint=tmp_path / "run")
+    assert len(seen) == 3 and str(again.epochs) == str(history.epochs)
 
 
 # ---- what stops a run

@@ -114,27 +114,6 @@ def test_frozen_parts_do_not_move_and_flags_come_back(tiny_net, classification):
     assert same(before, weights(net.body[0])) and flags == [m.training for m in net.modules()]
 
 
-def test_watch_sees_every_epoch_and_cannot_disturb(tiny_net, classification, tmp_path):
-    nets, seen = [tiny_net() for _ in range(2)], []
-
-    def watch(epoch, net):
-        seen.append((epoch, net.training, weights(net)))
-        net.train()
-        torch.randn(17)
-        rate = evaluate(net, classification).correct.double().mean()
-        return {"accuracy": rate, "numpy": rate.numpy()[()], "vector": torch.zeros(2), "n": 3}
-
-    history = fit(nets[0], classification, SHORT, watch=watch, checkpoint=tmp_path / "run")
-    fit(nets[1], classification, SHORT)
-    assert same(*map(weights, nets)) and same(seen[-1][2], weights(nets[0]))
-    assert [(e, train) for e, train, _ in seen] == [(1, False), (2, False), (3, False)]
-    assert [entry["epoch"] for entry in history.epochs] == [1, 2, 3]
-    assert {type(v) for v in history.epochs[0].values()} == {int, float, torch.Tensor}
-    # and a run that has finished is read back without a step
-    again = fit(tiny_net(), classification, SHORT, watch=watch, checkpoint=tmp_path / "run")
-    assert len(seen) == 3 and str(again.epochs) == str(history.epochs)
-
-
 def test_cost_counts_what_passed(tiny_net, classification):
     cost = Cost()
     fit(tiny_net(), classification, SHORT, cost=cost)

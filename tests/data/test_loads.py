@@ -67,7 +67,7 @@ def test_the_hourly_form(tmp_path):
     assert split.train.inputs.dtype == torch.float32 and split.train.groups.dtype == torch.int64
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(30, 80), st.integers(1, 9), st.integers(1, 5), st.integers(1, 9))
 def test_windows_of_any_size(hours, context, horizon, stride):
     sizes = {"context": context, "horizon": horizon, "stride": stride}

@@ -75,7 +75,7 @@ def test_tokens(text, words):
     assert tokens(text) == words.split()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_tokens_of_anything(text):
     found = tokens(text)

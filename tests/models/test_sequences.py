@@ -97,7 +97,7 @@ def test_given_vectors_stay_and_learnt_ones_change_but_for_the_padding():
     assert ((after - before)[1:].abs().amax(1) > 0).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     batch=st.integers(1, 4),
     context=st.integers(1, 40),
