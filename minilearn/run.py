@@ -254,6 +254,7 @@ class Run:
             with torch.no_grad():
                 for tensor, value in zip(tensors_of(self.model), self._before, strict=True):
                     tensor.copy_(value)
+        self._before = None
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         if self._replayed:
