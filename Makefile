@@ -15,7 +15,8 @@ export OMP_NUM_THREADS ?= 1
 STUDENTS := $(patsubst notebooks/assignments/%,notebooks/students/%,\
     $(wildcard notebooks/assignments/*.ipynb))
 
-# A file of tests or a notebook stays in one process, which runs it from top to bottom.
+# A file of tests or a notebook stays in one process, which runs it from top to bottom. What takes
+# long comes first, so that no process is left alone with it at the end.
 NBVAL := --nbval-lax --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
 
 # Say one sentence and stop.
@@ -37,8 +38,8 @@ book: $(VENV)/.package $(STUDENTS)
 test: $(VENV)/.nbgrader $(STUDENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest tests minilearn book/experiments notebooks --doctest-modules \
-	    $(NBVAL) --nbval-current-env
+	$(BIN)/python -m pytest notebooks tests/notebooks tests minilearn book/experiments \
+	    --doctest-modules $(NBVAL) --no-loadscope-reorder --nbval-current-env
 
 colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements
 	MINILEARN_COLAB=$(abspath $(COLAB)) $(BIN)/python -m pytest tests/notebooks/test_colab.py

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from minilearn import graphs
-from minilearn.stopping import tensors_of
+from minilearn.models import tensors_of
 
 DTYPES = ("auto", torch.float32, torch.bfloat16, torch.float16)
 _asked: list = []
@@ -66,7 +65,10 @@ def laid_out(model: nn.Module) -> nn.Module:
 class Chosen:
     """What `fast` asks for on a device; outside of it, the plain loop.
 
-    `dtype` is None in single precision.
+    Args:
+        asked: whether the block is inside `fast`
+        dtype: of the network's computation, None in single precision
+        graph: whether steps are recorded where the device can
     """
 
     asked: bool
@@ -88,8 +90,8 @@ def chosen(device: torch.device) -> Chosen:
         return Chosen(asked=False)
     dtype, graph = _asked[-1]
     dtype = _best(device) if dtype == "auto" else dtype
-    recorded = graph and graphs.can_record(device) and dtype != torch.float16
-    return Chosen(True, None if dtype == torch.float32 else dtype, recorded)
+    single = dtype == torch.float32
+    return Chosen(True, None if single else dtype, graph and dtype != torch.float16)
 
 
 def fill_momentum(optimizer: torch.optim.Optimizer):

@@ -16,8 +16,8 @@ from minilearn.checks import check_count, check_file, check_function, device_of
 from minilearn.cost import Cost
 from minilearn.draws import seeded
 from minilearn.evaluation import in_words
-from minilearn.models import mode
-from minilearn.stopping import Stop, tensors_of
+from minilearn.models import mode, tensors_of
+from minilearn.stopping import Stop
 from minilearn.unlearned import History, Unlearned
 
 Watch = Callable[[int, nn.Module], dict]
@@ -95,7 +95,8 @@ class Run:
         self._clock = ExitStack()
         half = self._fast.dtype == torch.float16
         self._scaler = torch.amp.GradScaler(self.device.type) if half else None
-        self._replayed = graphs.Replayed(self._step, self._state) if self._fast.graph else None
+        recorded = self._fast.graph and graphs.can_record(self.device)
+        self._replayed = graphs.Replayed(self._step, self._state) if recorded else None
 
     def __enter__(self) -> Run:
         self._block.enter_context(seeded(self.seed))

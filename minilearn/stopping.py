@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from minilearn.checks import device_of
-from minilearn.models import mode
+from minilearn.models import mode, tensors_of
 
 
 class Stop:
@@ -66,9 +66,3 @@ class Stop:
         if not isinstance(over, Tensor) or over.dtype != torch.bool or over.ndim:
             raise ValueError("until must return one boolean, as a tensor on the model's device")
         return over
-
-
-def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    """All that training changes: parameters and buffers."""
-    yield from model.parameters()
-    yield from model.buffers()

@@ -114,6 +114,10 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
         ValueError: the forget set is empty
     """
     signature = inspect.signature(function)
+    if signature.return_annotation not in (Unlearned, "Unlearned"):
+        raise ValueError(
+            f"write {function.__name__}(...) -> Unlearned: it is how methods are found"
+        )
 
     @functools.wraps(function)
     def checked(*positional, **named) -> Unlearned:

@@ -25,6 +25,8 @@ for _, _name, _ in iter_modules(__path__):
         for name, value in vars(_module).items()
         if getattr(value, "__module__", "") == _module.__name__ and not name.startswith("_")
     }
+    if _name not in _own:
+        raise ImportError(f"minilearn/methods/{_name}.py must define a function {_name}")
     globals().update(_own)
     __all__ += _own
     if _own[_name].__annotations__.get("return") in (Unlearned, "Unlearned"):

@@ -64,7 +64,7 @@ def bad_teacher(
     Paper: Chundawat et al. 2023, bad teaching (T-S in Shen et al. 2024).          Chapter: 8
     Differs: the divergence is summed over classes; the authors' code divides by their number too,
         which Adam does not notice
-    Raises: ValueError if `fresh` makes another architecture; NonFiniteLoss
+    Raises: ValueError if `fresh` makes another architecture, or there is one class; NonFiniteLoss
     """
     bad = build(fresh, seed + TEACHERS).to(device_of(model))
     check_architecture(model, bad)
@@ -91,4 +91,4 @@ def bad_teacher(
 def _answer(teacher: nn.Module, x: Tensor) -> Tensor:
     """A teacher's logits, (B, C), in evaluation mode and without a gradient."""
     with mode(teacher, train=False), torch.no_grad():
-        return logits_of(teacher, x)
+        return logits_of(teacher, x, classes=2)

@@ -79,7 +79,7 @@ def blindspot(
         fresh: makes a new network. teacher: used as it is, and its training is not in the cost.
         seed, watch, checkpoint: as in `Run`
     Paper: Tarun et al. 2023, Blindspot unlearning.          Chapter: 3
-    Differs: the teacher runs on the forgotten rows only, which is the same; from the authors' code:
+    Differs: the teacher runs on the forgotten rows only, to the same end; from the authors' code:
         the attention of activations (B, D) is refused or left out, there it is identically 0
         (unlearn.py:48-62); for quantiles the copy is the absolute error level by level; the
         teacher's loss is `config.loss`, its weights the last: for the best give `teacher`
@@ -102,7 +102,8 @@ def blindspot(
         if not n:
             return mean_loss(out, y_retain, loss=config.loss)
         answer, maps_teacher = answer_and_maps(teacher, x_forget, layers, out[:n].shape)
-        gap = attention_gap(maps, maps_teacher, layers, n, config.axis, config.layers is None)
+        skip = config.layers is None  # of chosen layers none is passed over in silence
+        gap = attention_gap(maps, maps_teacher, layers, n, config.axis, skip)
         return copying_loss(out, answer, y_retain, config.beta * gap, config.loss)
 
     data = forget, retain

@@ -23,11 +23,11 @@ class L2UL:
     """How to unlearn; `L2UL(attack=None, anchor=0, forget_loss_on="all")` is the paper's NegGrad.
     Args:
         attack: how adversarial images are made; None: without them
-        anchor, importance: lambda, as in the paper, 0: without; of W, "batch-mean", as released
-        epochs: most passes over the images, or the items; the paper's, as are the next five
-        batch_size, adversarial_batch, lr, momentum, weight_decay: items and images a step; of SGD
-        forget_weight: w, ours; None, as published: the items' share of the step
-        forget_loss_on: "remaining" items, ours: pushing on ruins a model; "all", as published
+        anchor, importance: lambda, 0 for none; how weights are weighed, "batch-mean" as released
+        epochs: most passes over the adversarial images, or the items; as in the paper
+        batch_size, adversarial_batch, lr, momentum, weight_decay: items and images a step; SGD's
+        forget_weight: w, the weight of L_f; None, as published: the items' share of a step
+        forget_loss_on: "remaining" items, whose sum is divided by all; or "all", as published
         batch_norm: "frozen" statistics; or "train": they follow each step, as released
     """
 
@@ -89,7 +89,7 @@ def l2ul(
 
     def done(net, ledger=cost):
         ledger.touch("forget", forward=len(goal))
-        return ~(recognised(net, goal) == misclassify).any()
+        return ~(recognised(net, goal) == misclassify).any()  # none is called y, or all are y*
 
     if done(student, setup_cost):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")
@@ -100,7 +100,7 @@ def l2ul(
         logits, logits_adv = logits_of_both(student, x, x_adv, config.batch_norm)
         losses = F.cross_entropy(logits, y, reduction="none")
         if config.forget_loss_on == "remaining":
-            losses = losses.where((logits.argmax(1) == y) == misclassify, 0.0)
+            losses = losses.where((logits.argmax(1) == y) == misclassify, 0.0)  # not yet done
         total = -losses.mean() if misclassify else losses.mean()
         if len(x_adv):
             w = weight_of_items(config, len(x), len(x_adv))

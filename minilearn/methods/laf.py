@@ -22,8 +22,8 @@ class LAF:
     """How to unlearn; the defaults are the released recipe for a small network.
 
     Args:
-        epochs, batch_size: passes over the forgotten inputs; of these a step, and as many retained
-        lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0 leaves a loss out
+        epochs, batch_size: passes over the forgotten inputs; inputs of either kind in a step
+        lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0: it changes nothing
         temperature: tau, as released for four of six recipes; for the others 5
         error: phi, "saturated", which is exp(m / (m + 1)), as released; or "squared", which is m
         decoder: of the autoencoders, "sigmoid", as released; or "linear"
@@ -73,7 +73,7 @@ def laf(
     h_f of forgotten ones. Then every pair of batches makes two steps of the extractor e(x):
 
         L_UE = sum_r phi(|h(e) - e|^2) - sum_f phi(|h_f(e) - e|^2)
-        L_RA = sum_r d - |B_r| log sum_f exp(d / tau),  d = 1 - cos(e, e_o)
+        L_RA = sum_r d - |B_r| log sum_f exp(d / tau),  d = 1 - cos(e, e_o),  as released
 
     e_o are the original's features. What follows the extractor gets no gradient and stays; batch
     normalisation keeps its statistics. `history.loss` has L_UE and L_RA in turns. An autoencoder's
@@ -109,11 +109,11 @@ def laf(
 
     about = {"data": (forget, retain), "original": model}
     with Run(student, config, seed, watch, checkpoint, train=False, **about) as run:
-        first = run.adam(config.lr_extraction)
+        first = run.adam(config.lr_extraction)  # what follows the extractor has no gradient
         second = run.adam(config.lr_alignment)
         for _ in run.epochs(config.epochs):
-            for x_forget, x_retain, *original in vae.side_by_side(known_forget, known_retain, run):
-                run.step(extraction, x_forget, x_retain, optimizer=first)
-                run.step(alignment, x_forget, x_retain, *original, optimizer=second)
-                run.cost.trained(forget=2 * len(x_forget), retain=2 * len(x_retain))
+            for x, original in vae.side_by_side(known_forget, known_retain, run):
+                run.step(extraction, x.forget, x.retain, optimizer=first)
+                run.step(alignment, *x, *original, optimizer=second)
+                run.cost.trained(forget=2 * len(x.forget), retain=2 * len(x.retain))
     return run.unlearned("laf", setup_cost)

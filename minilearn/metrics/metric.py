@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minilearn.checks import check_choice
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.losses import Loss
 from minilearn.metrics.utility import check_evaluations, constant_answer
@@ -43,6 +44,15 @@ class Metric:
     pairwise: bool = False
     good: str = "two-sided"
     blind_to: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_choice("good", self.good, SIDES)
+        for name, words, known in (
+            ("splits", self.splits, ("", *ALL)),
+            ("tasks", self.tasks, TASKS),
+        ):
+            if not isinstance(words, tuple) or not set(words) <= set(known):
+                raise ValueError(f"{name} of {self.name} is a tuple of {known}, got {words!r}")
 
     def __str__(self) -> str:
         blind = self.cannot_see + (": an untrained network passes" if self.blind_to else "")

@@ -12,6 +12,7 @@ from minilearn.models.inside import (
     layer_names,
     mode,
     representation,
+    tensors_of,
 )
 from minilearn.models.resnets import resnet18, resnet20, resnet50, resnet56
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft

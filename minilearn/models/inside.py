@@ -187,6 +187,12 @@ def mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
             module.training = flag
 
 
+def tensors_of(model: nn.Module) -> Iterator[Tensor]:
+    """All that training changes: parameters and buffers."""
+    yield from model.parameters()
+    yield from model.buffers()
+
+
 def freeze_batch_norm(model: nn.Module):
     """Let batch normalisation keep its statistics, until the model's mode is set anew.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,15 +95,22 @@ def joined(forget: Features, retain: Features) -> Features:
     return Features(inputs, retain.original, retain.layer, "other", kept)
 
 
-def side_by_side(forget: Features, retain: Features, run: Run) -> Iterator[tuple]:
-    """One pass over the forgotten inputs: x_forget, x_retain, and the original's features of them.
+class Both(NamedTuple):
+    """What belongs to a batch of forgotten inputs, and to the batch of retained ones beside it."""
+
+    forget: Tensor
+    retain: Tensor
+
+
+def side_by_side(forget: Features, retain: Features, run: Run) -> Iterator[tuple[Both, Both]]:
+    """One pass over the forgotten inputs: the inputs, and the original's features of them.
 
     Each batch stands beside the next one of retained inputs, begun again as often as it takes.
     """
     read = run.config.batch_size, run.order, run.cost
     pairs = paired_batches(forget.batches(*read), lambda: retain.batches(*read))
     for (x_forget, e_forget), (x_retain, e_retain) in pairs:
-        yield x_forget, x_retain, e_forget, e_retain
+        yield Both(x_forget, x_retain), Both(e_forget, e_retain)
 
 
 def student_features(student: nn.Module, layer: str | None) -> Callable:

@@ -1,30 +1,12 @@
-"""A metric in a file of its own is found, reported and audited like any other."""
+"""The metric that CONTRIBUTING shows: in a file of its own it is found and reported."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILE = '''"""How much surer than a retrained model a model is of its own answers."""
-
-from minilearn.metrics.metric import ALL, Metric
-
-
-def sureness(result) -> float:
-    """The mean probability of the answer that is given: a fraction."""
-    return result.log_probs.exp().amax(1).double().mean().item()
-
-
-METRIC = Metric(
-    "sureness",
-    "mean probability of the given answer (fraction)",
-    "whether the answers are right",
-    lambda model, reference, split: sureness(model[split]),
-    ALL,
-    ("classification",),
-)
-'''
 PROGRAM = """
 import torch
 from minilearn.data import Examples
@@ -44,7 +26,9 @@ print("sureness" in METRICS)
 def test_a_new_metric_touches_its_file(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "minilearn", tmp_path / "minilearn", ignore=ignored)
-    (tmp_path / "minilearn" / "metrics" / "sureness.py").write_text(FILE)
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    (file,) = re.findall(r'```python\n("""How sure a model is.*?)```', text, flags=re.DOTALL)
+    (tmp_path / "minilearn" / "metrics" / "sureness.py").write_text(file)
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.split() == ["True"], done.stderr[-1500:]
