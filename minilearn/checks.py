@@ -251,6 +251,15 @@ def whole_numbers(name: str, values: Tensor) -> Tensor:
     return values.long()
 
 
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no number of the tensors is NaN or infinite."""
+    tensors = [tensor.detach() for tensor in tensors]
+    # A finite sum has only finite terms: one fast look, and the slow one only if it fails.
+    if bool(torch.stack([tensor.sum() for tensor in tensors]).isfinite().all()):
+        return True
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
 def refuse_non_finite(name: str, values: Tensor):
     """Refuse, by ValueError, NaN or infinite values: in how many examples, and the first."""
     # A finite sum has only finite terms: one fast pass, and the slow search only if it fails.

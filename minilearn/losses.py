@@ -214,8 +214,8 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int | None) -> Ten
 
 def _needed(targets: Tensor, classes: int) -> int:
     """How many classes the labels need, as far as that can be known without a wait."""
-    if targets.device.type != "cpu" or not len(targets):
-        return classes
+    if classes or targets.device.type != "cpu" or not len(targets):
+        return classes  # whoever knows the number of classes has looked at the labels
     if targets.min() < 0:
         raise ValueError(f"class labels start at 0, got {int(targets.min())}")
     return max(classes, int(targets.max()) + 1)

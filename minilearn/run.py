@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from minilearn import graphs, precision
 from minilearn.checkpoint import Checkpoint, plain
-from minilearn.checks import check_count, check_file, check_function, device_of
+from minilearn.checks import all_finite, check_count, check_file, check_function, device_of
 from minilearn.cost import Cost
 from minilearn.draws import seeded
 from minilearn.evaluation import in_words
@@ -273,7 +273,7 @@ class Run:
         epoch = self._epoch + 1
         if len(bad):
             what = f"the loss became {losses[bad[0]]:g} at step {bad[0] + 1} of epoch {epoch}"
-        elif not torch.stack([p.isfinite().all() for p in self.model.parameters()]).all():
+        elif not all_finite(self.model.parameters()):
             what = f"a weight became NaN or infinite in the last step of epoch {epoch}"
         else:
             return

@@ -40,7 +40,7 @@ from minilearn.requests import by_class, by_range
 from minilearn.sweep import Unit, value
 from minilearn.training import Training, fit
 
-TURNS = 9
+TURNS = 5
 BAND = (0, 30)  # degrees
 CONFIGS = {
     "retrain": Training(epochs=8),
