@@ -5,6 +5,7 @@ from statistics import mean
 
 import pytest
 
+from minilearn.methods import METHODS
 from minilearn.sweep import read_rows
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
@@ -142,6 +143,15 @@ def test_speed_of_laf():
     assert min(digits) > 2 and max(digits) < 2.5
     assert mean(inside) > 3 > min(inside)
     assert max(digits) < max(ratios("mnist", "laf")) < 3 < min(ratios("mnist", "laf_fast"))
+
+
+def test_no_method_takes_more_than_a_tenth_on_top_of_its_passes():
+    rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"] == "overhead"]
+    methods = {row["method"] for row in rows}
+    assert methods == set(METHODS) - {"unrolling"}  # which has no loop
+    for method in methods:
+        overheads = [float(row["value"]) for row in rows if row["method"] == method]
+        assert len(overheads) == 3 and mean(overheads) <= 1.1, method
 
 
 def test_cifar10_beside_the_notebook():
