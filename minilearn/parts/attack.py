@@ -113,6 +113,7 @@ def l2_pgd(
     model = laid_out(copy_of(model)).requires_grad_(False)
     cost = Cost() if cost is None else cost
     low, high = config.box
+    ball = {"eps": config.eps, "low": low, "high": high, "order": config.order}
     with mode(model, train=False), seeded(seed):
         classes, bytes_each = _look(model, data, cost)
         true = data.targets.repeat(config.repeats)
@@ -127,25 +128,19 @@ def l2_pgd(
         images = []
         reached = []
         for x0, z, y in zip(*(t.split(size) for t in (start, noise, targets)), strict=True):
-            x = _attack(model, x0, z.to(x0), y, config, cost)
+            z = z.to(x0)
+            x = l2_pgd_step(z, torch.zeros_like(z), x0, step=0.0, **ball)
+            for _ in range(config.steps):
+                x = x.detach().requires_grad_()
+                loss = F.cross_entropy(model(x), y, reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, x)
+                x = l2_pgd_step(x.detach(), gradient, x0, step=config.step, **ball)
             with torch.no_grad():
                 reached.append(model(x).argmax(1) == y)
-            images.append(x)
+            images.append(x.detach())
+    steps = config.steps * len(true)
+    cost.touch("forget", forward=steps + len(true), backward=steps)
     return Attacked(torch.cat(images), targets, torch.cat(reached))
-
-
-def _attack(model, x0, noise, targets, config: PGD, cost: Cost) -> Tensor:
-    """One chunk: x <- x - step g / |g|, then into box and ball, again and again."""
-    low, high = config.box
-    ball = {"eps": config.eps, "low": low, "high": high, "order": config.order}
-    x = l2_pgd_step(noise, torch.zeros_like(noise), x0, step=0.0, **ball)
-    for _ in range(config.steps):
-        x = x.detach().requires_grad_()
-        loss = F.cross_entropy(model(x), targets, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, x)
-        x = l2_pgd_step(x.detach(), gradient, x0, step=config.step, **ball)
-    cost.touch("forget", forward=(config.steps + 1) * len(x), backward=config.steps * len(x))
-    return x.detach()
 
 
 def check_inside(inputs: Tensor, config):

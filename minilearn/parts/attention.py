@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from minilearn.kernels.attention_tap import KERNEL as ATTENTION
 from minilearn.kernels.attention_tap import attention_rows, unit_map
 
 
@@ -22,7 +24,6 @@ def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
         number is left, its norm is 1, and the term vanishes with its gradient; here that is refused
     Raises: ValueError if nothing would be left to compare, or there is no such axis
     Example:
-        >>> import torch
         >>> attention_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]])).norm(dim=1)
         tensor([1.])
     """
@@ -74,8 +75,12 @@ def attention_gap(
             if skip:
                 continue
             raise ValueError(f"layer {layer!r} did not run, or gives no row per example")
-        if not skip or _positions(b, axis) > 1:
-            total = total + attention_transfer(a[:n], b, axis)
+        if skip and _positions(b, axis) < 2:
+            continue
+        _check_map(b, axis)
+        looks, goal = _averaged_first(a[:n], axis), _averaged_first(b, axis)
+        rows = torch.ones(n, dtype=torch.bool, device=b.device)
+        total = total + ATTENTION(looks, goal.detach(), rows)
     return total
 
 
