@@ -196,7 +196,7 @@ KERNEL = register("attention_tap", reference, fused, example)
 
 
 def attention_rows(student: Tensor, teacher: Tensor, *, impl: str | None = None) -> Tensor:
-    """Attention transfer of every example, without the tap: `losses.attention_transfer` uses it.
+    """Attention transfer of every example, without the tap: `attention_transfer` uses it.
 
     Shapes: student, teacher (B, C, ...) activations of one type; returns (B,), float32 of halves
     Raises: ValueError as `attention_tap`

@@ -28,7 +28,7 @@ class Blindspot:
         lr: learning rate of the student (Adam), as in the paper
         beta: weight of the attention term, as in the paper
         layers: names of the layers whose attention is copied; None: `models.chain`
-        axis: that an attention map averages; see `losses.attention_map`
+        axis: that an attention map averages; see `parts.attention.attention_map`
         loss: "auto", the absolute error; "squared"; Quantile, whose levels are copied one by one
         teacher: training of the blindspot model, as in the paper
     """
@@ -72,7 +72,7 @@ def blindspot(
                                      |f(x) - y|                           where x is retained
 
     b is the blindspot model: freshly initialised, a few epochs on the retained data, then frozen.
-    AT_j is `losses.attention_transfer` at layer j. With c the forgotten share of the batch this
+    AT_j is `attention_transfer` at layer j. With c the forgotten share of the batch this
     mean is exactly the published mixture c (L_f + L_att) + (1 - c) L_r, without a mask.
 
     Args: forget: (N_f, ...) inputs alone. retain: Examples or a dataset with numbers as targets.
