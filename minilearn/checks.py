@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 
 def check_count(name: str, value, low: int) -> int:
@@ -203,6 +203,16 @@ def check_dataset(data):
         )
     if isinstance(data, DataLoader):
         raise ValueError("data came as a DataLoader: give the dataset that it reads, its .dataset")
+    if isinstance(data, IterableDataset):
+        raise ValueError(
+            f"data came as a stream, {kind}, which cannot be read by position: give its items as a "
+            "list, list(data)"
+        )
+    if hasattr(data, "columns") and hasattr(data, "iloc"):
+        raise ValueError(
+            f"data came as a table, {kind}: make it Examples(inputs, targets) of tensors, as "
+            'torch.tensor(frame[["a", "b"]].to_numpy()), or read the file by data.table'
+        )
     by_position = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not by_position or isinstance(data, str | bytes | dict | set):
         raise ValueError(
@@ -260,14 +270,18 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def refuse_non_finite(name: str, values: Tensor):
-    """Refuse, by ValueError, NaN or infinite values: in how many examples, and the first."""
+def refuse_non_finite(name: str, values: Tensor, positions: Tensor | None = None):
+    """Refuse, by ValueError, NaN or infinite values: in how many examples, and the first.
+
+    Args: positions: of the values in their set, where they are a part of it
+    """
     # A finite sum has only finite terms: one fast pass, and the slow search only if it fails.
     if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
         return
     bad = ~torch.isfinite(values).reshape(len(values), -1).all(1)
     if bool(bad.any()):
         first = int(bad.nonzero()[0])
+        first = first if positions is None else int(positions[first])
         raise ValueError(
             f"{name} of {int(bad.sum())} example(s) hold NaN or infinite values, the first at "
             f"position {first}; drop or repair them first"

@@ -1,11 +1,13 @@
-"""Random numbers: as a pure function of (seed, index), and torch's own under a seed for a block."""
+"""Random numbers: as a pure function of (seed, index), and the global ones under a seed."""
 
 from __future__ import annotations
 
 import math
+import random
 from contextlib import contextmanager
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,14 +18,24 @@ LOW = 0xFFFFFFFF  # 32 bits; int64 holds them, and its products wrap without los
 
 @contextmanager
 def seeded(seed: int):
-    """Run a block under its own random seed; torch's global generators are as before afterwards.
+    """Run a block under a seed of torch, NumPy and Python; all are as before afterwards.
+
+    Datasets draw their augmentations from any of the three.
 
     Raises: ValueError if the seed is no whole number from 0
     """
     seed = check_count("seed", seed, 0)
+    numpy_before = np.random.get_state()
+    python_before = random.getstate()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        yield
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_before)
+            random.setstate(python_before)
 
 
 def philox(seed: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

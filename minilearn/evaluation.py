@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from minilearn.checks import check_dataset
 from minilearn.data.batches import batches, pair
 from minilearn.data.examples import WITHOUT_TARGETS, Examples, Unlabelled, check_device
+from minilearn.draws import seeded
 from minilearn.losses import Loss, loss_per_example
 from minilearn.models import device_of, mode
+
+SEED = 0  # of what is drawn at random while a model is evaluated
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,8 @@ class Evaluation:
 def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 512) -> Evaluation:
     """One pass in evaluation mode, without gradients, keeping every example's output.
 
-    The model is left as it was, flags included.
+    The model is left as it was, flags included. What a dataset or a network draws at random comes
+    from a fixed seed, so that two models are shown the same examples.
 
     Args:
         model, data: the network, and examples or a dataset of (input, target)
@@ -69,13 +74,32 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
     """
     classes = number_of_classes(model, data)
     outputs, targets, losses = [], [], []
-    with mode(model, train=False), torch.no_grad():
+    with mode(model, train=False), seeded(SEED), torch.no_grad():
         for x, y in map(pair, batches(data, batch_size, device=device_of(model))):
             with in_words(x, y):
                 outputs.append(model(x))
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
-        return Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
+        result = Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
+    _warn_of_probabilities(result)
+    return result
+
+
+def _warn_of_probabilities(result: Evaluation):
+    """Say that a network ends with a softmax, which every loss and distance here takes again."""
+    p = result.outputs
+    if result.targets.is_floating_point() or p.ndim != 2 or p.shape[1] < 2:
+        return
+    if bool(((p >= 0) & (p <= 1)).all()) and bool((p.sum(1) - 1).abs().max() < 1e-3):
+        warnings.warn(
+            "the model's outputs look like probabilities: each row sums to 1. They are read as "
+            "logits, so give the network without the softmax at its end",
+            stacklevel=3,
+        )
+
+
+# What a network raises that is given what it cannot take.
+FAULTS = (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError)
 
 
 @contextmanager
@@ -86,7 +110,7 @@ def in_words(*batch):
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:
+    except FAULTS as error:
         if "more than 1 value per channel" in str(error):
             raise ValueError(
                 "batch normalisation cannot train on a batch of one example: give it two or more"
@@ -95,7 +119,8 @@ def in_words(*batch):
             raise
         tensors = [f"{x.dtype} {tuple(x.shape)}" for x in batch if isinstance(x, Tensor)]
         what = f"the model fails on a batch of {' and '.join(tensors)}"
-        raise ValueError(f"{what}: {error}") from error
+        kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+        raise ValueError(f"{what}: {kind}{error}") from error
 
 
 def number_of_classes(model: nn.Module, data) -> int | None:

@@ -79,9 +79,13 @@ class Chosen:
         """What a checkpoint must know of it; nothing outside of `fast`."""
         return {"precision": str(self.dtype or "channels last")} if self.asked else {}
 
-    def optimizer_options(self) -> dict:
+    def optimizer_options(self, model: nn.Module) -> dict:
         """One operation for all weights, or a few over lists of them with the same bits."""
-        return {"fused": True, "foreach": False} if self.asked else {"fused": None, "foreach": True}
+        complex_weights = any(parameter.is_complex() for parameter in model.parameters())
+        sparse = any(getattr(module, "sparse", False) for module in model.modules())
+        if not self.asked or complex_weights or sparse:
+            return {"fused": None, "foreach": True}
+        return {"fused": True, "foreach": False}
 
 
 def chosen(device: torch.device) -> Chosen:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from minilearn.checks import check_count, check_dataset, check_integers, check_mask, check_number
-from minilearn.data.examples import Examples, subset, targets_of
+from minilearn.data.examples import Examples, subset
+from minilearn.data.reading import targets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Request:
     def __post_init__(self):
         check_dataset(self.train)
         check_mask(self.mask, len(self.train))
-        object.__setattr__(self, "mask", self.mask.cpu())
+        object.__setattr__(self, "mask", self.mask.cpu().clone())  # the caller may change theirs
         if not self.mask.any():
             raise ValueError(f"{self.name}: nothing is to be forgotten; the forget set is empty")
         if self.mask.all():

@@ -16,29 +16,25 @@ from minilearn.checks import all_finite, check_count, check_file, check_function
 from minilearn.cost import Cost
 from minilearn.draws import seeded
 from minilearn.evaluation import in_words
-from minilearn.models import mode, tensors_of
+from minilearn.models import in_mode, mode, tensors_of, with_gradients
 from minilearn.stopping import Stop
-from minilearn.unlearned import History, Unlearned
+from minilearn.unlearned import History, NonFiniteLoss, Unlearned
 
 Watch = Callable[[int, nn.Module], dict]
 File = str | os.PathLike
 
 
-class NonFiniteLoss(ValueError):
-    """Training met a NaN or infinite loss; the weights are those of the last finished epoch."""
-
-
 class Run:
     """One training of `model`, in place: write the loop, and the rest is taken care of.
 
-    Inside the block torch's global generator is seeded, the model is in training mode (with
-    `train=False` in evaluation mode), and both are as before afterwards. An epoch is whole or
-    undone: whatever breaks it off, the model has the weights of the last finished epoch.
+    Inside the block the global generators of torch, NumPy and Python are seeded, the model is in
+    training mode (with `train=False` in evaluation mode), and all is as before afterwards. An epoch
+    is whole or undone: whatever breaks it off, the model has the weights of the last finished one.
 
     Args:
         model: the network that is trained
         config: the settings; a checkpoint of other settings is refused
-        seed: of torch's global generator, and of `run.order`, which shuffles; a whole number
+        seed: of the global generators, and of `run.order`, which shuffles; a whole number
         watch: `watch(epoch, model)` returns a dictionary of numbers, after epoch 1, 2, ..., in
             evaluation mode and outside the clock; it cannot disturb the training
         checkpoint: a file that holds the run after every epoch. The same call goes on from there,
@@ -100,7 +96,8 @@ class Run:
 
     def __enter__(self) -> Run:
         self._block.enter_context(seeded(self.seed))
-        self._block.enter_context(mode(self.model, self.train))
+        self._block.enter_context(with_gradients())
+        self._block.enter_context(in_mode(self.model, self.train))
         return self
 
     def __exit__(self, kind, error, trace):
@@ -116,7 +113,10 @@ class Run:
 
     def adam(self, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
         """An Adam optimiser over all weights that are not frozen; ValueError if there are none."""
-        options = {"weight_decay": float(weight_decay)} | self._fast.optimizer_options()
+        if any(parameter.dtype == torch.float16 for parameter in self.model.parameters()):
+            half = "Adam cannot train weights in float16, where its epsilon is 0"
+            raise ValueError(f"{half}: take model.float(), and fast() computes in half precision")
+        options = {"weight_decay": float(weight_decay)} | self._fast.optimizer_options(self.model)
         return self._kept(torch.optim.Adam(self._weights(), float(lr), **options))
 
     def sgd(
@@ -124,7 +124,7 @@ class Run:
     ) -> torch.optim.Optimizer:
         """Stochastic gradient descent over all weights that are not frozen; ValueError if none."""
         options = {"momentum": float(momentum), "weight_decay": float(weight_decay)}
-        options |= self._fast.optimizer_options()
+        options |= self._fast.optimizer_options(self.model)
         optimizer = torch.optim.SGD(self._weights(), float(lr), **options)
         if self._scaler and momentum:
             precision.fill_momentum(optimizer)

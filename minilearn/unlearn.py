@@ -10,6 +10,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from minilearn.checks import (
+    all_finite,
     check_count,
     check_dataset,
     check_file,
@@ -19,6 +20,8 @@ from minilearn.checks import (
     refuse_non_finite,
 )
 from minilearn.data.examples import Examples, Unlabelled, check_device, without_targets
+from minilearn.draws import seeded
+from minilearn.models import with_gradients
 from minilearn.requests import Request
 from minilearn.unlearned import NothingToDo, Unlearned
 
@@ -102,7 +105,8 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
 
     What is checked follows from the signature: `forget` and `retain` are sets with something in
     them, on the model's device; annotated `Tensor` they are inputs without labels; `None` is taken
-    where it is the default. `config` is of the kind of its default.
+    where it is the default. `config` is of the kind of its default. The function runs under `seed`
+    and with gradients, even inside `torch.no_grad()`. The global generators are as before then.
 
     Raises: ValueError in one sentence, before any work
     Example:
@@ -124,16 +128,19 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
         call = signature.bind(*positional, **named)
         call.apply_defaults()
         for name, value in call.arguments.items():
-            _check(name, value, signature.parameters[name], call.arguments.get("model"))
-        return function(*positional, **named)
+            parameter = signature.parameters[name]
+            call.arguments[name] = _checked(name, value, parameter, call.arguments.get("model"))
+        with seeded(call.arguments["seed"]), with_gradients():
+            return function(*call.args, **call.kwargs)
 
     return checked
 
 
-def _check(name: str, value, parameter: inspect.Parameter, model: nn.Module | None):
+def _checked(name: str, value, parameter: inspect.Parameter, model: nn.Module | None):
+    """An argument in the form that methods want."""
     if name in ("forget", "retain"):
         if value is None and parameter.default is None:
-            return
+            return None
         _check_set(name, value, model)
         if _inputs_alone(parameter.annotation):
             _check_inputs(name, value)
@@ -141,12 +148,15 @@ def _check(name: str, value, parameter: inspect.Parameter, model: nn.Module | No
         check_kind("config", value, type(parameter.default))
     elif name == "model":
         device_of(value)
+        if not all_finite(value.parameters()):
+            raise ValueError("a weight of the model is NaN or infinite: there is nothing to save")
     elif name == "seed":
-        check_count("seed", value, 0)
+        return check_count("seed", value, 0)
     elif name == "watch":
         check_function("watch", value)
     elif name == "checkpoint":
-        check_file("checkpoint", value)
+        return check_file("checkpoint", value)
+    return value
 
 
 def _check_set(name: str, data, model: nn.Module | None):

@@ -15,6 +15,10 @@ class NothingToDo(ValueError):
     """The model meets the request already; it is left as it is."""
 
 
+class NonFiniteLoss(ValueError):
+    """Training met a NaN or infinite loss; the weights are those of the last finished epoch."""
+
+
 @dataclass
 class History:
     """What happened: the loss of every step, and what `watch` saw after every epoch.

@@ -17,7 +17,6 @@ from minilearn.data.examples import (
     Unlabelled,
     random_part,
     subset,
-    targets_of,
     with_targets,
     without_targets,
 )
@@ -25,6 +24,7 @@ from minilearn.data.faces import AGE_GROUPS, age_groups, agedb, imdb_wiki, utkfa
 from minilearn.data.folders import imagenet
 from minilearn.data.loads import daily_loads, electricity, level
 from minilearn.data.places import MissingData
+from minilearn.data.reading import targets_of, varies
 from minilearn.data.sentences import (
     PAIR_WORDS,
     Corpus,

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from minilearn.checks import check_count, check_dataset, refuse_non_finite
 from minilearn.data.examples import WITHOUT_TARGETS, Examples, pair_of
+from minilearn.data.reading import Told, varies
 
 
 def batches(data, size: int, *, order: torch.Generator | None = None, device=None) -> Iterator:
@@ -91,9 +92,16 @@ def has_numbers(data) -> bool:
 def items_of(data, device) -> Examples:
     """Items with class labels, as Examples; a dataset is read whole onto the device.
 
-    Raises: ValueError if they are no class labels, or there are inputs alone
+    Raises: ValueError if they are no class labels, there are inputs alone, or an item is another
+        one when it is read again
     """
     if not isinstance(data, Examples):
+        if varies(data):
+            raise ValueError(
+                "the dataset gives other inputs when an item is read again, as with random "
+                "augmentation, and this method forgets the very items that it is given: make the "
+                "request over the same dataset without augmentation, Request(clean, request.mask)"
+            )
         inputs, targets = zip(*map(pair, batches(data, 64, device=device)), strict=True)
         data = Examples(torch.cat(inputs), torch.cat(targets))
     if data.task != "classification":
@@ -121,19 +129,19 @@ def _examples_at(data, parts: list[Tensor], device) -> Iterator:
         positions = torch.cat(parts).to(data.device).split([len(part) for part in parts])
         for part in positions:
             if isinstance(data, Tensor):
-                yield data[part]
+                yield data[part].detach()
             else:
-                yield data.inputs[part], data.targets[part]
+                yield data.inputs[part].detach(), data.targets[part]
         return
     # Without a generator of its own a DataLoader draws from torch's global one.
     loader = DataLoader(
-        data,
+        Told(data),
         batch_sampler=[part.tolist() or [0] for part in parts],  # an empty part reads one to cut
         collate_fn=_collate,
         generator=torch.Generator(),
     )
     for part, batch in zip(parts, loader, strict=True):
-        batch = _moved(batch, device)
+        batch = _moved(batch, device, part)
         if isinstance(batch, Tensor):
             yield batch[: len(part)]
         else:
@@ -151,14 +159,16 @@ def _collate(items: list):
         ) from None
 
 
-def _moved(batch, device) -> Tensor | tuple[Tensor, Tensor]:
+def _moved(batch, device, positions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
     if isinstance(batch, Tensor):
+        refuse_non_finite("inputs", batch, positions)
         return batch.to(device)
     inputs, targets = pair_of(batch)
     if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
         kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
         raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
-    refuse_non_finite("targets", targets)
+    refuse_non_finite("inputs", inputs, positions)
+    refuse_non_finite("targets", targets, positions)
     inputs, targets = inputs.to(device), targets.to(device)
     # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
     return inputs, targets.float() if targets.is_floating_point() else targets.long()

@@ -133,38 +133,6 @@ def without_targets(data: Examples | Dataset) -> Tensor | Unlabelled:
     return data if isinstance(data, Tensor | Unlabelled) else Unlabelled(data)
 
 
-def targets_of(data: Examples | Dataset) -> Tensor:
-    """All targets of a set: (N,) int64, or (N, ...) float32.
-
-    A dataset without a `targets` attribute, or with a `target_transform`, is read once.
-
-    Raises: ValueError if there are no targets, or they are not numbers
-    Example:
-        >>> targets_of([(torch.zeros(2), 7), (torch.ones(2), 3)])
-        tensor([7, 3])
-    """
-    if isinstance(data, Examples):
-        return data.targets
-    check_dataset(data)
-    if isinstance(data, Tensor | Unlabelled):
-        raise ValueError("these are inputs without targets; this call needs the targets too")
-    if isinstance(data, Subset):
-        return targets_of(data.dataset)[torch.as_tensor(data.indices)]
-    targets = getattr(data, "targets", None)
-    if targets is None or getattr(data, "target_transform", None) is not None:
-        targets = [pair_of(data[i])[1] for i in range(len(data))]
-    try:
-        if not isinstance(targets, Tensor):
-            targets = torch.stack([torch.as_tensor(target) for target in targets])
-    except (RuntimeError, TypeError, ValueError):
-        raise ValueError(
-            "the targets of a dataset must be numbers or tensors of one shape"
-        ) from None
-    if len(targets) != len(data):
-        raise ValueError(f"the dataset has {len(data)} items but {len(targets)} targets")
-    return checked_targets(targets)
-
-
 def with_targets(data: Examples | Tensor | Dataset, targets: Tensor) -> Examples | Dataset:
     """The inputs of a set under other targets, as a set of the same kind.
 

@@ -193,7 +193,13 @@ def _hourly(frame, original: bool, path: Path):
     """Every hour from the first to the last, as a row of numbers; NaN where one is missing."""
     import pandas
 
-    stamps = pandas.to_datetime(frame.index, errors="coerce", format="mixed")
+    try:
+        stamps = pandas.to_datetime(frame.index, errors="coerce", format="mixed")
+    except ValueError:
+        raise ValueError(
+            f"the dates of {path} are in several time zones, as over a change of the clock: write "
+            "all of them in UTC"
+        ) from None
     if stamps.hasnans or not len(stamps):
         first = frame.index[stamps.isna()][0] if len(stamps) else "nothing"
         raise ValueError(f"the dates of {path} hold {first!r}, which is no date")

@@ -151,7 +151,8 @@ def table_rows(table, *columns: str) -> list[tuple]:
 
     None stands for a cell that a short row lacks.
 
-    Raises: ValueError if the table cannot be read, has no such column or no rows
+    Raises: ValueError if the table cannot be read, has no such column or it twice, has no rows or
+        one with more cells than there are columns
     """
     try:
         with Path(table).expanduser().open(newline="", encoding="utf-8-sig") as opened:
@@ -163,7 +164,18 @@ def table_rows(table, *columns: str) -> list[tuple]:
                     f"the table {table} has no column {absent[0]!r}; its columns are "
                     f"{', '.join(map(repr, names)) or 'none'}"
                 )
-            rows = [(f"line {reader.line_num}", *(row[c] for c in columns)) for row in reader]
+            twice = [name for name in columns if names.count(name) > 1]
+            if twice:
+                raise ValueError(f"the table {table} has two columns {twice[0]!r}: rename one")
+            rows = []
+            for row in reader:
+                if None in row:
+                    cells = len(names) + len(row[None])
+                    raise ValueError(
+                        f"line {reader.line_num} of {table} has {cells} cells under {len(names)} "
+                        "column names; a comma inside a cell needs quotes"
+                    )
+                rows.append((f"line {reader.line_num}", *(row[c] for c in columns)))
     except TypeError:
         raise ValueError(f"table must be a path, got {type(table).__name__}") from None
     except OSError as error:

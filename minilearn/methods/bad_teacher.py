@@ -91,4 +91,4 @@ def bad_teacher(
 def _answer(teacher: nn.Module, x: Tensor) -> Tensor:
     """A teacher's logits, (B, C), in evaluation mode and without a gradient."""
     with mode(teacher, train=False), torch.no_grad():
-        return logits_of(teacher, x, classes=2)
+        return logits_of(teacher, x.clone(), classes=2)  # it may write into what it is given

@@ -103,7 +103,7 @@ def blindspot(
             return mean_loss(out, y_retain, loss=config.loss)
         answer, maps_teacher = answer_and_maps(teacher, x_forget, layers, out[:n].shape)
         skip = config.layers is None  # of chosen layers none is passed over in silence
-        gap = attention_gap(maps, maps_teacher, layers, n, config.axis, skip)
+        gap = attention_gap(maps, maps_teacher, layers, n, config.axis, skip) if config.beta else 0
         return copying_loss(out, answer, y_retain, config.beta * gap, config.loss)
 
     data = forget, retain

@@ -92,7 +92,7 @@ def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) 
         for x, y in batches(items, 256):
             cost.touch("forget", forward=2 * len(x), backward=len(x))
             x = x.detach().requires_grad_(True)
-            logits = logits_of(model, x, max(items.classes, 2))
+            logits = logits_of(model, x.clone(), max(items.classes, 2))  # it may write into x
             (slope,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
             beyond = x.detach() + config.step * slope.sign()
             if config.box is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilearn.checkpoint import fingerprint, write_whole
-from minilearn.checks import check_count, check_file, check_function, device_of
+from minilearn.checks import check_count, check_file, check_function
 from minilearn.cost import Cost
 from minilearn.data.examples import subset
 from minilearn.evaluation import evaluate
+from minilearn.models import duplicate
 from minilearn.requests import Request
 from minilearn.run import File
 from minilearn.unlearn import access, unlearn
@@ -94,10 +94,9 @@ def continual(
     options = list(options) or [{} for _ in requests]
     if len(options) != len(requests):
         raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
-    device_of(model)
     if not hasattr(method, "__name__"):  # records and the file say which method it was
         raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
-    model, served = copy.deepcopy(model), []
+    model, served = duplicate(model), []
     about = _identity(method, model, requests, options, config, seed) if checkpoint else ""
     if checkpoint and Path(checkpoint).exists():
         served = _load(Path(checkpoint), about, model)

@@ -93,8 +93,8 @@ def l2ul(
 
     if done(student, setup_cost):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")
+    anchor = anchored(student, items, config, seed, setup_cost)
     images = around(model, items, config.attack, seed, setup_cost)
-    anchor = anchored(student, items, config, setup_cost)
 
     def loss(x, y, x_adv, y_adv):
         logits, logits_adv = logits_of_both(student, x, x_adv, config.batch_norm)

@@ -79,9 +79,9 @@ def scrub(
     student = copy_of(model)
 
     def logits_and_divergence(x):
-        logits = logits_of(student, x)
         with mode(original, train=False), torch.no_grad():
-            original_logits = logits_of(original, x)
+            original_logits = logits_of(original, x.clone())  # it may write into what it is given
+        logits = logits_of(student, x)
         return logits, divergence(original_logits, logits, config.temperature).mean()
 
     def away(x):

@@ -120,7 +120,8 @@ def sisa(records: Sharded, request: Request, *, jobs: int = 1) -> Sharded:
     """
     if not isinstance(records, Sharded):
         raise ValueError(f"records are what sharded(...) returns, got {type(records).__name__}")
-    if not isinstance(request, Request) or not _same(request.train, records.train):
+    own = isinstance(request, Request) and isinstance(request.train, Examples)
+    if not own or not _same(request.train, records.train):
         raise ValueError("the request must be a Request over the set that the records are of")
     forgotten = records.forgotten | request.mask
     if bool(forgotten.all()):

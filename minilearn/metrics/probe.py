@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.checks import check_number
-from minilearn.data.examples import targets_of
+from minilearn.data.reading import targets_of
 from minilearn.models import representation
 
 

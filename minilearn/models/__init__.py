@@ -1,18 +1,24 @@
 """The networks of the three papers, and how to look inside any network."""
 
 from minilearn.checks import device_of
-from minilearn.models.copies import build, check_architecture, copy_of
+from minilearn.models.copies import build, check_architecture, copy_of, duplicate
 from minilearn.models.images import Network, Normalize, allcnn, cnn, mobilenet_v3, small_cnn
 from minilearn.models.inside import (
     activations,
     chain,
     check_layers,
     extractor,
-    freeze_batch_norm,
     layer_names,
-    mode,
     representation,
+    uncompiled,
+    unwrapped,
+)
+from minilearn.models.modes import (
+    freeze_batch_norm,
+    in_mode,
+    mode,
     tensors_of,
+    with_gradients,
 )
 from minilearn.models.resnets import resnet18, resnet20, resnet50, resnet56
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft

@@ -19,14 +19,22 @@ def copy_of(model: nn.Module) -> nn.Module:
 
     Raises: ValueError if `model` is no module, has no parameters or cannot be copied
     """
-    device_of(model)
-    try:
-        twin = copy.deepcopy(model)
-    except Exception as error:  # whatever a module holds may refuse
-        raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
+    twin = duplicate(model)
     if not any(parameter.requires_grad for parameter in twin.parameters()):
         twin.requires_grad_(True)
     return twin
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """The model once more, as it is.
+
+    Raises: ValueError if `model` is no module, has no parameters or cannot be copied
+    """
+    device_of(model)
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # whatever a module holds may refuse
+        raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
 
 
 def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:

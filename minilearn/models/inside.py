@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from minilearn.checks import device_of
 from minilearn.data.batches import batches
+from minilearn.models.modes import mode
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -25,26 +26,57 @@ def layer_names(model: nn.Module) -> list[str]:
 def chain(model: nn.Module) -> list[str]:
     """The layers that a network is a chain of, by name, in their order.
 
-    They are the modules directly inside it; of a Sequential, and of a part called `features`, its
-    own are taken instead.
+    They are the modules directly inside the network; of a Sequential, and of a part called
+    `features`, its own are taken instead. Wrappers are looked through, see `unwrapped`.
 
     Example:
         >>> chain(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 1))))
         ['0', '1.0', '1.1']
     """
     device_of(model)
+    prefix, network = unwrapped(model)
     names = []
-    for name, part in model.named_children():
+    for name, part in network.named_children():
         if isinstance(part, nn.Sequential) or name == "features":
-            names += [f"{name}.{inner}" for inner, _ in part.named_children()]
+            names += [f"{prefix}{name}.{inner}" for inner, _ in part.named_children()]
         else:
-            names.append(name)
+            names.append(prefix + name)
     return names
+
+
+def unwrapped(model: nn.Module) -> tuple[str, nn.Module]:
+    """The network inside its wrappers, and what its layers' names begin with.
+
+    A wrapper has no weights of its own and one part with weights: DataParallel, a compiled network,
+    Sequential(Normalize(...), network), or a class of one's own. A layer of torch, a Sequential and
+    a part called `features` are not looked into.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+        >>> unwrapped(nn.DataParallel(nn.DataParallel(net)))[0]
+        'module.'
+    """
+    prefix = ""
+    while next(model.parameters(recurse=False), None) is None:
+        weighted = [
+            (name, part)
+            for name, part in model.named_children()
+            if next(part.parameters(), None) is not None
+        ]
+        if len(weighted) != 1:
+            break
+        ((name, part),) = weighted
+        if name == "features" or type(part).__module__.startswith("torch.nn.modules."):
+            break
+        prefix += f"{name}."
+        model = part
+    return prefix, model
 
 
 def check_layers(model: nn.Module, layers: Sequence[str]):
     """Refuse, by ValueError, layers that a network does not have, before any work."""
     device_of(model)
+    _refuse_hidden(model)
     if isinstance(layers, str):
         raise ValueError(f"give a list of layers, got the text {layers!r}")
     names = layer_names(model)
@@ -54,6 +86,32 @@ def check_layers(model: nn.Module, layers: Sequence[str]):
             raise ValueError(
                 f"the model has no layer named {layer!r}; it has {', '.join(names[:12])}{more}"
             )
+
+
+def _refuse_hidden(model: nn.Module):
+    """Refuse, by ValueError, a network whose layers cannot be watched."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                "the layers of a scripted network cannot be watched: give the module that it was "
+                "scripted from"
+            )
+        if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
+            raise ValueError(
+                "a layer inside DataParallel sees a part of each batch: give the network alone, "
+                "model.module"
+            )
+
+
+@contextmanager
+def uncompiled(model: nn.Module):
+    """Run a compiled network as it is written, for a block: hooks are not called otherwise."""
+    with ExitStack() as block:
+        for module in model.modules():
+            if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None):
+                block.enter_context(torch.compiler.set_stance("force_eager"))
+                break
+        yield
 
 
 @contextmanager
@@ -81,6 +139,7 @@ def activations(
     taps = {}
 
     def keep(layer: str, value):
+        taps.pop(layer, None)  # what ran last stands last
         taps[layer] = value
         if type(value) is tuple:  # as recurrent layers give; a named one stays what it is
             return tuple(v.clone() if isinstance(v, Tensor) else v for v in value)
@@ -95,7 +154,8 @@ def activations(
 
     hooks = [tap(layer) for layer in dict.fromkeys(layers)]
     try:
-        yield taps
+        with uncompiled(model):
+            yield taps
     finally:
         for hook in hooks:
             hook.remove()
@@ -109,8 +169,9 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
     """The part of a network up to its representation, as a function from inputs to features.
 
     By default the representation is what the part called `features` gives out, and where there is
-    none what the last linear layer is given; with `layer`, what that layer gives out. Nothing after
-    it is run. The function follows the model's weights, mode and gradients.
+    none what the last linear layer is given, the one that runs last; with `layer`, what that layer
+    gives out. Wrappers are looked through. Nothing after it is run, but at the first call where the
+    network has several linear layers. The function follows the model's weights, mode and gradients.
 
     Shapes: the function maps (B, ...) to (B, D)
     Raises: ValueError if there is no linear layer and no `layer`, or the layer does not exist; the
@@ -120,42 +181,65 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
         >>> extractor(net)(torch.zeros(5, 2)).shape
         torch.Size([5, 3])
     """
-    name, side = _representation_of(model) if layer is None else (layer, "output")
-    check_layers(model, [name])
-    part = model.get_submodule(name)
-
-    def stop(value):
-        raise _Reached(value)
+    names, side = _representation_of(model) if layer is None else ([layer], "output")
+    check_layers(model, names)
 
     def extract(x: Tensor) -> Tensor:
-        if side == "output":
-            hook = part.register_forward_hook(lambda _, __, output: stop(output))
+        nonlocal names
+        if len(names) > 1:
+            features, last = _last_input(model, names, x)
+            names = [last]
         else:
-            hook = part.register_forward_pre_hook(lambda _, inputs: stop(inputs[0]))
-        features = None
-        try:
-            model(x)
-        except _Reached as reached:
-            (features,) = reached.args
-        finally:
-            hook.remove()
+            features = _stopped_at(model, names[0], side, x)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
+            name = names[0]
             raise ValueError(f"the {side} of layer {name!r} is no tensor with one row per input")
         return features.flatten(1) if features.ndim > 1 else features[:, None]
 
     return extract
 
 
-def _representation_of(model: nn.Module) -> tuple[str, str]:
-    """The default layer, and whether its output or its input is meant."""
+def _stopped_at(model: nn.Module, name: str, side: str, x: Tensor):
+    """What a layer gives out or is given; nothing after it is run. None if it does not run."""
+    part = model.get_submodule(name)
+
+    def stop(value):
+        raise _Reached(value)
+
+    if side == "output":
+        hook = part.register_forward_hook(lambda _, __, output: stop(output))
+    else:
+        hook = part.register_forward_pre_hook(lambda _, inputs: stop(inputs[0]))
+    try:
+        with uncompiled(model):
+            model(x)
+    except _Reached as reached:
+        return reached.args[0]
+    finally:
+        hook.remove()
+    return None
+
+
+def _last_input(model: nn.Module, names: list[str], x: Tensor):
+    """What the layer that runs last among these is given, and its name; of no layer None."""
+    with activations(model, names, "input") as taps:
+        model(x)
+    if not taps:
+        return None, names[-1]
+    last = list(taps)[-1]
+    return taps[last], last
+
+
+def _representation_of(model: nn.Module) -> tuple[list[str], str]:
+    """The layers that may be meant by default, and whether their output or their input is."""
     device_of(model)
-    parts = {name: part for name, part in model.named_modules() if name}
-    if "features" in parts:
-        return "features", "output"
-    linear = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
+    prefix, network = unwrapped(model)
+    if "features" in dict(network.named_children()):
+        return [f"{prefix}features"], "output"
+    linear = [name for name, part in model.named_modules() if name and isinstance(part, nn.Linear)]
     if not linear:
         raise ValueError("the model has no linear layer inside: say which layer's output to take")
-    return linear[-1], "input"
+    return linear, "input"
 
 
 def representation(
@@ -173,35 +257,3 @@ def representation(
         for batch in batches(data, batch_size, device=device_of(model)):
             features.append(extract(batch if isinstance(batch, Tensor) else batch[0]))
     return torch.cat(features)
-
-
-@contextmanager
-def mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
-    """Put a model in training or evaluation mode, and every part back as it was afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(train)
-    try:
-        yield model
-    finally:
-        for module, flag in before:
-            module.training = flag
-
-
-def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    """All that training changes: parameters and buffers."""
-    yield from model.parameters()
-    yield from model.buffers()
-
-
-def freeze_batch_norm(model: nn.Module):
-    """Let batch normalisation keep its statistics, until the model's mode is set anew.
-
-    Example:
-        >>> net = nn.Sequential(nn.BatchNorm1d(2)).train()
-        >>> freeze_batch_norm(net)
-        >>> net.training, net[0].training
-        (True, False)
-    """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()

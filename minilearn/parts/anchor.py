@@ -60,12 +60,12 @@ class Anchor:
         return _Penalty.apply(self.start, self.root, *self.parameters)
 
 
-def anchored(student: nn.Module, items: Examples, config, cost: Cost) -> Anchor | None:
+def anchored(student: nn.Module, items: Examples, config, seed: int, cost: Cost) -> Anchor | None:
     """The anchor of `L2UL` at the student's weights as they are; None where lambda is 0."""
     if not config.anchor:
         return None
     train = config.batch_norm == "train" and config.importance == "batch-mean"
-    options = {"train": train, "batch_size": config.batch_size, "cost": cost}
+    options = {"train": train, "batch_size": config.batch_size, "seed": seed, "cost": cost}
     with cost.clock(device_of(student)):
         omega = importance(student, items, config.importance, **options)
     return Anchor(student, omega)

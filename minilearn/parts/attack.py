@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from minilearn.checks import (
     check_integers,
     check_settings,
     device_of,
+    refuse_non_finite,
     whole,
 )
 from minilearn.cost import Cost
@@ -24,7 +26,7 @@ from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
 from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
-from minilearn.models import copy_of, mode
+from minilearn.models import copy_of, duplicate, mode, with_gradients
 from minilearn.precision import laid_out
 
 
@@ -114,7 +116,7 @@ def l2_pgd(
     cost = Cost() if cost is None else cost
     low, high = config.box
     ball = {"eps": config.eps, "low": low, "high": high, "order": config.order}
-    with mode(model, train=False), seeded(seed):
+    with mode(model, train=False), seeded(seed), with_gradients():
         classes, bytes_each = _look(model, data, cost)
         true = data.targets.repeat(config.repeats)
         if targets is None:  # drawn on the CPU: the same on every device
@@ -132,11 +134,12 @@ def l2_pgd(
             x = l2_pgd_step(z, torch.zeros_like(z), x0, step=0.0, **ball)
             for _ in range(config.steps):
                 x = x.detach().requires_grad_()
-                loss = F.cross_entropy(model(x), y, reduction="sum")
+                # a copy, for a network may write into what it is given
+                loss = F.cross_entropy(model(x.clone()), y, reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, x)
                 x = l2_pgd_step(x.detach(), gradient, x0, step=config.step, **ball)
             with torch.no_grad():
-                reached.append(model(x).argmax(1) == y)
+                reached.append(model(x.clone()).argmax(1) == y)
             images.append(x.detach())
     steps = config.steps * len(true)
     cost.touch("forget", forward=steps + len(true), backward=steps)
@@ -171,7 +174,9 @@ def _look(model: nn.Module, data: Examples, cost: Cost) -> tuple[int, int]:
 
     x = data.inputs[:1].clone().requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        classes = logits_of(model, x, max(2, data.classes)).shape[1]
+        logits = logits_of(model, x.clone(), max(2, data.classes))
+    refuse_non_finite("the model's outputs", logits.detach())
+    classes = logits.shape[1]
     cost.touch("forget", forward=1)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     saved = sum(size for place, size in kept.items() if place not in weights)
@@ -212,9 +217,34 @@ def around(
     """The adversarial images around the items, with the classes they were driven to."""
     if attack is None:
         return None
+    _check_answers(model, items)
     with cost.clock(device_of(model)):
         attacked = l2_pgd(model, items, attack, seed=seed, cost=cost)
+    arrived = int(attacked.reached.sum())
+    if 2 * arrived < len(attacked):
+        warnings.warn(
+            f"only {arrived} of {len(attacked)} adversarial images reach the class that they were "
+            "driven to, so that they hold other answers than the model's: take a larger radius, "
+            f"as PGD(eps={2 * attack.eps:g}), which is in units of the inputs",
+            stacklevel=4,
+        )
     return Examples(attacked.images, attacked.targets)
+
+
+def _check_answers(model: nn.Module, items: Examples):
+    """Refuse a network that gives something else than logits in training mode, before the attack.
+
+    On torch's device without numbers, which costs nothing; what needs numbers goes unchecked.
+    """
+    try:
+        answer = duplicate(model).to("meta").train()(items.inputs[:2].to("meta"))
+    except Exception:  # whatever a network without numbers raises
+        return
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"in training mode the model returns a {type(answer).__name__}: it must return one "
+            "tensor of logits (B, C); switch its auxiliary outputs off"
+        )
 
 
 def beside(items: Examples, images: Examples | None, config, order: torch.Generator) -> Iterator:
@@ -242,5 +272,5 @@ def weight_of_items(config, items: int, images: int) -> float:
 def logits_of_both(net: nn.Module, x: Tensor, x_adv: Tensor, batch_norm: str):
     """Logits of items and of images; with "train" each has batch statistics of its own."""
     if batch_norm == "train" and len(x_adv):  # as released
-        return net(x), net(x_adv)
-    return net(torch.cat([x, x_adv])).split([len(x), len(x_adv)])
+        return logits_of(net, x), logits_of(net, x_adv)
+    return logits_of(net, torch.cat([x, x_adv])).split([len(x), len(x_adv)])

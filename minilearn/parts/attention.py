@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -63,7 +65,7 @@ def attention_gap(
         layers: names of the layers that count
         axis: as in `attention_map`
         skip: whether a layer without a map (that did not run, has no row per example, or a single
-            number in it) is passed over
+            number in it) is passed over; a warning says so if that is every layer
     Shapes: returns (n,), or 0.0 if no layer has a map
     Raises: ValueError if a layer has no map and is not to be passed over; as `attention_transfer`
     """
@@ -81,6 +83,13 @@ def attention_gap(
         looks, goal = _averaged_first(a[:n], axis), _averaged_first(b, axis)
         rows = torch.ones(n, dtype=torch.bool, device=b.device)
         total = total + ATTENTION(looks, goal.detach(), rows)
+    if skip and not isinstance(total, Tensor):
+        warnings.warn(
+            "no layer of this network has an attention map, so that Blindspot goes without its "
+            "attention term: with axis=None it compares activations (B, D), with beta=0 it leaves "
+            "the term out and this is not said",
+            stacklevel=2,
+        )
     return total
 
 

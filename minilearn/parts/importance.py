@@ -14,12 +14,13 @@ from torch.func import functional_call
 from minilearn.checks import check_choice, check_count, refuse_non_finite
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples, check_device
+from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
 from minilearn.kernels.abs_bmm import AT_ONCE, abs_bmm
-from minilearn.models import copy_of, mode
+from minilearn.models import copy_of, mode, uncompiled, with_gradients
 
 KINDS = ("per-item", "loop", "batch-mean")
-LOOP = 'importance(model, data, "loop") takes any network'
+LOOP = 'importance="loop" in L2UL, or importance(model, data, "loop"), takes any network'
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -30,6 +31,7 @@ def importance(
     *,
     train: bool = False,
     batch_size: int = 32,
+    seed: int = 0,
     cost: Cost | None = None,
 ) -> dict[str, Tensor]:
     """The importance of every weight for the model's answers on `data`; no label is used.
@@ -49,6 +51,7 @@ def importance(
         kind: how it is computed, see above
         train: of "batch-mean", whether the network is in training mode
         batch_size: items at once; for "batch-mean" it changes the result
+        seed: of dropout in training mode
         cost: the ledger that the passes are added to
     Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 5
     Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name
@@ -68,7 +71,7 @@ def importance(
     model = copy_of(model).requires_grad_()
     cost = Cost() if cost is None else cost
     parts = x.split(1 if kind == "loop" else batch_size)
-    with mode(model, train=train):
+    with mode(model, train=train), seeded(seed), uncompiled(model), with_gradients():
         if kind == "loop":
             omega = _absolute_gradients(model, parts, cost, torch.sum)
         elif kind == "batch-mean":
@@ -91,7 +94,7 @@ def _inputs(model: nn.Module, data) -> Tensor:
 
 def _norms(model: nn.Module, x: Tensor, cost: Cost) -> Tensor:
     cost.touch("forget", forward=len(x), backward=len(x))
-    return torch.linalg.vector_norm(logits_of(model, x), dim=1)
+    return torch.linalg.vector_norm(logits_of(model, x.clone()), dim=1)  # it may write into them
 
 
 def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str, Tensor]:

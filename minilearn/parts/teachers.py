@@ -54,7 +54,7 @@ def answer_and_maps(
     Raises: ValueError if its answer has another shape than the student's
     """
     with mode(teacher, train=False), torch.no_grad(), activations(teacher, layers) as maps:
-        answer = teacher(x)
+        answer = teacher(x.clone())  # it may write into what it is given
     if answer.shape != shape:
         shapes = f"{tuple(answer.shape)} where the model gives {tuple(shape)}"
         raise ValueError(f"the blindspot model gives {shapes}: both must be the same network")

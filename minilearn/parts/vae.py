@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -32,14 +32,14 @@ class Features:
     Args:
         inputs: (N, ...) tensor or a dataset of inputs
         original: the network
-        layer: the representation, None: see `models.extractor`
+        represent: what gives the features, see `models.extractor`
         source: what the ledger calls these inputs: "forget", "retain" or "other"
         kept: (N, D) features of a tensor, None of a dataset
     """
 
     inputs: Tensor | Dataset
     original: nn.Module
-    layer: str | None
+    represent: Callable[[Tensor], Tensor]
     source: str
     kept: Tensor | None = None
 
@@ -57,7 +57,7 @@ class Features:
         """
         cost.touch(self.source, forward=len(x))
         with mode(self.original, train=False), torch.no_grad():
-            features = extractor(self.original, self.layer)(x).float()
+            features = self.represent(x.clone()).float()  # a network may write into its input
         if not bool(features.isfinite().all()):
             raise ValueError(f"the original's features of the {self.source} set are not finite")
         return features
@@ -70,7 +70,7 @@ def original_features(
 
     Raises: ValueError if the representation is not there, is not finite, or is the same for all
     """
-    features = Features(inputs, model, layer, source)
+    features = Features(inputs, model, extractor(model, layer), source)
     keep = isinstance(inputs, Tensor)
     device = device_of(model)
     with cost.clock(device), in_words(inputs):
@@ -82,17 +82,17 @@ def original_features(
             f"the representation is the same for all inputs of the {source} set, so there is "
             "nothing in it to change: take another layer, as in LAF(layer=...)"
         )
-    return Features(inputs, model, layer, source, kept if keep else None)
+    return replace(features, kept=kept if keep else None)
 
 
 def joined(forget: Features, retain: Features) -> Features:
     """Forgotten and retained inputs as one set, with the features that are kept."""
     if forget.kept is None or retain.kept is None:
         inputs = ConcatDataset([forget.inputs, retain.inputs])
-        return Features(inputs, retain.original, retain.layer, "other")
+        return replace(retain, inputs=inputs, source="other", kept=None)
     inputs = torch.cat([forget.inputs, retain.inputs])
     kept = torch.cat([forget.kept, retain.kept])
-    return Features(inputs, retain.original, retain.layer, "other", kept)
+    return replace(retain, inputs=inputs, source="other", kept=kept)
 
 
 class Both(NamedTuple):

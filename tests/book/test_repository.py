@@ -60,10 +60,10 @@ WINGS = {
     ("methods", "parts"): 1700,
     ("metrics",): 1300,
     ("kernels",): 1000,
-    ("data",): 1100,
+    ("data",): 1200,
     ("course",): 455,
 }
-WHOLE = 7700  # without check/
+WHOLE = 8000  # without check/
 
 
 def test_budgets_of_files():

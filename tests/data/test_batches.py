@@ -1,5 +1,9 @@
 """Batches, targets and subsets: tensors and datasets are read alike; bad data are one sentence."""
 
+import random
+
+import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given
@@ -7,8 +11,9 @@ from hypothesis import strategies as st
 from shared import Pairs, numbered
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from minilearn.data import Unlabelled, batches, subset, targets_of, without_targets
+from minilearn.data import Unlabelled, batches, items_of, subset, targets_of, without_targets
 from minilearn.data.batches import mixed
+from minilearn.data.reading import varies
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN = float("nan")
@@ -88,10 +93,17 @@ class Stream(IterableDataset):
         return iter([(torch.zeros(2), 0)])
 
 
+class SizedStream(Stream):
+    def __len__(self):
+        return 1
+
+
 UNREADABLE = [
     ((torch.zeros(4, 2), LABELS), "tuple of 2 parts: give one part of a split"),
     (DataLoader(numbered(4)), "give the dataset that it reads, its .dataset"),
-    (Stream(), "items by position, got Stream"),
+    (Stream(), "a stream, Stream, which cannot be read by position: give its items as a list"),
+    (SizedStream(), "a stream, SizedStream"),
+    (pandas.DataFrame({"a": [1.0]}), "a table, DataFrame: make it Examples"),
     (None, "got NoneType"),
     (7, "got int"),
     ("digits", "got str"),
@@ -226,15 +238,91 @@ def test_targets_are_read_as_the_items_give_them():
     assert targets_of(Pairs(numbered(5, regression=True))).dtype == torch.float32
 
 
-def test_targets_attribute_is_used_unless_items_are_transformed():
-    class WithList(Pairs):
-        targets = [5, 6, 7]
+class WithAttribute(Pairs):
+    """Has a `targets` attribute, and counts how often an item is read."""
 
-    class Transformed(WithList):
-        target_transform = staticmethod(lambda label: label + 1)
+    def __init__(self, data, targets=None):
+        super().__init__(data)
+        self.targets = data.targets.tolist() if targets is None else targets
+        self.read = 0
 
-    assert targets_of(WithList(numbered(3))).tolist() == [5, 6, 7]
-    assert targets_of(Transformed(numbered(3))).tolist() == [0, 1, 2]
+    def __getitem__(self, i):
+        self.read += 1
+        return super().__getitem__(i)
+
+
+def test_targets_attribute_is_used_where_items_bear_it_out():
+    many = WithAttribute(numbered(500))
+    assert torch.equal(targets_of(many), numbered(500).targets)
+    assert many.read <= 32 + 3  # spread over the set, and one of every class
+    with pytest.raises(ValueError, match="500 items but 3 targets"):
+        targets_of(WithAttribute(numbered(500), [0, 1, 2]))
+
+
+@pytest.mark.parametrize("place", [0, 1, 250, 499])
+def test_a_rare_class_that_items_do_not_bear_out_is_noticed(place):
+    told = numbered(500).targets.tolist()
+    told[place] = 9  # the attribute alone says so
+    assert torch.equal(targets_of(WithAttribute(numbered(500), told)), numbered(500).targets)
+
+
+def test_a_wrapper_that_changes_labels_is_read():
+    class Parity(WithAttribute):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return x, y % 2
+
+    wrapped = Parity(numbered(9))
+    assert targets_of(wrapped).tolist() == [y % 2 for y in wrapped.targets]
+    part = Subset(wrapped, [2, 1, 0])
+    assert targets_of(part).tolist() == [0, 1, 0]
+
+
+class Noisy(Pairs):
+    """Augments: every reading of an item is another one."""
+
+    draw = staticmethod(lambda: torch.rand(()))
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x + self.draw(), y
+
+
+DRAWS = {"torch": lambda: torch.rand(()), "numpy": np.random.rand, "python": random.random}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_whether_a_dataset_augments_is_found_and_no_generator_moves(draw):
+    noisy = Noisy(numbered(5))
+    noisy.draw = lambda: float(draw())
+    before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    assert varies(noisy) and varies(Unlabelled(noisy)) and not varies(Pairs(numbered(5)))
+    assert not varies(numbered(5)) and not varies(numbered(5).inputs)
+    after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all()
+    assert before[2] == after[2]
+    with pytest.raises(ValueError, match=r"without augmentation, Request\(clean, request.mask\)"):
+        items_of(noisy, "cpu")
+
+
+def test_an_item_that_cannot_be_read_is_named():
+    class Broken(Pairs):
+        def __getitem__(self, i):
+            if i == 3:
+                raise KeyError("no such image")
+            return super().__getitem__(i)
+
+    with pytest.raises(ValueError, match="item 3 of the dataset cannot be read .KeyError"):
+        list(batches(Broken(numbered(6)), 2))
+
+
+def test_a_number_that_is_not_finite_is_named_by_its_place_in_the_set():
+    data = numbered(6)
+    data.inputs[4, 1] = float("nan")  # after the set was made
+    with pytest.raises(ValueError, match="inputs of 1 example.s. hold NaN .* position 4"):
+        list(batches(Pairs(data), 2))
+    with pytest.raises(ValueError, match="position 4"):
+        list(batches(Unlabelled(Pairs(data)), 2))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,11 @@ def test_a_request_and_l2ul_take_it_as_it_is(root):
     said = evaluate(net, request.forget).outputs.argmax(1)
     pairs = [(train[i][0], int(y)) for i, y in zip((0, 5), said, strict=True)]
     config = L2UL(
-        PGD(1.0, steps=4, repeats=2), epochs=200, lr=0.02, anchor=0.01, forget_loss_on="remaining"
+        PGD(4.0, step=1.0, steps=8, repeats=2),
+        epochs=200,
+        lr=0.02,
+        anchor=0.01,
+        forget_loss_on="remaining",
     )
     result = l2ul(net, pairs, config=config)
     assert result.finished

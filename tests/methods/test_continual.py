@@ -20,6 +20,8 @@ from minilearn.training import Training
 CONFIG = L2UL(
     PGD(1.0, steps=5, repeats=2, box=(-9.0, 9.0)), epochs=100, lr=0.02, forget_loss_on="remaining"
 )
+# these attacks are too short to arrive
+pytestmark = pytest.mark.filterwarnings("ignore:only .* adversarial images reach")
 CONFIG = replace(CONFIG, forget_weight=0.9, anchor=0.01)
 
 PROGRAM = """

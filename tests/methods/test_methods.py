@@ -172,6 +172,8 @@ def test_cost_is_what_hooks_count(method, run):
     passed = {"forward": 0, "backward": 0}
 
     def forward(module, inputs, output):
+        if inputs[0].is_meta:  # a look at shapes without numbers is no pass
+            return
         if isinstance(module, nn.Sequential) and isinstance(module[1], nn.BatchNorm1d):
             passed["forward"] += len(inputs[0])
             if isinstance(output, Tensor) and output.requires_grad:
@@ -231,6 +233,7 @@ def test_a_recorded_run_is_the_run_bit_for_bit(method, run, epochs):
     assert replayed.cost.by_source() == plain.cost.by_source()
 
 
+@pytest.mark.filterwarnings("ignore:only .* adversarial images reach")
 def test_a_checkpoint_of_another_call_is_refused(method, run, tmp_path, case, original, epochs):
     path = tmp_path / "run"
     run(checkpoint=path)

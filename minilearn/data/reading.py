@@ -1,0 +1,116 @@
+"""What a dataset of the user's own tells: its targets, whether it augments, what it cannot read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from minilearn.checks import check_dataset, checked_targets
+from minilearn.data.examples import Examples, Unlabelled, pair_of
+from minilearn.draws import seeded
+
+
+def targets_of(data: Examples | Dataset) -> Tensor:
+    """All targets of a set: (N,) int64, or (N, ...) float32.
+
+    A dataset without a `targets` attribute is read once. So is one whose items do not bear out that
+    attribute, as a wrapper's that changes labels: some are read, one of every class among them.
+
+    Raises: ValueError if there are no targets, or they are not numbers
+    Example:
+        >>> targets_of([(torch.zeros(2), 7), (torch.ones(2), 3)])
+        tensor([7, 3])
+    """
+    if isinstance(data, Examples):
+        return data.targets
+    check_dataset(data)
+    if isinstance(data, Tensor | Unlabelled):
+        raise ValueError("these are inputs without targets; this call needs the targets too")
+    if type(data) is Subset:
+        return targets_of(data.dataset)[torch.as_tensor(data.indices)]
+    targets = getattr(data, "targets", None)
+    if targets is not None:
+        targets = _stacked(targets)
+        if len(targets) != len(data):
+            raise ValueError(f"the dataset has {len(data)} items but {len(targets)} targets")
+        if not _borne_out(targets, data):
+            targets = None
+    if targets is None:
+        with seeded(0):
+            targets = _stacked([pair_of(Told(data)[i])[1] for i in range(len(data))])
+    return checked_targets(targets)
+
+
+def _stacked(targets) -> Tensor:
+    try:
+        if isinstance(targets, Tensor):
+            return targets
+        return torch.stack([torch.as_tensor(target) for target in targets])
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(
+            "the targets of a dataset must be numbers or tensors of one shape"
+        ) from None
+
+
+def _borne_out(targets: Tensor, data: Dataset) -> bool:
+    """Whether the items have these targets: looked up at 32 places, and at one of every class."""
+    places = torch.linspace(0, len(data) - 1, 32).long().tolist()
+    if targets.ndim == 1 and not targets.is_floating_point():
+        first = {label: place for place, label in reversed([*enumerate(targets.tolist())])}
+        places += list(first.values())[:100]
+    with seeded(0):
+        for place in sorted(set(places)):
+            target = torch.as_tensor(pair_of(Told(data)[place])[1])
+            if target.shape != targets[place].shape or not torch.equal(
+                target.double(), targets[place].double()
+            ):
+                return False
+    return True
+
+
+class Told(Dataset):
+    """A dataset that says which of its items cannot be read."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, position: int):
+        try:
+            return self.dataset[position]
+        except Exception as error:  # whatever a dataset of the user's own raises
+            kind = type(error).__name__
+            what = f"item {position} of the dataset cannot be read ({kind}: {error})"
+            raise ValueError(what) from error
+
+
+def varies(data) -> bool:
+    """Whether a set gives other inputs when it is read again, as one that augments does.
+
+    Of up to 32 items, read twice; tensors and Examples never do.
+
+    Example:
+        >>> class Noisy(Dataset):
+        ...     def __len__(self):
+        ...         return 2
+        ...     def __getitem__(self, i):
+        ...         return torch.randn(3), i
+        >>> varies(Noisy())
+        True
+    """
+    if isinstance(data, Examples | Tensor):
+        return False
+    places = torch.linspace(0, len(data) - 1, 32).long().unique().tolist()
+
+    def read() -> list[Tensor]:
+        items = [Told(data)[place] for place in places]
+        inputs = items if isinstance(data, Unlabelled) else [pair_of(item)[0] for item in items]
+        return [torch.as_tensor(x) for x in inputs]
+
+    with seeded(0):
+        first = read()
+        second = read()
+    return any(
+        x.shape != again.shape or not torch.equal(x, again)
+        for x, again in zip(first, second, strict=True)
+    )

@@ -1,0 +1,95 @@
+"""A network's mode: training or evaluation for a block, and everything as it was afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def with_gradients() -> Iterator[None]:
+    """Compute gradients inside a block, also where the caller has switched them off.
+
+    Raises: ValueError inside `torch.inference_mode`, where torch forbids it
+    """
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "nothing can be trained inside torch.inference_mode(): call this outside of it, or "
+            "take torch.no_grad() there"
+        )
+    with torch.enable_grad():
+        yield
+
+
+@contextmanager
+def mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
+    """Put a model in training or evaluation mode, and every part back as it was afterwards.
+
+    A part that does work when its mode changes, as an adapter that merges its weights, does it both
+    ways. Evaluation mode is for looking: what looking may have changed is put back bit for bit.
+    """
+    kept = [] if train else _changed_by_looking(model)
+    try:
+        with in_mode(model, train):
+            yield model
+    finally:
+        with torch.no_grad():
+            for store, name, tensor, value in kept:
+                store[name] = tensor.copy_(value)
+
+
+@contextmanager
+def in_mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
+    """As `mode`, for a block that changes the model: nothing but the modes is put back."""
+    before = [(module, module.training) for module in model.modules()]
+    if any(flag != train for _, flag in before):
+        model.train(train)
+    try:
+        yield model
+    finally:
+        for module, flag in before:  # a module comes before what is inside it
+            if module.training != flag:
+                module.train(flag)
+        for module, flag in before:
+            module.training = flag
+
+
+def _changed_by_looking(model: nn.Module) -> list[tuple[dict, str, Tensor, Tensor]]:
+    """What evaluation mode may change: where it stands, its name, and its value by now.
+
+    torch's own layers change nothing. Others may write into their buffers, and where they do work
+    in `train()` into their weights.
+    """
+    own = [m for m in model.modules() if not type(m).__module__.startswith("torch.nn.")]
+    stores = [module._buffers for module in own]
+    if any(type(module).train is not nn.Module.train for module in own):
+        stores = [s for module in model.modules() for s in (module._parameters, module._buffers)]
+    return [
+        (store, name, tensor, tensor.detach().clone())
+        for store in stores
+        for name, tensor in store.items()
+        if tensor is not None
+    ]
+
+
+def tensors_of(model: nn.Module) -> Iterator[Tensor]:
+    """All that training changes: parameters and buffers."""
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def freeze_batch_norm(model: nn.Module):
+    """Let batch normalisation keep its statistics, until the model's mode is set anew.
+
+    Example:
+        >>> net = nn.Sequential(nn.BatchNorm1d(2)).train()
+        >>> freeze_batch_norm(net)
+        >>> net.training, net[0].training
+        (True, False)
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
