@@ -94,11 +94,11 @@ def _freeze_extractor(model: nn.Module, x: Tensor, layer: str | None, cost: Cost
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     cost.trained(retain=len(x))
+    gradients = [None] * len(trained)
     with mode(model, train=False):
         e = extractor(model, layer)(x)
-    gradients = [None] * len(trained)
-    if e.requires_grad:
-        gradients = torch.autograd.grad(e.sum(), trained, allow_unused=True)
+        if e.requires_grad:
+            gradients = torch.autograd.grad(e.sum(), trained, allow_unused=True)
     upstream = [p for p, grad in zip(trained, gradients, strict=True) if grad is not None]
     if len(upstream) == len(trained):
         raise ValueError(

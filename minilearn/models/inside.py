@@ -233,6 +233,7 @@ def _last_input(model: nn.Module, names: list[str], x: Tensor):
 def _representation_of(model: nn.Module) -> tuple[list[str], str]:
     """The layers that may be meant by default, and whether their output or their input is."""
     device_of(model)
+    _refuse_hidden(model)
     prefix, network = unwrapped(model)
     if "features" in dict(network.named_children()):
         return [f"{prefix}features"], "output"

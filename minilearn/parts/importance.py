@@ -69,6 +69,10 @@ def importance(
     if train and kind != "batch-mean":
         raise ValueError("in training mode a batch shares its statistics: an item has no gradient")
     model = copy_of(model).requires_grad_()
+    prefix = ""
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module  # torch calls no function of a parallel network's weights
+        prefix += "module."
     cost = Cost() if cost is None else cost
     parts = x.split(1 if kind == "loop" else batch_size)
     with mode(model, train=train), seeded(seed), uncompiled(model), with_gradients():
@@ -81,7 +85,7 @@ def importance(
             omega = _per_item(model, parts, cost)
     for name, total in omega.items():
         refuse_non_finite(f"importance of {name}", total.reshape(1, -1))
-    return omega
+    return {prefix + name: total for name, total in omega.items()}
 
 
 def _inputs(model: nn.Module, data) -> Tensor:
