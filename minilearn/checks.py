@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 
 def check_count(name: str, value, low: int) -> int:
-    """A whole number of at least `low`, as an int; ValueError if it is something else."""
+    """A whole number from `low` to 2^63 - 1, as an int; ValueError if it is something else."""
     try:
         number = operator.index(value)
     except (TypeError, RuntimeError):
         number = None
-    if number is None or number < low:
+    if number is None or isinstance(value, bool) or not low <= number < 2**63:
         raise ValueError(f"{name} must be a whole number of at least {low}, got {_shown(value)}")
     return number
 
@@ -53,7 +53,7 @@ def check_number(
 def check_choice(name: str, value, kinds: Iterable[str]) -> str:
     """One of `kinds`; ValueError if it is something else."""
     if not isinstance(value, str) or value not in kinds:
-        raise ValueError(f"{name} is one of {tuple(kinds)}, got {value!r}")
+        raise ValueError(f"{name} is one of {tuple(kinds)}, got {value!r:.80}")
     return value
 
 
@@ -67,25 +67,25 @@ def check_kind(name: str, value, kind: type):
 def check_flag(name: str, value) -> bool:
     """True or False; ValueError if it is something else."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name} is true or false, got {value!r}")
+        raise ValueError(f"{name} is true or false, got {value!r:.80}")
     return value
 
 
 def check_box(name: str, box) -> tuple[float, float]:
     """The range (low, high) of inputs, low below high; ValueError if it is something else."""
     if not isinstance(box, tuple) or len(box) != 2:  # a list cannot be hashed
-        raise ValueError(f"{name} is (low, high) with low below high, got {box!r}")
+        raise ValueError(f"{name} is (low, high) with low below high, got {box!r:.80}")
     low = check_number(f"an end of the {name}", box[0])
     high = check_number(f"an end of the {name}", box[1])
     if not low < high:
-        raise ValueError(f"{name} is (low, high) with low below high, got {box!r}")
+        raise ValueError(f"{name} is (low, high) with low below high, got {box!r:.80}")
     return low, high
 
 
 def check_layer(name: str, layer) -> str | None:
     """The name of a layer, or None for the default; ValueError if it is something else."""
     if not isinstance(layer, str | None):
-        raise ValueError(f"{name} is the name of a layer or None, got {layer!r}")
+        raise ValueError(f"{name} is the name of a layer or None, got {layer!r:.80}")
     return layer
 
 
@@ -155,13 +155,13 @@ def check_file(name: str, value):
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike) or os.path.isdir(value) or not str(value):
-        raise ValueError(f"{name} must name a file, got {value!r}")
+        raise ValueError(f"{name} must name a file, got {value!r:.80}")
     return value
 
 
 def _shown(value) -> str:
     known = isinstance(value, int | float | str | np.number)
-    return repr(value) if known else type(value).__name__
+    return f"{value!r:.80}" if known else type(value).__name__
 
 
 def check_integers(name: str, values) -> Tensor:
@@ -193,9 +193,10 @@ def check_mask(mask: Tensor, length: int):
 
 def check_dataset(data):
     """Refuse, by ValueError, what is not Examples, a tensor or a map-style dataset, or is empty."""
+    check_default_device()
     kind = type(data).__name__
     if isinstance(data, type):
-        raise ValueError(f"data is the class {data.__name__} itself; make one of it first")
+        raise ValueError(f"data is the class {data.__name__} itself: make one of it first")
     if isinstance(data, tuple):
         raise ValueError(
             f"data came as a {kind} of {len(data)} parts: give one part of a split, and make two "
@@ -223,6 +224,16 @@ def check_dataset(data):
         raise ValueError("there are no examples to read")
 
 
+def check_default_device():
+    """Refuse, by ValueError, to work where new tensors come to another device than the CPU."""
+    device = torch.get_default_device()
+    if device.type != "cpu":
+        raise ValueError(
+            f"torch's default device is {device}, and random draws here are made on the CPU: take "
+            f'torch.set_default_device("cpu"), and move model and data by .to("{device}")'
+        )
+
+
 def device_of(model: nn.Module) -> torch.device:
     """The device of a model's first parameter.
 
@@ -233,6 +244,8 @@ def device_of(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ValueError("the model has no parameters, so there is nothing to train or to forget")
+    if parameter.is_meta:
+        raise ValueError("the model is on the meta device, which holds no numbers: load it first")
     return parameter.device
 
 
@@ -271,10 +284,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def refuse_non_finite(name: str, values: Tensor, positions: Tensor | None = None):
-    """Refuse, by ValueError, NaN or infinite values: in how many examples, and the first.
-
-    Args: positions: of the values in their set, where they are a part of it
-    """
+    """Refuse, by ValueError, NaN or infinite values; `positions` are theirs in a larger set."""
     # A finite sum has only finite terms: one fast pass, and the slow search only if it fails.
     if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
         return

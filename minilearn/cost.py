@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from minilearn.checks import check_count
+from minilearn.checks import check_count, check_kind
 
 
 @dataclass
@@ -107,3 +107,8 @@ def _process_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
+
+
+def ledger(cost: Cost | None) -> Cost:
+    """The ledger that was given, or a new one; ValueError if it is something else."""
+    return Cost() if cost is None else check_kind("cost", cost, Cost)

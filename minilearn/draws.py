@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minilearn.checks import check_count
+from minilearn.checks import check_count, check_default_device
 
 LOW = 0xFFFFFFFF  # 32 bits; int64 holds them, and its products wrap without losing the upper half
 
@@ -25,6 +25,7 @@ def seeded(seed: int):
     Raises: ValueError if the seed is no whole number from 0
     """
     seed = check_count("seed", seed, 0)
+    check_default_device()
     numpy_before = np.random.get_state()
     python_before = random.getstate()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -36,6 +37,14 @@ def seeded(seed: int):
         finally:
             np.random.set_state(numpy_before)
             random.setstate(python_before)
+
+
+def order_of(seed: int) -> torch.Generator:
+    """A generator of its own on the CPU, which shuffles and chooses.
+
+    Raises: ValueError if the seed is no whole number from 0
+    """
+    return torch.Generator().manual_seed(check_count("seed", seed, 0))
 
 
 def philox(seed: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,7 +60,7 @@ def philox(seed: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"a seed must be a whole number from 0, got {seed!r}")
+        raise ValueError(f"a seed must be a whole number from 0, got {seed!r:.80}")
     if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
         kind = index.dtype if isinstance(index, Tensor) else type(index).__name__
         raise ValueError(f"index must be a tensor of whole numbers, got {kind}")

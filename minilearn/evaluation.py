@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from minilearn.data.examples import WITHOUT_TARGETS, Examples, Unlabelled, check
 from minilearn.draws import seeded
 from minilearn.losses import Loss, loss_per_example
 from minilearn.models import device_of, mode
+from minilearn.models.modes import in_words
 
 SEED = 0  # of what is drawn at random while a model is evaluated
 
@@ -96,31 +96,6 @@ def _warn_of_probabilities(result: Evaluation):
             "logits, so give the network without the softmax at its end",
             stacklevel=3,
         )
-
-
-# What a network raises that is given what it cannot take.
-FAULTS = (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError)
-
-
-@contextmanager
-def in_words(*batch):
-    """Say in one sentence what was given when torch refuses a batch.
-
-    Raises: ValueError then; our own sentences and a full memory pass as they are
-    """
-    try:
-        yield
-    except FAULTS as error:
-        if "more than 1 value per channel" in str(error):
-            raise ValueError(
-                "batch normalisation cannot train on a batch of one example: give it two or more"
-            ) from error
-        if isinstance(error, ValueError | torch.OutOfMemoryError):
-            raise
-        tensors = [f"{x.dtype} {tuple(x.shape)}" for x in batch if isinstance(x, Tensor)]
-        what = f"the model fails on a batch of {' and '.join(tensors)}"
-        kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
-        raise ValueError(f"{what}: {kind}{error}") from error
 
 
 def number_of_classes(model: nn.Module, data) -> int | None:

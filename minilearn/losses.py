@@ -40,7 +40,7 @@ class Quantile:
         fine = isinstance(levels, tuple) and all(isinstance(q, float) and 0 < q < 1 for q in levels)
         if not fine or not levels or list(levels) != sorted(set(levels)):
             raise ValueError(
-                f"levels must be a tuple of numbers that ascend inside (0, 1), got {levels!r}"
+                f"levels must be a tuple of numbers that ascend inside (0, 1), got {levels!r:.80}"
             )
 
 
@@ -53,7 +53,7 @@ def check_loss(loss: Loss) -> Loss:
     """A name in `LOSSES` or a `Quantile`; ValueError if it is something else."""
     if not isinstance(loss, Quantile) and not (isinstance(loss, str) and loss in LOSSES):
         names = ", ".join(map(repr, LOSSES))
-        raise ValueError(f"loss is one of {names} or Quantile(levels), got {loss!r}")
+        raise ValueError(f"loss is one of {names} or Quantile(levels), got {loss!r:.80}")
     return loss
 
 
@@ -82,7 +82,7 @@ def loss_per_example(
         each = _errors(outputs, targets, loss)
         return each.flatten(1).mean(1) if each.ndim > 1 else each
     if loss != "auto":
-        raise ValueError(f"{loss!r} is for floating-point targets, but these are class labels")
+        raise ValueError(f"{loss!r:.80} is for floating-point targets, but these are class labels")
     return _cross_entropy(outputs, targets, classes)
 
 
@@ -201,6 +201,8 @@ def _errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
 
 def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int | None) -> Tensor:
     shapes = _shapes(outputs, targets)
+    if not outputs.is_floating_point():
+        raise ValueError(f"logits must be floating-point numbers, got {outputs.dtype}")
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
         raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
     classes = _needed(targets, classes or 0)

@@ -43,9 +43,9 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
         True
     """
     if dtype not in DTYPES:
-        raise ValueError(f'dtype is "auto", float32, bfloat16 or float16, got {dtype!r}')
+        raise ValueError(f'dtype is "auto", float32, bfloat16 or float16, got {dtype!r:.80}')
     if not isinstance(graph, bool):
-        raise ValueError(f"graph is True or False, got {graph!r}")
+        raise ValueError(f"graph is True or False, got {graph!r:.80}")
     _asked.append((dtype, graph))
     try:
         yield

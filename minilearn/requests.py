@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from minilearn.checks import check_count, check_dataset, check_integers, check_mask, check_number
 from minilearn.data.examples import Examples, subset
 from minilearn.data.reading import targets_of
+from minilearn.draws import order_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,7 @@ def by_group(train: Examples, group: int) -> Request:
 
     Raises: ValueError if `train` has no groups or the group does not occur
     """
+    check_dataset(train)
     groups = getattr(train, "groups", None)
     if groups is None:
         raise ValueError("this training set does not say whose its examples are: it has no groups")
@@ -207,7 +209,7 @@ def mislabel(
     mask, name = _fraction(targets, fraction, classes, seed)
     if reach > train.classes or bool((targets[mask] >= reach).any()):
         raise ValueError(f"reach must hold the chosen classes and no more than all, got {reach}")
-    generator = torch.Generator().manual_seed(seed + 1)
+    generator = order_of(check_count("seed", seed, 0) + 1)
     shift = torch.randint(1, reach, (len(targets),), generator=generator)
     wrong = torch.where(mask, (targets + shift) % reach, targets)
     return Request(train.with_targets(wrong.to(train.device)), mask, f"{name} mislabelled")
@@ -290,7 +292,7 @@ def _occurring(kind: str, chosen, values: Tensor) -> list[int]:
 def _fraction(targets: Tensor, fraction: float, classes, seed: int) -> tuple[Tensor, str]:
     fraction = check_number("fraction", fraction, 0, 1, ends="(]")
     chosen = _occurring("class", targets.unique() if classes is None else classes, targets)
-    generator = torch.Generator().manual_seed(seed)
+    generator = order_of(seed)
     mask = torch.zeros(len(targets), dtype=torch.bool)
     for label in chosen:
         members = (targets == label).nonzero().flatten()

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from minilearn import graphs, precision
 from minilearn.checkpoint import Checkpoint, plain
 from minilearn.checks import all_finite, check_count, check_file, check_function, device_of
-from minilearn.cost import Cost
+from minilearn.cost import Cost, ledger
 from minilearn.draws import seeded
-from minilearn.evaluation import in_words
 from minilearn.models import in_mode, mode, tensors_of, with_gradients
+from minilearn.models.modes import in_words
 from minilearn.stopping import Stop
 from minilearn.unlearned import History, NonFiniteLoss, Unlearned
 
@@ -76,7 +76,7 @@ class Run:
         self.watch = check_function("watch", watch)
         self.file = check_file("checkpoint", checkpoint)
         self.about = about
-        self.cost = Cost() if cost is None else cost
+        self.cost = ledger(cost)
         self.train = train
         self.progress = progress
         self.order = torch.Generator().manual_seed(self.seed)

@@ -124,7 +124,7 @@ def sweep(
     for name in methods:
         check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
     if not isinstance(seeds, Iterable):
-        raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r}")
+        raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r:.80}")
     keys = set()
     originals = {}
     for seed in seeds:

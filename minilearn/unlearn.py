@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from torch import Tensor, nn
 
@@ -71,6 +71,8 @@ def unlearn(
         raise ValueError("the method starts from a new model: give fresh=lambda: MyNetwork()")
     if "start" in sees and start is None:
         raise ValueError("the method needs the first weights: give start=the model before training")
+    if not sees:
+        raise ValueError(f"{method!r:.60} is no method: it asks for none of {', '.join(SEEN)}")
     arguments = {"seed": seed}
     if config is not None:
         arguments["config"] = config
@@ -160,8 +162,11 @@ def _checked(name: str, value, parameter: inspect.Parameter, model: nn.Module | 
 
 
 def _check_set(name: str, data, model: nn.Module | None):
-    if data is None or (hasattr(data, "__len__") and len(data) == 0):
-        raise ValueError(f"the {name} set is empty")
+    try:
+        if data is None or (isinstance(data, Sized) and len(data) == 0):
+            raise ValueError(f"the {name} set is empty")
+    except TypeError:  # a class, or a tensor without an axis
+        pass
     try:
         check_dataset(data)
     except ValueError as error:

@@ -72,4 +72,4 @@ def load(name: str, *, root=None, download: bool = False) -> Split:
     names = [*EMBEDDED, *OWN_FILES, *ON_DISK]
     close = get_close_matches(key.lower().replace("-", "_"), names, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(f"there is no data set named {name!r}, only {', '.join(names)}{hint}")
+    raise ValueError(f"there is no data set named {name!r:.80}, only {', '.join(names)}{hint}")

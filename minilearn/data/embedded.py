@@ -11,6 +11,7 @@ from torch import Tensor
 
 from minilearn.checks import check_count
 from minilearn.data.examples import Examples
+from minilearn.draws import order_of
 
 TEST_SHARE = 0.25
 # Where each filled-in form begins. The printed text starts 0 1 2 3 4 5, has 9 5 5 6 5 0 9 once;
@@ -73,7 +74,7 @@ def rotated_digits(size: int = 24, copies: int = 4, seed: int = 0) -> Split:
 
 
 def _turned(upright: Examples, size: int, copies: int, seed: int) -> Examples:
-    generator = torch.Generator().manual_seed(seed)
+    generator = order_of(seed)
     angles = 90 * torch.rand(len(upright) * copies, generator=generator)
     turned = _turn(upright.inputs.repeat(copies, 1, 1, 1), angles, size)
     return Examples(turned, angles, upright.groups.repeat(copies))

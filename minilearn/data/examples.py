@@ -18,6 +18,7 @@ from minilearn.checks import (
     refuse_non_finite,
     whole_numbers,
 )
+from minilearn.draws import order_of
 
 WITHOUT_TARGETS = "these are inputs without targets: give Examples or pairs of both"
 
@@ -93,7 +94,7 @@ class Examples:
         Raises: ValueError if count < 1
         """
         count = check_count("count", count, 1)
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(self), generator=order_of(seed))
         return self[order[:count].to(self.device)]
 
     def with_targets(self, targets: Tensor) -> Examples:
@@ -142,9 +143,11 @@ def with_targets(data: Examples | Tensor | Dataset, targets: Tensor) -> Examples
         tensor([1, 0])
     """
     inputs = without_targets(data)
-    return (
-        Examples(inputs, targets) if isinstance(inputs, Tensor) else StackDataset(inputs, targets)
-    )
+    if isinstance(inputs, Tensor):
+        return Examples(inputs, targets)
+    if not isinstance(targets, Tensor) or targets.shape[:1] != (len(inputs),):
+        raise ValueError(f"{len(inputs)} inputs need as many targets, as a tensor")
+    return StackDataset(inputs, targets)
 
 
 def check_device(model: nn.Module, data):
@@ -167,6 +170,7 @@ def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor
         >>> list(subset(["a", "b", "c"], torch.tensor([True, False, True])))
         ['a', 'c']
     """
+    check_dataset(data)
     check_mask(mask, len(data))
     if isinstance(data, Examples):
         return data[mask]
@@ -181,7 +185,7 @@ def random_part(data, fraction: float, seed: int):
     Args: data: Examples, a tensor or a dataset. fraction: in (0, 1]. seed: of the draw
     """
     count = max(1, round(fraction * len(data)))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data), generator=order_of(seed))
     chosen = torch.zeros(len(data), dtype=torch.bool)
     chosen[order[:count]] = True
     return subset(data, chosen)

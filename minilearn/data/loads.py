@@ -13,6 +13,7 @@ from minilearn.data.embedded import TEST_SHARE, Split
 from minilearn.data.examples import Examples
 from minilearn.data.places import MissingData, data_root, own_file
 from minilearn.data.table import check_on_bad, leave_out
+from minilearn.draws import order_of
 
 ORIGINAL = "LD2011_2014.txt"
 DAY, WEEK = 24, 168
@@ -82,7 +83,7 @@ def daily_loads(households: int = 16, days: int = 140, seed: int = 0) -> Split:
     """
     households = check_count("households", households, 1)
     days = check_count("days", days, 60)
-    generator = torch.Generator().manual_seed(check_count("seed", seed, 0))
+    generator = order_of(seed)
     cold = (WARM - _temperature(days, generator)).clamp(min=0)
     hours = torch.stack([_household(cold, generator) for _ in range(households)])
     split, _ = _windows(hours, list(range(households)), WEEK, DAY, DAY)
@@ -176,7 +177,7 @@ def _columns(names: list[str], clients, path: Path) -> list[int]:
     if isinstance(clients, str) or not hasattr(clients, "__len__"):
         if isinstance(clients, str) or check_count("clients", clients, 1) > len(names):
             raise ValueError(
-                f"clients is a list of columns, or a number up to {len(names)}, got {clients!r}"
+                f"clients is a list of columns, or a number up to {len(names)}, got {clients!r:.80}"
             )
         return list(range(int(clients)))
     absent = [name for name in clients if name not in names]
@@ -185,7 +186,7 @@ def _columns(names: list[str], clients, path: Path) -> list[int]:
             f"{path} has no client {absent[0]!r}; its clients are {names[0]!r} to {names[-1]!r}"
         )
     if not len(clients) or len(set(clients)) < len(clients):
-        raise ValueError(f"clients must name one column or more, each once, got {clients!r}")
+        raise ValueError(f"clients must name one column or more, each once, got {clients!r:.80}")
     return sorted(names.index(name) for name in clients)  # read_csv keeps the file's order
 
 

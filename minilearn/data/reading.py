@@ -22,9 +22,9 @@ def targets_of(data: Examples | Dataset) -> Tensor:
         >>> targets_of([(torch.zeros(2), 7), (torch.ones(2), 3)])
         tensor([7, 3])
     """
+    check_dataset(data)
     if isinstance(data, Examples):
         return data.targets
-    check_dataset(data)
     if isinstance(data, Tensor | Unlabelled):
         raise ValueError("these are inputs without targets; this call needs the targets too")
     if type(data) is Subset:
@@ -98,6 +98,7 @@ def varies(data) -> bool:
         >>> varies(Noisy())
         True
     """
+    check_dataset(data)
     if isinstance(data, Examples | Tensor):
         return False
     places = torch.linspace(0, len(data) - 1, 32).long().unique().tolist()

@@ -15,6 +15,7 @@ from minilearn.data.embedded import TEST_SHARE, Split
 from minilearn.data.examples import Examples
 from minilearn.data.places import own_file
 from minilearn.data.table import check_on_bad, gather
+from minilearn.draws import order_of
 
 LENGTH = 10  # tokens a sentence
 PAD, UNKNOWN = "", "<unknown>"  # the words number 0 and 1 of every vocabulary
@@ -176,7 +177,7 @@ def pair_vectors(width: int = 64, seed: int = 0) -> Tensor:
         True
     """
     width = check_count("width", width, 1)
-    generator = torch.Generator().manual_seed(check_count("seed", seed, 0))
+    generator = order_of(seed)
     vectors = torch.zeros(len(PAIR_WORDS), width)
     meanings = [(word,) for word in ADJECTIVES]
     for slot in _MEANINGS:

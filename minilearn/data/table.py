@@ -73,7 +73,7 @@ def read_images(
     """
     check_count("size", size, 1)
     if channels not in tuple(MODES):
-        raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
+        raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels!r:.80}")
     folder = _folder(folder)
 
     def draw(row: tuple) -> tuple:
@@ -132,7 +132,7 @@ def leave_out(bad: str, left: int, on_bad: str):
 def check_on_bad(on_bad: str):
     """Refuse, by ValueError, what is neither "refuse" nor "skip"."""
     if on_bad not in ("refuse", "skip"):
-        raise ValueError(f'on_bad must be "refuse" or "skip", got {on_bad!r}')
+        raise ValueError(f'on_bad must be "refuse" or "skip", got {on_bad!r:.80}')
 
 
 def _folder(folder) -> Path:

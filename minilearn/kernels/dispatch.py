@@ -187,7 +187,7 @@ def _wish(impl: str | None) -> str:
 
 def _checked(impl, where: str) -> str:
     if impl not in CHOICES:
-        raise ValueError(f"{where} chooses one of {CHOICES}, got {impl!r}")
+        raise ValueError(f"{where} chooses one of {CHOICES}, got {impl!r:.80}")
     return impl
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minilearn.checks import check_number
 from minilearn.kernels.dispatch import check_alike, jit, op, register, tl
 from minilearn.kernels.slopes import sloped
 
@@ -114,4 +115,5 @@ def gaussian_elbo(
         shapes = f"{tuple(e.shape)} and {tuple(mean.shape)}"
         raise ValueError(f"needs vectors (B, D) and codes (B, K), got {shapes}")
     check_alike(e=e[:0, :0], mean=mean[:0, :0])
-    return KERNEL(rebuilt, mean, log_variance, e.detach(), float(weight), impl=impl)
+    weight = check_number("weight", weight)
+    return KERNEL(rebuilt, mean, log_variance, e.detach(), weight, impl=impl)

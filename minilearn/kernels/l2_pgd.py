@@ -13,11 +13,10 @@ torch, 25 operations that each read and write, about 118.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from minilearn.checks import check_box, check_choice, check_number
 from minilearn.kernels.dispatch import check_alike, jit, op, register, tl
 
 ORDERS = ("clamp_project", "project_clamp")
@@ -189,9 +188,10 @@ def l2_pgd_step(
         tensor([[0.3000, 0.0000]])
     """
     check_alike(x=x, gradient=gradient, x0=x0)
-    if x.ndim < 2 or order not in ORDERS:
-        raise ValueError(f"needs samples (B, ...) and an order of {ORDERS}, got {order!r}")
-    if not (0 < eps < math.inf and low < high):
-        raise ValueError(f"needs eps > 0 and low < high, got {eps}, {low} and {high}")
-    numbers = [float(number) for number in (step, eps, low, high)]
-    return KERNEL(x, gradient, x0, *numbers, order == ORDERS[0], impl=impl)
+    check_choice("order", order, ORDERS)
+    if x.ndim < 2:
+        raise ValueError(f"needs samples (B, ...), got shape {tuple(x.shape)}")
+    step = check_number("step", step)
+    eps = check_number("eps", eps, 0)
+    low, high = check_box("range (low, high)", (low, high))
+    return KERNEL(x, gradient, x0, step, eps, low, high, order == ORDERS[0], impl=impl)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minilearn.checks import check_choice, check_number
 from minilearn.kernels.dispatch import check_alike, jit, op, register, tl
 from minilearn.kernels.slopes import sloped
 
@@ -205,9 +206,9 @@ def cosine_distance(a: Tensor, b: Tensor, *, impl: str | None = None) -> Tensor:
         and where one is wanted the reference runs
     Raises: ValueError if shapes, types or devices differ
     """
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(f"needs (B, D) twice, got {tuple(a.shape)} and {tuple(b.shape)}")
     check_alike(a=a, b=b)
+    if a.ndim != 2:
+        raise ValueError(f"needs (B, D) twice, got {tuple(a.shape)}")
     return COSINE(a, b, impl="reference" if b.requires_grad else impl)
 
 
@@ -232,10 +233,10 @@ def alignment_loss(
         -110.9035
     """
     check_flat(d_retain, d_forget)
-    if not len(d_forget) or not temperature > 0:
-        got = f"{len(d_forget)}, {temperature}"
-        raise ValueError(f"needs a forgotten distance and a temperature above 0, got {got}")
-    return ALIGNMENT(d_retain, d_forget, float(temperature), impl=impl)
+    if not len(d_forget):
+        raise ValueError("needs one forgotten distance at least")
+    temperature = check_number("temperature", temperature, 0)
+    return ALIGNMENT(d_retain, d_forget, temperature, impl=impl)
 
 
 def reconstruction_error(
@@ -251,11 +252,10 @@ def reconstruction_error(
         >>> reconstruction_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), "squared")
         tensor([25.])
     """
+    check_choice("form", form, FORMS)
     check_alike(rebuilt=rebuilt, e=e)
-    if e.ndim != 2 or form not in FORMS:
-        raise ValueError(
-            f"needs (B, D) twice and a form of {FORMS}, got {tuple(e.shape)}, {form!r}"
-        )
+    if e.ndim != 2:
+        raise ValueError(f"needs (B, D) twice, got {tuple(e.shape)}")
     return REBUILDING(rebuilt, e, form == FORMS[0], impl=impl)
 
 

@@ -137,7 +137,8 @@ def _record(result: Unlearned, before: str, requests: Sequence[Request], numbers
 
 def _left(requests: Sequence[Request]) -> list[Tensor]:
     """Which examples no earlier request withdrew, for every request."""
-    if not requests or not all(isinstance(r, Request) for r in requests):
+    stream = isinstance(requests, list | tuple)
+    if not stream or not requests or not all(isinstance(r, Request) for r in requests):
         raise ValueError("a stream is a list of Requests, one at least")
     withdrawn = torch.zeros_like(requests[0].mask)
     left = []

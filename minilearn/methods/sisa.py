@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from minilearn.checks import check_count, check_kind, check_settings, whole
 from minilearn.cost import Cost
 from minilearn.data import Examples
+from minilearn.draws import order_of
 from minilearn.models import build
 from minilearn.requests import Request
 from minilearn.training import Training, fit
@@ -99,7 +100,7 @@ def sharded(
     parts = config.shards * config.slices
     if len(train) < 2 * parts:
         raise ValueError(f"{len(train)} examples are too few for {parts} slices of two or more")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(train), generator=order_of(seed))
     untrained = Unlearned(nn.Identity(), "sisa", config, seed, History(), Cost())
     forgotten = torch.zeros(len(train), dtype=torch.bool)
     weights = ((),) * config.shards

@@ -52,7 +52,7 @@ class Metric:
             ("tasks", self.tasks, TASKS),
         ):
             if not isinstance(words, tuple) or not set(words) <= set(known):
-                raise ValueError(f"{name} of {self.name} is a tuple of {known}, got {words!r}")
+                raise ValueError(f"{name} of {self.name} is a tuple of {known}, got {words!r:.80}")
 
     def __str__(self) -> str:
         blind = self.cannot_see + (": an untrained network passes" if self.blind_to else "")

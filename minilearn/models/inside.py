@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from minilearn.checks import device_of
 from minilearn.data.batches import batches
-from minilearn.models.modes import mode
+from minilearn.models.modes import in_words, mode
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -81,10 +81,10 @@ def check_layers(model: nn.Module, layers: Sequence[str]):
         raise ValueError(f"give a list of layers, got the text {layers!r}")
     names = layer_names(model)
     for layer in layers:
-        if layer not in names:
+        if not isinstance(layer, str) or layer not in names:
             more = ", ..." if len(names) > 12 else ""
             raise ValueError(
-                f"the model has no layer named {layer!r}; it has {', '.join(names[:12])}{more}"
+                f"the model has no layer named {layer!r:.80}; it has {', '.join(names[:12])}{more}"
             )
 
 
@@ -133,7 +133,7 @@ def activations(
         torch.Size([5, 3])
     """
     if side not in ("output", "input"):
-        raise ValueError(f"side is 'output' or 'input', got {side!r}")
+        raise ValueError(f"side is 'output' or 'input', got {side!r:.80}")
     check_layers(model, layers)
     modules = dict(model.named_modules())
     taps = {}
@@ -186,11 +186,12 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
 
     def extract(x: Tensor) -> Tensor:
         nonlocal names
-        if len(names) > 1:
-            features, last = _last_input(model, names, x)
-            names = [last]
-        else:
-            features = _stopped_at(model, names[0], side, x)
+        with in_words(x):
+            if len(names) > 1:
+                features, last = _last_input(model, names, x)
+                names = [last]
+            else:
+                features = _stopped_at(model, names[0], side, x)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             name = names[0]
             raise ValueError(f"the {side} of layer {name!r} is no tensor with one row per input")

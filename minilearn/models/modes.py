@@ -1,4 +1,4 @@
-"""A network's mode: training or evaluation for a block, and everything as it was afterwards."""
+"""Around a call of a network: its mode, gradients, what it may have changed, what it refuses."""
 
 from __future__ import annotations
 
@@ -93,3 +93,29 @@ def freeze_batch_norm(model: nn.Module):
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+# What a network raises that is given what it cannot take.
+FAULTS = (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError)
+
+
+@contextmanager
+def in_words(*batch):
+    """Say in one sentence what was given when torch refuses a batch.
+
+    Raises: ValueError then; our own sentences and a full memory pass as they are
+    """
+    try:
+        yield
+    except FAULTS as error:
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(
+                "batch normalisation cannot train on a batch of one example: give it two or more"
+            ) from error
+        if isinstance(error, ValueError | torch.OutOfMemoryError):
+            raise
+        tensors = [f"{x.dtype} {tuple(x.shape)}" for x in batch if isinstance(x, Tensor)]
+        what = f"the model fails on a batch of {' and '.join(tensors)}"
+        kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+        reason = " ".join(str(error).split())[:400]
+        raise ValueError(f"{what}: {kind}{reason}") from error

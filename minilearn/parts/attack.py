@@ -15,12 +15,13 @@ from minilearn.checks import (
     check_box,
     check_dataset,
     check_integers,
+    check_kind,
     check_settings,
     device_of,
     refuse_non_finite,
     whole,
 )
-from minilearn.cost import Cost
+from minilearn.cost import Cost, ledger
 from minilearn.data.batches import batches, items_of, paired_batches
 from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
@@ -108,12 +109,13 @@ def l2_pgd(
         >>> l2_pgd(nn.Linear(2, 3), data, PGD(eps=0.5, repeats=2)).images.shape
         torch.Size([4, 2])
     """
+    check_kind("config", config, PGD)
     check_dataset(data)
     check_device(model, data)
     data = items_of(data, device_of(model))
     check_inside(data.inputs, config)
     model = laid_out(copy_of(model)).requires_grad_(False)
-    cost = Cost() if cost is None else cost
+    cost = ledger(cost)
     low, high = config.box
     ball = {"eps": config.eps, "low": low, "high": high, "order": config.order}
     with mode(model, train=False), seeded(seed), with_gradients():

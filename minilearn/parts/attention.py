@@ -43,12 +43,13 @@ def attention_transfer(student: Tensor, teacher: Tensor, axis: int | None = 1) -
     Differs: none known from Tarun et al.'s code, which then averages over examples
     Raises: ValueError if the shapes differ, or as `attention_map`
     """
+    _check_map(student, axis)
+    _check_map(teacher, axis)
     if student.shape != teacher.shape:
         raise ValueError(
             f"the two networks' activations must have one shape, got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
         )
-    _check_map(student, axis)
     return attention_rows(_averaged_first(student, axis), _averaged_first(teacher, axis))
 
 
@@ -95,11 +96,13 @@ def attention_gap(
 
 def check_axis(name: str, axis):
     """The axis that an attention map averages, or None; ValueError if it is something else."""
-    if axis is not None and (not isinstance(axis, int) or axis == 0):
-        raise ValueError(f"{name} must be a whole number but 0, or None, got {axis!r}")
+    whole = isinstance(axis, int) and not isinstance(axis, bool)
+    if axis is not None and (not whole or axis == 0):
+        raise ValueError(f"{name} must be a whole number but 0, or None, got {axis!r:.80}")
 
 
 def _check_map(activation, axis: int | None):
+    check_axis("axis", axis)
     if not isinstance(activation, Tensor):
         raise ValueError(f"an activation must be a tensor, got {type(activation).__name__}")
     if _positions(activation, axis) < 2:

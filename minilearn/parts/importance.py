@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from minilearn.checks import check_choice, check_count, refuse_non_finite
-from minilearn.cost import Cost
+from minilearn.cost import Cost, ledger
 from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
@@ -73,7 +73,7 @@ def importance(
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module  # torch calls no function of a parallel network's weights
         prefix += "module."
-    cost = Cost() if cost is None else cost
+    cost = ledger(cost)
     parts = x.split(1 if kind == "loop" else batch_size)
     with mode(model, train=train), seeded(seed), uncompiled(model), with_gradients():
         if kind == "loop":

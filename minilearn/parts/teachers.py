@@ -21,7 +21,7 @@ TEACHERS = 10_000  # is added to its seed: a retrained model, the yardstick, mus
 def check_names(name: str, layers):
     """Names of layers as a tuple or list, or None for the default; ValueError otherwise."""
     if not isinstance(layers, tuple | list | None):
-        raise ValueError(f"{name} must be a tuple of names or None, got {layers!r}")
+        raise ValueError(f"{name} must be a tuple of names or None, got {layers!r:.80}")
 
 
 def blindspot_model(
