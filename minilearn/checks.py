@@ -244,8 +244,6 @@ def device_of(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ValueError("the model has no parameters, so there is nothing to train or to forget")
-    if parameter.is_meta:
-        raise ValueError("the model is on the meta device, which holds no numbers: load it first")
     return parameter.device
 
 

@@ -149,7 +149,8 @@ def _checked(name: str, value, parameter: inspect.Parameter, model: nn.Module | 
     elif name == "config":
         check_kind("config", value, type(parameter.default))
     elif name == "model":
-        device_of(value)
+        if device_of(value).type == "meta":
+            raise ValueError("the model is on the meta device, which holds no numbers: load it")
         if not all_finite(value.parameters()):
             raise ValueError("a weight of the model is NaN or infinite: there is nothing to save")
     elif name == "seed":

@@ -248,8 +248,8 @@ def test_silly_steps_get_a_sentence():
     from minilearn.kernels.laf_losses import reconstruction_error
 
     x = torch.rand(3, 4)
-    refused("order of", l2_pgd_step, x, x, x, 0.1, 1.0, order="project")
-    refused("needs eps > 0", l2_pgd_step, x, x, x, 0.1, 0.0)
+    refused("order is one of", l2_pgd_step, x, x, x, 0.1, 1.0, order="project")
+    refused("eps must be a finite number above 0", l2_pgd_step, x, x, x, 0.1, 0.0)
     refused("low < high", l2_pgd_step, x, x, x, 0.1, 1.0, low=1.0)
     refused("x and gradient differ", l2_pgd_step, x, x[:2], x, 0.1, 1.0)
     refused("do not fit", abs_bmm, torch.rand(2, 3, 4), torch.rand(2, 3, 4))

@@ -81,6 +81,7 @@ def test_blindspot(images, both):
     assert calls == {"attention_tap", "mixed_l1"}
 
 
+@pytest.mark.filterwarnings("ignore:only .* adversarial images reach")
 def test_l2ul_and_its_parts(images, both):
     model = build(lambda: network(4), 0).eval()
     with torch.no_grad():

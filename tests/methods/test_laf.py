@@ -340,8 +340,7 @@ def test_a_representation_must_have_a_row_an_input_and_differ(run, tiny_net):
         ValueError, match="the representation is the same for all inputs of the forget"
     ):
         run(net)
-    with torch.no_grad():
-        net.body[0].weight.fill_(torch.nan)
+    net.body[1].running_mean.fill_(torch.nan)  # no weight, which is refused at the door
     with pytest.raises(ValueError, match="features of the forget set are not finite"):
         run(net)
 
@@ -366,9 +365,9 @@ def test_the_losses_refuse_what_is_no_row_of_numbers():
             with pytest.raises(ValueError, match="one number an example as a tensor"):
                 loss(row, wrong)
     for gone, tau in ((row[:0], 5), (row, 0), (row, -1), (row, float("nan"))):
-        with pytest.raises(ValueError, match="needs a forgotten distance and a temperature"):
+        with pytest.raises(ValueError, match="one forgotten distance at least|temperature must be"):
             alignment_loss(row, gone, tau)
-    with pytest.raises(ValueError, match=r"needs \(B, D\) twice"):
+    with pytest.raises(ValueError, match="a and b differ in shape"):
         cosine_distance(torch.zeros(2, 3), torch.zeros(2, 4))
 
 
