@@ -13,10 +13,12 @@ from minilearn.cost import Cost
 from minilearn.data.batches import batches, pair
 from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import Loss, check_loss, mean_loss
+from minilearn.parts import recipes
 from minilearn.run import File, NonFiniteLoss, Run, Watch
+from minilearn.schedule import Plateau
 from minilearn.unlearned import History
 
-__all__ = ["Best", "NonFiniteLoss", "Training", "fit"]
+__all__ = ["Best", "NonFiniteLoss", "Plateau", "Training", "fit"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Training:
         optimizer: "adam", or "sgd" with momentum
         momentum: of "sgd"
         weight_decay: L2 penalty inside the optimiser
-        schedule: "constant", or "cosine" from lr towards zero, stepped by epoch
+        schedule: "constant"; "cosine" from lr towards zero, stepped by epoch; or a `Plateau`
         loss: "auto", which is cross-entropy for labels and the absolute error for numbers; or
             "absolute", "squared", Quantile(levels)
     Raises: ValueError if a value makes no sense
@@ -42,12 +44,26 @@ class Training:
     optimizer: str = "adam"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: str = "constant"
+    schedule: str | Plateau = "constant"
     loss: Loss = "auto"
 
     def __post_init__(self):
-        check_settings(self, optimizer=("adam", "sgd"), schedule=("constant", "cosine"))
+        check_settings(self, optimizer=("adam", "sgd"))
+        if not isinstance(self.schedule, Plateau):
+            check_settings(self, schedule=("constant", "cosine"))
         check_loss(self.loss)
+
+    @classmethod
+    def paper(cls, dataset: str, method: str, source: str = "paper") -> Training:
+        """The published training of the original that a method unlearns, or of "finetune".
+
+        Args:
+            dataset, method: as ("agedb", "blindspot"), ("stsb", "finetune"), ("mnist", "laf") or
+                ("cifar10", "l2ul"); a wrong pair is answered with all that there are
+            source: "paper", or "file" for what the authors' code has instead. That the weights of
+                the best validation epoch are kept is not part of it: see `Best`
+        """
+        return cls(**recipes.published(recipes.TRAINING, dataset, method, source=source))
 
     def make_optimizer(self, run: Run) -> torch.optim.Optimizer:
         """A fresh optimiser over the weights of a run."""
@@ -55,8 +71,13 @@ class Training:
             return run.adam(self.lr, self.weight_decay)
         return run.sgd(self.lr, self.momentum, self.weight_decay)
 
-    def lr_at(self, epoch: int) -> float:
-        """The learning rate in epoch 0, 1, ...; cosine: lr (1 + cos(pi epoch / epochs)) / 2."""
+    def lr_at(self, epoch: int, history: History | None = None) -> float:
+        """The learning rate in epoch 0, 1, ...; cosine: lr (1 + cos(pi epoch / epochs)) / 2.
+
+        A `Plateau` reads it off the history of the epochs before.
+        """
+        if isinstance(self.schedule, Plateau):
+            return self.schedule.rate(float(self.lr), epoch, history or History())
         if self.schedule == "constant":
             return float(self.lr)
         return float(self.lr) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
@@ -89,6 +110,8 @@ def fit(
         (0, 200)
     """
     check_kind("config", config, Training)
+    if isinstance(config.schedule, Plateau):
+        config.schedule.check_watch(watch)
     classes = number_of_classes(model, data)
     device = device_of(model)
 
@@ -99,7 +122,7 @@ def fit(
     with Run(model, config, seed, watch, checkpoint, **options, data=data) as run:
         config.make_optimizer(run)
         for epoch in run.epochs(config.epochs):
-            run.set_lr(config.lr_at(epoch))
+            run.set_lr(config.lr_at(epoch, run.history))
             for x, y in map(pair, batches(data, config.batch_size, order=run.order, device=device)):
                 run.step(loss, x, y)
                 run.cost.touch("retain", forward=len(x), backward=len(x))

@@ -120,6 +120,22 @@ def test_by_fraction_of_some_classes(train):
     assert torch.equal(by_fraction(train, 1, 5).mask, by_class(train, 5).mask)
 
 
+def test_the_sizes_are_rounded_where_the_released_ones_are_cut_off():
+    """MNIST's training images by class, and SVHN's: released int(share n), here round(share n)."""
+    mnist = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    svhn = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
+    for counts, cut, rounded in (
+        (mnist, (11_760, 18_355), (11_761, 18_358)),
+        (svhn, (11_161, 27_207), (11_164, 27_210)),
+    ):
+        targets = torch.arange(10).repeat_interleave(torch.tensor(counts))
+        data = Examples(torch.zeros(len(targets), 1), targets)
+        requests = by_fraction(data, 0.4, range(5, 10)), mislabel(data, 0.6, range(5))
+        assert tuple(int(request.mask.sum()) for request in requests) == rounded
+        parts = [0.4 * n for n in counts[5:]], [0.6 * n for n in counts[:5]]
+        assert tuple(sum(int(n) for n in part) for part in parts) == cut
+
+
 def test_by_fraction_is_drawn_by_its_seed(train):
     first, other = by_fraction(train, 0.4, seed=1), by_fraction(train, 0.4, seed=2)
     both = (first.mask & other.mask).sum() / first.mask.sum()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ NAMES = (
     *("laf_digits", "laf_mnist", "laf_fashion", "laf_cifar10", "speed", "kernels"),
 )
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Settings that are younger than the stored rows, by config.
+YOUNG = {"L2UL": ("shuffle",), "PGD": ("floor",), "NegGrad": ("loss",)}
 KNOWN = {
     *METRICS,
     *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),
@@ -87,6 +89,29 @@ def measure(name: str, run: Run, index: int) -> list[dict]:
 
 
 _kept_units = cache(units_of)
+
+
+def said(config) -> str:
+    """Settings as a unit's name has them: all, but for young ones that are at their default.
+
+    So a row that was measured before there was such a setting stays the row of the same unit.
+
+    Example:
+        >>> from minilearn.methods import NegGrad
+        >>> said(NegGrad(epochs=1))
+        'NegGrad(epochs=1, batch_size=64, lr=0.0001, alpha=0.95)'
+        >>> said(NegGrad(epochs=1, loss="squared"))
+        "NegGrad(epochs=1, batch_size=64, lr=0.0001, alpha=0.95, loss='squared')"
+    """
+    if not is_dataclass(config):
+        return repr(config)
+    young = YOUNG.get(type(config).__name__, ())
+    shown = {field.name: getattr(config, field.name) for field in fields(config)}
+    for field in fields(config):
+        if field.name in young and shown[field.name] == field.default:
+            del shown[field.name]
+    words = ", ".join(f"{name}={said(value)}" for name, value in shown.items())
+    return f"{type(config).__name__}({words})"
 
 
 def _inside_fast(unit: Unit) -> Unit:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from book.experiments import Run
+from book.experiments import Run, said
 from minilearn.data.examples import Examples
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
@@ -58,7 +58,7 @@ def compare(run: Run, case: Case) -> Iterator[Unit]:
         for name in models:
             config = f"size={run.size}; {case.settings}; original={case.recipe}"
             if name in settings:
-                config += f"; {name}={settings[name]}"
+                config += f"; {name}={said(settings[name])}"
             measure = partial(_measure, case, models, name, seed)
             yield Unit(case.dataset, case.request.name, name, seed, config, measure)
 

@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from book.experiments import said
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, l2_pgd, l2ul
@@ -67,7 +68,7 @@ def unit(
 ) -> Unit:
     """A unit of L2UL; `name` says in words what is asked, `splits(request)` what is evaluated."""
     measure = partial(_measure, request, seed, config, model, splits)
-    return Unit(dataset, name, method, seed, f"{settings}; {config}", measure)
+    return Unit(dataset, name, method, seed, f"{settings}; {said(config)}", measure)
 
 
 def reference(

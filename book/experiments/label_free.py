@@ -15,7 +15,7 @@ from functools import cache, partial
 
 from torch import nn
 
-from book.experiments import Run
+from book.experiments import Run, said
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import (
@@ -74,7 +74,7 @@ def units(run: Run, case: Case, tasks=TASKS) -> Iterator[Unit]:
             for name, (make, config) in makers.items():
                 about = f"size={run.size}; {case.settings}; original={case.recipe}"
                 if config is not None:
-                    about += f"; {name}={config}"
+                    about += f"; {name}={said(config)}"
                 measure = partial(_measure, case, request, test, task, name, make)
                 yield Unit(case.dataset, f"{task}: {request.name}", name, seed, about, measure)
 

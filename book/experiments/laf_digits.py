@@ -35,8 +35,8 @@ OTHERS = {
 
 
 def recipe(task: str) -> LAF:
-    """The released one for a task with larger learning rates."""
-    released = LAF.paper("cnn", task)
+    """The released one for a task, with the temperature of the file and larger learning rates."""
+    released = LAF.paper("mnist", task, source="file")
     rates = FASTER * released.lr_extraction, FASTER * released.lr_alignment
     return replace(released, lr_extraction=rates[0], lr_alignment=rates[1])
 

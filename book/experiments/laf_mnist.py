@@ -12,14 +12,13 @@ from book.experiments import Run
 from book.experiments.label_free import TASKS, Case
 from book.experiments.label_free import units as compare
 from minilearn import data
-from minilearn.methods import LAF
+from minilearn.methods import LAF, Repair
 from minilearn.models import cnn
 from minilearn.sweep import Unit
 from minilearn.training import Training
 
 SEEDS = 5
 IMAGES = {"toy": 2_000, "small": 10_000, "paper": 60_000}
-RECIPE = Training(epochs=20, batch_size=32, lr=1e-4, weight_decay=1e-4)  # as released
 
 
 def case(name: str, size: str) -> Case:
@@ -33,9 +32,10 @@ def case(name: str, size: str) -> Case:
         dataset=name,
         data=sets,
         fresh=cnn,
-        recipe=RECIPE,
-        laf={task: LAF.paper("cnn", task) for task in TASKS},
+        recipe=Training.paper(name, "laf"),
+        laf={task: LAF.paper(name, task) for task in TASKS},
         others={},
+        repair=Repair.paper(name),
         settings=f"{name}, {IMAGES[size]:,} images; cnn",
     )
 

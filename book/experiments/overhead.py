@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from book.experiments import Run
+from book.experiments import Run, said
 from book.experiments.bare import BARE
 from minilearn import data
 from minilearn.methods import (
@@ -64,7 +64,7 @@ def units(run: Run) -> Iterator[Unit]:
             regression = name in ("amnesiac", "blindspot")
             dataset = "rotated_digits" if regression else "digits"
             network = "small_cnn" if regression else "cnn"
-            about = f"size={run.size}; {run.device.type}; {network}; {name}={config}; "
+            about = f"size={run.size}; {run.device.type}; {network}; {name}={said(config)}; "
             about += f"median of {TURNS} turns"
             measure = partial(_measure, name, config, seed, run.device)
             yield Unit(dataset, "overhead", name, seed, about, measure)

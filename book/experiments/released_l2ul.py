@@ -46,8 +46,8 @@ def attack(model: nn.Module, items: Examples, config: PGD, batch: int) -> Arrays
 def unlearn(model: nn.Module, items: Examples, arrays: Arrays, config: L2UL, importances: dict):
     """Train `model` for the config's passes over the arrays; returns the accuracy on the items."""
     device, pictures = items.device, Images(items, list(range(len(items))))
-    forget = DataLoader(pictures, config.batch_size, shuffle=True)
-    around = DataLoader(arrays, config.adversarial_batch, shuffle=True)
+    forget = DataLoader(pictures, config.batch_size)
+    around = DataLoader(arrays, config.adversarial_batch)
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     held = {name: 1 - (v - v.min()) / (v.max() - v.min()) for name, v in importances.items()}
     options = {"momentum": config.momentum, "weight_decay": config.weight_decay}
@@ -58,8 +58,8 @@ def unlearn(model: nn.Module, items: Examples, arrays: Arrays, config: L2UL, imp
             model.train()
             x, y, x_adv, y_adv = (t.to(device) for t in (x, y, x_adv, y_adv))
             n, m = len(x), len(x_adv)
-            loss = -n / (n + m) * F.cross_entropy(model(x), y)
-            loss = loss + m / (n + m) * F.cross_entropy(model(x_adv), y_adv)
+            loss = m / (n + m) * F.cross_entropy(model(x_adv), y_adv)
+            loss = loss - n / (n + m) * F.cross_entropy(model(x), y)
             for name, p in model.named_parameters():
                 loss = loss + config.anchor / 2 * (held[name] * (p - start[name]) ** 2).sum()
             optimizer.zero_grad()

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from book.experiments import Run
+from book.experiments import Run, said
 from book.experiments import released_l2ul as released
 from minilearn.cost import Cost, _process_peak
 from minilearn.data.examples import Examples
@@ -44,11 +44,11 @@ BATCH = 32  # items a step, as released
 def units(run: Run, timed: Callable) -> Iterator[Unit]:
     """The attack, a whole run, and importance; `timed(name, ours, theirs)` takes the times."""
     network, pixels, steps, passes = SIZES[run.size]
-    config = L2UL.paper("cifar10")
-    attack = replace(config.attack, steps=steps)
+    config = replace(L2UL.paper("cifar10"), batch_norm="train", shuffle=True)  # which cost the same
+    attack = replace(config.attack, steps=steps, floor=0.0)
     config = replace(config, attack=attack, epochs=passes, lr=1e-9)
     text = f"size={run.size}; {run.device.type}; "
-    text += f"{ITEMS} uniform images of {pixels} pixels; {network}; {config}"
+    text += f"{ITEMS} uniform images of {pixels} pixels; {network}; {said(config)}"
     for seed in run.seeds:
         model, items = model_and_items(network, pixels, ITEMS, seed, run.device)
         for name, sides in _sides(model, items, config).items():

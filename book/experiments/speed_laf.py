@@ -30,7 +30,7 @@ from minilearn.requests import by_class
 from minilearn.sweep import Unit
 
 PIXELS = 28
-CONFIG = LAF.paper("cnn", "class")
+CONFIG = LAF.paper("mnist", "class")
 # one as released; with few images its start is felt, and the faster counts
 WORKERS = {"toy": (0, 1), "small": (0, 1), "paper": (1,)}
 

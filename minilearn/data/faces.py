@@ -117,7 +117,8 @@ def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
     Args: faces: with ages as targets. grouping: a key of `AGE_GROUPS`
     Paper: Cha et al. 2024 unlearn faces in such groups; see `AGE_GROUPS` for the five groupings.
     Shapes: faces with targets (N,) float32, years; returns targets (N,) int64
-    Differs: whether the released bins include their left or their right end is not known
+    Differs: from the released code (utils.py:36-60) by the age of 120 alone, which has no group
+        there
     Raises: ValueError if there is no such grouping, or an age lies outside 0..120
     Example:
         >>> ages = Examples(torch.zeros(4, 2), torch.tensor([0.0, 19.0, 20.0, 120.0]))

@@ -67,6 +67,8 @@ def tokens(sentence: str) -> list[str]:
     Stop words and endings such as 's and n't are left out; a sentence of stop words alone keeps
     them.
 
+    Differs: from Tarun et al.'s code in one sentence of STS-B in four: numbers are lost there, and
+        "dog's" is a word; the stop words here are a list of our own
     Example:
         >>> tokens('The man is not feeding a mouse to the "snake".')
         ['man', 'feeding', 'mouse', 'snake']
@@ -86,8 +88,8 @@ def stsb(*, root=None, on_bad: str = "skip") -> Split:
     Source: Cer et al., SemEval-2017 task 1, the STS benchmark
     Shapes: inputs (N, 2, 10) int64, word numbers, 0 = padding in front; targets (N,) float32
     Differs: from the paper, which counts about 7,200 pairs, as many as the training and validation
-        parts have together; here the official parts. The stop words are a list of our own, and a
-        word that the training part does not have is unknown, whether or not it has a vector
+        parts have together; here the official parts. The words are those of `tokens`, and one that
+        the training part does not have is unknown, whether or not it has a vector
     Raises: as stsb_corpus
     """
     corpus = stsb_corpus(root=root, on_bad=on_bad)
@@ -198,6 +200,7 @@ def word_vectors(path, words: tuple[str, ...]) -> Tensor:
     are checked; of two lines for one word the first counts.
 
     Shapes: returns (len(words), D) float32
+    Differs: from Tarun et al.'s code, where such a word is the mean of its own sentence's
     Raises: ValueError if the file cannot be read, a line is broken, or has none of the words
     """
     number = {word: i for i, word in enumerate(words) if i > 1}

@@ -180,8 +180,10 @@ def l2_pgd_step(
 
     Paper: Madry et al. 2018; Cha et al. 2024.          Chapter: 9
     Shapes: x, gradient, x0 (B, ...) of one type; returns the new x, contiguous
-    Differs: the order "clamp_project" is that of the released attack, "project_clamp" that of the
-        common libraries; both clamp last here, which changes nothing but the last bit
+    Differs: the order "clamp_project" is that of the released attack, AdverTorch's, and of ART;
+        "project_clamp" that of torchattacks and Foolbox; both clamp last here, which changes
+        nothing but the last bit. A step always has its length: AdverTorch's is shorter where
+        |g| < 1e-6, see `parts.attack.PGD`
     Raises: ValueError if shapes or types differ, eps <= 0, low >= high, or there is no such order
     Example:
         >>> l2_pgd_step(torch.zeros(1, 2), torch.tensor([[-3.0, 4.0]]), torch.zeros(1, 2), 0.5, 2.0)

@@ -21,7 +21,7 @@ from minilearn.unlearn import Unlearned, method
 class Amnesiac:
     """How the targets are drawn, and how long the model is trained on them.
     Args:
-        epochs, batch_size: passes over all data; the paper's 1 or 5, and 256
+        epochs, batch_size: passes over all data, as in the paper; there 256
         lr: learning rate (Adam), as in the paper
         gaussian: whose mean and deviation: "train", all targets', as published; or "retain"
         clip: keep draws inside the range of those targets; published: not
@@ -40,9 +40,9 @@ class Amnesiac:
         check_loss(self.loss)
 
     @classmethod
-    def paper(cls, dataset: str) -> Amnesiac:
-        """The published recipe for "agedb" or "stsb"; ValueError for a data set without one."""
-        return cls(**recipes.published(recipes.AMNESIAC, dataset))
+    def paper(cls, dataset: str, source: str = "paper") -> Amnesiac:
+        """As ("stsb", "file"): the notebooks of "agedb" and "stsb" are the authors' files."""
+        return cls(**recipes.published(recipes.AMNESIAC, dataset, source=source))
 
 
 @method

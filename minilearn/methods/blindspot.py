@@ -24,7 +24,7 @@ from minilearn.unlearn import Unlearned, method
 class Blindspot:
     """How the student copies, and how its teacher, the blindspot model, is trained.
     Args:
-        epochs, batch_size: passes of the student over all data, the paper's 1 or 5; its 256
+        epochs, batch_size: passes of the student over all data, as in the paper; there 256
         lr: learning rate of the student (Adam), as in the paper
         beta: weight of the attention term, as in the paper
         layers: names of the layers whose attention is copied; None: `models.chain`
@@ -48,9 +48,10 @@ class Blindspot:
         check_loss(self.loss)
 
     @classmethod
-    def paper(cls, dataset: str) -> Blindspot:
-        """The published recipe for "agedb" or "stsb"; ValueError for a data set without one."""
-        return cls(**recipes.published(recipes.BLINDSPOT, dataset))
+    def paper(cls, dataset: str, source: str = "paper") -> Blindspot:
+        """As ("stsb", "file"): the notebooks of "agedb" and "stsb" are the authors' files."""
+        recipe = recipes.published(recipes.BLINDSPOT, dataset, source=source)
+        return cls(**recipe | {"teacher": Training(**recipe["teacher"])})
 
 
 @method

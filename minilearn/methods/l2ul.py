@@ -12,7 +12,7 @@ from minilearn.data import Examples, items_of
 from minilearn.evaluation import recognised
 from minilearn.models import copy_of, freeze_batch_norm
 from minilearn.parts import recipes
-from minilearn.parts.anchor import KINDS, anchored
+from minilearn.parts.anchor import KINDS, MODES, anchored
 from minilearn.parts.attack import PGD, around, beside, logits_of_both, relabelled, weight_of_items
 from minilearn.run import Cost, File, Run, Watch
 from minilearn.unlearn import NothingToDo, Unlearned, method
@@ -24,11 +24,11 @@ class L2UL:
     Args:
         attack: how adversarial images are made; None: without them
         anchor, importance: lambda, 0 for none; how weights are weighed, "batch-mean" as released
-        epochs: most passes over the adversarial images, or the items; as in the paper
+        epochs, shuffle: most passes, released 1,001 or 101; each in a new order, released: not
         batch_size, adversarial_batch, lr, momentum, weight_decay: items and images a step; SGD's
         forget_weight: w, the weight of L_f; None, as published: the items' share of a step
         forget_loss_on: "remaining" items, whose sum is divided by all; or "all", as published
-        batch_norm: "frozen" statistics; or "train": they follow each step, as released
+        batch_norm: "frozen"; or it follows "train" mode; "released": and images before items
     """
 
     attack: PGD | None = PGD()
@@ -43,16 +43,17 @@ class L2UL:
     forget_weight: float | None = 0.5
     forget_loss_on: str = "remaining"
     batch_norm: str = "frozen"
+    shuffle: bool = True
 
     def __post_init__(self):
-        words = {"forget_loss_on": ("all", "remaining"), "batch_norm": ("frozen", "train")}
-        numbers = {"anchor": NOT_NEGATIVE, "adversarial_batch": whole(1), "attack": optional(PGD)}
-        check_settings(self, **words, **numbers, importance=KINDS, forget_weight=optional(FRACTION))
+        rules = {"forget_loss_on": ("all", "remaining"), "batch_norm": MODES, "importance": KINDS}
+        rules |= {"anchor": NOT_NEGATIVE, "adversarial_batch": whole(1), "attack": optional(PGD)}
+        check_settings(self, **rules, forget_weight=optional(FRACTION), shuffle=bool)
 
     @classmethod
-    def paper(cls, dataset: str) -> L2UL:
-        """The released recipe for a data set of `recipes.L2UL`; ValueError if there is none."""
-        return cls(**recipes.published(recipes.L2UL, dataset))
+    def paper(cls, dataset: str, source: str = "paper") -> L2UL:
+        """The recipe for a data set of `recipes.L2UL`: the scripts', from either source."""
+        return cls(**recipes.published(recipes.L2UL, dataset, source=source))
 
 
 @method
@@ -71,15 +72,14 @@ def l2ul(
         minimise  w L_f + (1 - w) L_adv + lambda / 2 sum_i W_i (theta_i - theta_o,i)^2
         L_f = -CE(f(x), y), or CE(f(x), y*) with `relabel`;     L_adv = CE(f(x'), y')
 
-    x' are adversarial images of the items, driven to other classes y' of the original; they stand
-    for the retained data around them. W is 0 for the weights that matter most for the items. It
-    stops after the step when no item is called y any more (with `relabel`: all are called y*), or
-    at its cap, and then `finished` is false.
+    x' are images of the items driven to other classes y' of the original, for want of retained
+    data. W is 0 for the weights that matter most for the items. It stops after the step when no
+    item is called y any more (with `relabel`: all are y*), or at its cap, not `finished`.
     Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*,
         for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 5
     Differs: from the released code, as the settings and `l2_pgd` say (`L2UL.paper` is as released);
-        items are tested after every step without `attack` too, and shuffled again in every pass
+        items are tested after every step without `attack` too, and begin anew with every pass
     Raises: ValueError if an input lies outside the box, a new label is no other class; NothingToDo
     """
     student, setup_cost, cost = copy_of(model), Cost(), Cost()

@@ -24,7 +24,7 @@ class LAF:
     Args:
         epochs, batch_size: passes over the forgotten inputs; inputs of either kind in a step
         lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0: it changes nothing
-        temperature: tau, as released for four of six recipes; for the others 5
+        temperature: tau, as published for four of six recipes; see `LAF.paper`
         error: phi, "saturated", which is exp(m / (m + 1)), as released; or "squared", which is m
         decoder: of the autoencoders, "sigmoid", as released; or "linear"
         first: inputs of the first autoencoder: "all", as released; "retain", as the paper argues
@@ -51,9 +51,9 @@ class LAF:
         check_settings(self, **rates, **words, temperature=POSITIVE, latent=whole(1), vae=Training)
 
     @classmethod
-    def paper(cls, network: str, task: str) -> LAF:
-        """The released recipe: "cnn" or "resnet"; "random", "class" or "noisy"; else ValueError."""
-        return cls(**recipes.published(recipes.LAF, network, task))
+    def paper(cls, dataset: str, task: str, source: str = "paper") -> LAF:
+        """As ("mnist", "random"); for random items of MNIST and Fashion the "file" has tau = 5."""
+        return cls(**recipes.published(recipes.LAF, dataset, task, source=source))
 
 
 @method

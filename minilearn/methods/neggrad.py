@@ -9,8 +9,9 @@ from torch import nn
 from minilearn.checks import between, check_settings, device_of
 from minilearn.data import Examples, batches, pair, paired_batches
 from minilearn.evaluation import classes_needed
-from minilearn.losses import loss_per_example
+from minilearn.losses import Loss, check_loss, loss_per_example
 from minilearn.models import copy_of
+from minilearn.parts import recipes
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
 
@@ -24,15 +25,23 @@ class NegGrad:
         batch_size: forget examples per step, and as many retained ones
         lr: learning rate (Adam)
         alpha: weight of the retained loss, 1 - alpha of the other; only with retain
+        loss: "auto", cross-entropy or the absolute error; or "squared", or Quantile(levels)
     """
 
     epochs: int = 5
     batch_size: int = 64
     lr: float = 1e-4
     alpha: float = 0.95
+    loss: Loss = "auto"
 
     def __post_init__(self):
         check_settings(self, alpha=between(0, 1, "[]"))
+        check_loss(self.loss)
+
+    @classmethod
+    def paper(cls, dataset: str, source: str = "paper") -> NegGrad:
+        """Tarun et al.'s ascent, without retained data; their files have none."""
+        return cls(**recipes.published(recipes.NEGGRAD, dataset, source=source))
 
 
 @method
@@ -73,11 +82,11 @@ def neggrad(
         return batches(data, config.batch_size, order=run.order, device=device_of(model))
 
     def ascent(x, y):
-        return -loss_per_example(student(x), y, classes).mean()
+        return -loss_per_example(student(x), y, classes, config.loss).mean()
 
     def ascent_and_descent(x, y, x_retain, y_retain):
         up = ascent(x, y)
-        down = loss_per_example(student(x_retain), y_retain, classes).mean()
+        down = loss_per_example(student(x_retain), y_retain, classes, config.loss).mean()
         return config.alpha * down + (1 - config.alpha) * up
 
     with Run(student, config, seed, watch, checkpoint, data=(forget, retain)) as run:

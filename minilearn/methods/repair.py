@@ -13,6 +13,7 @@ from minilearn.data import Examples, batches, pair, random_part
 from minilearn.evaluation import number_of_classes
 from minilearn.losses import loss_per_example
 from minilearn.models import copy_of, extractor, mode
+from minilearn.parts import recipes
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
 
@@ -22,10 +23,10 @@ class Repair:
     """How to repair. Published is that it is one epoch of the classifier alone.
 
     Args:
-        fraction: of the retained examples, whose labels are read; not in the code
+        fraction: of the retained examples, whose labels are read; not known from the paper
         epochs: passes over them, as in the paper
         batch_size: examples a step, as in LAF
-        lr: learning rate (Adam); not published
+        lr: learning rate (Adam), as in the paper for MNIST and Fashion-MNIST
         layer: the representation; None: see `models.extractor`
     """
 
@@ -37,6 +38,11 @@ class Repair:
 
     def __post_init__(self):
         check_settings(self, fraction=FRACTION)
+
+    @classmethod
+    def paper(cls, dataset: str, source: str = "paper") -> Repair:
+        """The paper's recipe; the authors' file has none, and source="file" is refused."""
+        return cls(**recipes.published(recipes.REPAIR, dataset, source=source))
 
 
 @method
@@ -58,8 +64,8 @@ def repair(
 
     Args: retain: Examples or a map-style dataset. seed, watch, checkpoint: as in `Run`
     Paper: Shen et al. 2024, supervised repair.          Chapter: 8
-    Differs: the authors' code has such a function (VUnlearning.py:127-153) and never calls it; it
-        fixes neither the fraction nor the learning rate
+    Differs: the authors' code has such a function (VUnlearning.py:127-153) and never calls it, so
+        that it fixes nothing; the paper's rate for CIFAR-10 and SVHN is in `Repair.paper`
     Raises: ValueError if nothing follows the representation or all of it is frozen; NonFiniteLoss
     Example:
         >>> data = Examples(torch.randn(40, 2), torch.tensor([0, 1] * 20))

@@ -34,8 +34,8 @@ def retrain(
     Args: fresh: makes a new, untrained network at every call. retain: Examples, to whose device the
         new model is moved, or a map-style dataset. seed, watch, checkpoint: as in `Run`
     Paper: Bourtoule et al. 2021, and every later one: exact unlearning.      Chapter: 1
-    Differs: none known. Give `config` the original's recipe: otherwise distances to the retrained
-        model contain the difference between two recipes
+    Differs: none known. Give `config` the original's recipe, which for the papers' data sets is
+        `Training.paper`: otherwise distances contain the difference between two recipes
     Raises: ValueError if nothing is retained, or `fresh` does not make a new model at every call;
         whatever `fit` raises
     Example:

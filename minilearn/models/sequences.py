@@ -49,11 +49,13 @@ class _SharedLSTM(nn.Module):
         super().__init__()
         self.cell = nn.LSTM(inputs, width, batch_first=True)
         self.dropout = nn.Dropout(dropout)
+        self.first = nn.Identity()  # where attention transfer looks, sentence by sentence
+        self.second = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out, _ = self.cell(x.flatten(0, 1))
-        out = self.dropout(out)
-        return out.unflatten(0, x.shape[:2]).transpose(1, 2).flatten(2)
+        first, second = self.dropout(out).unflatten(0, x.shape[:2]).unbind(1)
+        return torch.cat([self.first(first), self.second(second)], 2)
 
 
 class _Last(nn.Module):
@@ -76,14 +78,14 @@ def siamese_lstm(
     Token 0 is padding, its vector zero, and stands in front, so that the last state has read the
     last word. Give `vectors` of your own, one row per token: they stay as they are. Or give a size
     of the `vocabulary`: then vectors of `width` numbers are learnt. The layers are called
-    `embedding`, `lstm`, `last`, `linear1` to `linear4`; `lstm` gives both sentences' outputs side
-    by side, (B, T, 128), one row per pair as attention transfer wants it.
+    `embedding`, `lstm`, `last`, `linear1` to `linear4`. For attention transfer take `lstm.first`
+    and `lstm.second`, the two sentences' outputs (B, T, 64), as published; `lstm` gives them side
+    by side as one activation (B, T, 128), whose term is about a quarter of theirs.
 
     Paper: Tarun et al. 2023, semantic similarity of sentences (STS-B): 104,577 parameters behind
         300-dimensional vectors.
     Shapes: input (B, 2, T) int64 token ids; output (B,); vectors (V, D) float, row 0 zero
-    Differs: from the authors' code (models.py:573-623): the sentences are read in one call, and
-        their two LSTM outputs are one activation of 128 features instead of two of 64
+    Differs: from the authors' code (models.py:573-623): the sentences are read in one call
     Raises: ValueError if not exactly one of `vocabulary` and `vectors` is given, a size is too
         small, or `vectors` are not finite numbers (V, D) with zeros in row 0; when run, if the
         input is no pair of sentences or a token is not in the vocabulary

@@ -10,7 +10,9 @@ from minilearn.cost import Cost
 from minilearn.data.examples import Examples
 from minilearn.parts.importance import KINDS, importance
 
-__all__ = ["KINDS", "Anchor", "anchored", "firmness"]
+__all__ = ["KINDS", "MODES", "Anchor", "anchored", "firmness"]
+
+MODES = ("frozen", "train", "released")  # what batch normalisation does, see `L2UL`
 
 
 def firmness(importances: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -64,7 +66,7 @@ def anchored(student: nn.Module, items: Examples, config, seed: int, cost: Cost)
     """The anchor of `L2UL` at the student's weights as they are; None where lambda is 0."""
     if not config.anchor:
         return None
-    train = config.batch_norm == "train" and config.importance == "batch-mean"
+    train = config.batch_norm != "frozen" and config.importance == "batch-mean"
     options = {"train": train, "batch_size": config.batch_size, "seed": seed, "cost": cost}
     with cost.clock(device_of(student)):
         omega = importance(student, items, config.importance, **options)

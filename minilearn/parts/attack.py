@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilearn.checks import (
+    NOT_NEGATIVE,
     POSITIVE,
     check_box,
     check_dataset,
@@ -42,6 +43,8 @@ class PGD:
         steps: number of steps, as in the paper
         repeats: attacks of every image; the paper's 20 (CIFAR-10), 200 or 300
         order: "clamp_project", the released order of clamping and projection, or "project_clamp"
+        floor: a gradient shorter than this is divided by it, so that its step is shorter too; the
+            released attack has 1e-6; 0: every step has its length
         box: (low, high), what pixels may be
         memory: bytes that the activations of one chunk may take
     Raises: ValueError if a value makes no sense
@@ -54,10 +57,12 @@ class PGD:
     order: str = "clamp_project"
     box: tuple[float, float] = (0.0, 1.0)
     memory: int = 2**30
+    floor: float = 0.0
 
     def __post_init__(self):
         counts = {"steps": whole(0), "repeats": whole(1), "memory": whole(1)}
-        check_settings(self, eps=POSITIVE, step=POSITIVE, order=ORDERS, box=check_box, **counts)
+        lengths = {"eps": POSITIVE, "step": POSITIVE, "floor": NOT_NEGATIVE}
+        check_settings(self, **lengths, order=ORDERS, box=check_box, **counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +95,9 @@ def l2_pgd(
 ) -> Attacked:
     """Drive every image to another class, as far as a ball of radius eps lets it.
 
-        x <- x - step g / |g|,   g the gradient of CE(f(x), target);   then into box and ball
+        x <- x - step g / max(|g|, floor),   g the gradient of CE(f(x), target);
+
+    then into box and ball.
 
     An attack starts from a uniformly drawn image, pulled into the ball. All attacks of all images
     are one batch, cut into chunks by `config.memory`; only the input's gradient is computed.
@@ -101,7 +108,8 @@ def l2_pgd(
     Shapes: data Examples (N, ...) with class labels; targets (repeats N,) int64
     Differs: from the released code (utils.py:208-239), whose fallback for a drawn true class is
         class C // 2, which may be the true one; it attacks batch by batch and repeat by repeat,
-        and computes the gradients of all weights
+        and computes the gradients of all weights. Its library, AdverTorch, has a floor of 1e-6,
+        which a large part of the steps on a well-trained network fall under: `PGD(floor=1e-6)`
     Raises: ValueError if inputs lie outside the box, labels or targets are none of the model's
         classes, a target is the true label, or the model does not return one tensor of logits
     Example:
@@ -117,7 +125,6 @@ def l2_pgd(
     model = laid_out(copy_of(model)).requires_grad_(False)
     cost = ledger(cost)
     low, high = config.box
-    ball = {"eps": config.eps, "low": low, "high": high, "order": config.order}
     with mode(model, train=False), seeded(seed), with_gradients():
         classes, bytes_each = _look(model, data, cost)
         true = data.targets.repeat(config.repeats)
@@ -133,19 +140,29 @@ def l2_pgd(
         reached = []
         for x0, z, y in zip(*(t.split(size) for t in (start, noise, targets)), strict=True):
             z = z.to(x0)
-            x = l2_pgd_step(z, torch.zeros_like(z), x0, step=0.0, **ball)
+            x = _stepped(z, torch.zeros_like(z), x0, config, 0.0)
             for _ in range(config.steps):
                 x = x.detach().requires_grad_()
                 # a copy, for a network may write into what it is given
                 loss = F.cross_entropy(model(x.clone()), y, reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, x)
-                x = l2_pgd_step(x.detach(), gradient, x0, step=config.step, **ball)
+                x = _stepped(x.detach(), gradient, x0, config, config.step)
             with torch.no_grad():
                 reached.append(model(x.clone()).argmax(1) == y)
             images.append(x.detach())
     steps = config.steps * len(true)
     cost.touch("forget", forward=steps + len(true), backward=steps)
     return Attacked(torch.cat(images), targets, torch.cat(reached))
+
+
+def _stepped(x: Tensor, gradient: Tensor, x0: Tensor, config: PGD, step: float) -> Tensor:
+    """One step of the attack; with a floor the steps differ in length."""
+    if config.floor:
+        length = gradient.flatten(1).norm(dim=1).clamp(min=config.floor)
+        x = x - step * gradient / length.view(-1, *[1] * (x.ndim - 1))
+        gradient = torch.zeros_like(x)
+    low, high = config.box
+    return l2_pgd_step(x, gradient, x0, step, config.eps, low=low, high=high, order=config.order)
 
 
 def check_inside(inputs: Tensor, config):
@@ -252,8 +269,10 @@ def _check_answers(model: nn.Module, items: Examples):
 def beside(items: Examples, images: Examples | None, config, order: torch.Generator) -> Iterator:
     """One pass over the images, each batch beside the next one of the items: x, y, x_adv, y_adv.
 
-    Without images it is one pass over the items, beside images without rows.
+    Without images it is one pass over the items, beside images without rows. Without
+    `config.shuffle` both are read in their order.
     """
+    order = order if config.shuffle else None
     if images is None:
         for x, y in batches(items, config.batch_size, order=order):
             yield x, y, x[:0], y[:0]
@@ -272,7 +291,13 @@ def weight_of_items(config, items: int, images: int) -> float:
 
 
 def logits_of_both(net: nn.Module, x: Tensor, x_adv: Tensor, batch_norm: str):
-    """Logits of items and of images; with "train" each has batch statistics of its own."""
-    if batch_norm == "train" and len(x_adv):  # as released
+    """Logits of items and of images; each has batch statistics of its own, unless "frozen".
+
+    The second of two passes weighs more in the running statistics: with "released" the items'.
+    """
+    if batch_norm == "train" and len(x_adv):
         return logits_of(net, x), logits_of(net, x_adv)
+    if batch_norm == "released" and len(x_adv):
+        logits_adv = logits_of(net, x_adv)
+        return logits_of(net, x), logits_adv
     return logits_of(net, torch.cat([x, x_adv])).split([len(x), len(x_adv)])

@@ -44,8 +44,8 @@ def importance(
     convolution and normalisation layers, self-attention, and weights added to every item such as
     a position embedding. Two items are checked against their own gradients, so that a network
     that uses its weights in another way is refused. "loop" is the definition, item by item, for
-    any network. "batch-mean" is the released variant: the mean over batches of
-    |d mean_b |f(x_b)| / d theta|, where items of opposite sign cancel.
+    any network. "batch-mean" is the released variant: the mean over batches, weighted by their
+    size, of |d mean_b |f(x_b)| / d theta|, where items of opposite sign cancel.
 
     Args:
         kind: how it is computed, see above
@@ -56,7 +56,8 @@ def importance(
     Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 5
     Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name
     Differs: from the released code (utils.py:241-265), where gradients also pile up from batch to
-        batch; f(x) = 0 has gradient 0 here, not NaN
+        batch, and the sum is divided by a number of whole batches, which `firmness` cancels;
+        f(x) = 0 has gradient 0 here, not NaN
     Raises: ValueError if the data are empty, `kind` is unknown, or the network has what has no
         per-item gradient (batch statistics) or no product here (groups, shared weights)
     Example:
@@ -80,7 +81,8 @@ def importance(
             omega = _absolute_gradients(model, parts, cost, torch.sum)
         elif kind == "batch-mean":
             omega = _absolute_gradients(model, parts, cost, torch.mean)
-            omega = {name: total / len(parts) for name, total in omega.items()}
+            number = len(x) / len(parts[0])  # of batches, the last one perhaps a part of one
+            omega = {name: total / number for name, total in omega.items()}
         else:
             omega = _per_item(model, parts, cost)
     for name, total in omega.items():
@@ -109,7 +111,7 @@ def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str,
         gradients = torch.autograd.grad(norm, [*named.values()], allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:
-                omega[name] += gradient.abs()
+                omega[name] += gradient.abs() * (len(x) / len(parts[0]))
     return omega
 
 

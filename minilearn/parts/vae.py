@@ -167,7 +167,7 @@ def autoencoder(features: Features, config, seed: int, checkpoint: File | None, 
         with Run(vae, config, seed, checkpoint=file, **about) as run:
             config.vae.make_optimizer(run)
             for epoch in run.epochs(config.vae.epochs):
-                run.set_lr(config.vae.lr_at(epoch))
+                run.set_lr(config.vae.lr_at(epoch, run.history))
                 for e in read(run):
                     run.step(loss, e)
     except NonFiniteLoss as error:

@@ -15,6 +15,9 @@ TASKS = ("random", "class", "noisy")
 def reader(name: str):
     """A function that gives the mean over seeds of a metric, by task and method."""
     rows = read_rows(RESULTS / f"{name}.csv")
+    settings = {}  # the first of a request and method, which the page calls by its name alone
+    for row in rows:
+        settings.setdefault((row["request"], row["method"]), row["config"])
 
     def value(task: str, method: str, split: str = "", metric: str = "accuracy") -> float:
         return mean(
@@ -22,6 +25,7 @@ def reader(name: str):
             for row in rows
             if row["request"].startswith(task)
             and (row["method"], row["split"], row["metric"]) == (method, split, metric)
+            and row["config"] == settings[row["request"], row["method"]]
         )
 
     return value

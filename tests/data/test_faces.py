@@ -233,6 +233,17 @@ def test_age_groups_against_a_loop(grouping):
     assert found.task == "classification" and found.classes == len(edges) - 1
 
 
+@pytest.mark.parametrize("grouping", AGE_GROUPS)
+def test_the_left_end_belongs_to_a_group_as_released(grouping):
+    """Their group of an age: the one before the first edge above it, which 120 has not."""
+    ages = torch.arange(121.0)
+    found = age_groups(Examples(torch.zeros(121, 1), ages), grouping).targets.tolist()
+    edges = AGE_GROUPS[grouping]
+    released = [[i for i, edge in enumerate(edges) if age < edge] for age in range(121)]
+    assert found[:120] == [above[0] - 1 for above in released[:120]]
+    assert released[120] == [] and found[120] == len(edges) - 2
+
+
 def test_the_five_groupings_are_the_published_ones():
     assert AGE_GROUPS["balanced"] == (0, 20, 30, 45, 120)
     assert AGE_GROUPS["tens"] == (0, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 120)

@@ -1,6 +1,7 @@
 """Pairs of sentences: lines become numbers and back, bad lines are counted, scores as stated."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -75,6 +76,39 @@ def test_tokens(text, words):
     assert tokens(text) == words.split()
 
 
+def released(text: str) -> list[str]:
+    """The words of Tarun et al.'s code with our stop words: letters and inner apostrophes alone."""
+    text = re.sub(r"http\S+", " ", text.lower())
+    text = re.sub("[^a-z' ]+", " ", text)
+    text = re.sub("[^a-z]'|'[^a-z]", " ", f" {text} ")
+    return [word for word in text.split() if word not in module.STOP_WORDS][:10]
+
+
+@pytest.mark.parametrize(
+    ("text", "ours", "theirs"),
+    [
+        ("A man plays a large guitar.", "man plays large guitar", "man plays large guitar"),
+        ("3 dogs, 2 cats", "3 dogs 2 cats", "dogs cats"),
+        ("The dog's ball", "dog ball", "dog's ball"),
+        ("'Stop' it", "stop", "stop"),
+        ("U.S. shares fell 1.5%", "us shares fell 1.5", "u s shares fell"),
+        ("caf\u00e9", "caf\u00e9", "caf"),
+        ("is it", "is it", ""),
+    ],
+)
+def test_where_the_released_words_are_others(text, ours, theirs):
+    assert tokens(text) == ours.split()
+    assert released(text) == theirs.split()
+
+
+@pytest.mark.realdata
+def test_three_sentences_of_four_have_the_released_words(realdata_root):
+    lines = (realdata_root / "stsb" / "sts-train.csv").read_text("utf-8").splitlines()
+    texts = [text for line in lines for text in line.split("\t")[5:7]]
+    agree = sum(tokens(text) == released(text) for text in texts) / len(texts)
+    assert agree == pytest.approx(0.753, abs=0.005)
+
+
 @settings(max_examples=50)
 @given(st.text())
 def test_tokens_of_anything(text):
@@ -146,6 +180,14 @@ def glove(tmp_path, text):
     path = tmp_path / "glove.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+def test_a_word_without_a_vector_is_the_mean_of_all_and_not_of_its_sentence(tmp_path):
+    """Where the released code takes the mean of the words beside it."""
+    vectors = word_vectors(glove(tmp_path, VECTORS), WORDS)
+    bird, cat, dog = vectors[2:]
+    torch.testing.assert_close(bird, (cat + dog) / 2)
+    assert not torch.equal(bird, cat)  # what "bird cat" would give it there
 
 
 def test_word_vectors(tmp_path):

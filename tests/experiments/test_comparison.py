@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from book.experiments import Run, electricity, rotated_digits, stsb
+from book.experiments import Run, electricity, rotated_digits, said, stsb
 from book.experiments.comparison import Case, compare
 from minilearn import metrics
 from minilearn.data.sentences import PAIR_WORDS, Corpus, sentence_pairs
@@ -149,7 +149,7 @@ def test_the_settings_tell_everything(module):
     for unit in units:
         assert unit.config.startswith("size=toy; ") and repr(module.CONFIGS).isprintable()
         if unit.method in module.CONFIGS:
-            assert f"{unit.method}={module.CONFIGS[unit.method]}" in unit.config
+            assert f"{unit.method}={said(module.CONFIGS[unit.method])}" in unit.config
     dataset = {rotated_digits: "rotated_digits", stsb: "sentence_pairs", electricity: "daily_loads"}
     assert {unit.dataset for unit in units} == {dataset[module]}
 

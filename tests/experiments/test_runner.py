@@ -6,8 +6,10 @@ import sys
 import pytest
 import torch
 
-from book.experiments import Run
+from book.experiments import Run, said
+from minilearn.methods import L2UL, LAF, PGD, NegGrad, Repair
 from minilearn.sweep import COLUMNS, Unit, append_unit, read_rows, run_units, value
+from minilearn.training import Training
 
 
 @pytest.fixture
@@ -151,3 +153,16 @@ def test_one_that_is_killed_while_it_holds_the_lock_blocks_nobody(path, make_row
         assert process.stdout.readline() == "locked\n"
         process.kill()
     assert not read_rows(path) and append_unit(path, [make_row()])
+
+
+def test_a_young_setting_is_said_only_where_it_is_changed():
+    """So a stored row stays the row of its unit; everything else is said."""
+    attack = "PGD(eps=2.0, step=0.1, steps=100, repeats=20, order='clamp_project', "
+    attack += "box=(0.0, 1.0), memory=1073741824"
+    assert said(PGD()) == f"{attack})" and said(PGD(floor=0.5)) == f"{attack}, floor=0.5)"
+    released, plain = L2UL(shuffle=False), L2UL(attack=None)
+    assert said(released) == repr(released).replace(", floor=0.0", "")
+    assert said(plain) == repr(plain).replace(", shuffle=True", "")
+    assert said(NegGrad()) == repr(NegGrad()).replace(", loss='auto'", "")
+    for config in (LAF(), Training(), (LAF(), Repair()), "text", None):
+        assert said(config) == repr(config)

@@ -351,15 +351,6 @@ def test_by_request(tiny_net, regression):
 # ---- settings
 
 
-def test_the_published_recipes():
-    ages, sentences = Amnesiac.paper("agedb"), Amnesiac.paper("stsb")
-    assert ages == Amnesiac(1, 256, 1e-3, "train", False, "absolute")
-    assert sentences == Amnesiac(5, 256, 1e-3, "train", False, "squared")
-    for name in ("AgeDB", "digits", None, 3):
-        with pytest.raises(ValueError, match="published for agedb, stsb, not for"):
-            Amnesiac.paper(name)
-
-
 @pytest.mark.parametrize(
     "change, sentence",
     [

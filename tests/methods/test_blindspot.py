@@ -646,24 +646,6 @@ def test_it_is_in_the_registry_and_runs_by_it(tiny_net, fresh, regression):
 # ---- settings
 
 
-def test_the_published_recipes():
-    ages, sentences = Blindspot.paper("agedb"), Blindspot.paper("stsb")
-    assert (ages.epochs, ages.batch_size, ages.lr, ages.beta, ages.loss) == (
-        1,
-        256,
-        1e-3,
-        50,
-        "absolute",
-    )
-    assert ages.teacher == Training(2, 256, 1e-2)
-    assert (sentences.epochs, sentences.batch_size, sentences.lr) == (5, 256, 1e-3)
-    assert (sentences.beta, sentences.loss) == (50, "squared")
-    assert sentences.teacher == Training(10, 256, 1e-2)
-    for name in ("AgeDB", "digits", None, 3):
-        with pytest.raises(ValueError, match="published for agedb, stsb, not for"):
-            Blindspot.paper(name)
-
-
 @pytest.mark.parametrize(
     "change, sentence",
     [

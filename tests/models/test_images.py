@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from shared import count
+from torch import nn
 
 from minilearn import models
 from minilearn.models import activations, mode, resnets
@@ -21,8 +22,7 @@ from minilearn.models import activations, mode, resnets
         (lambda: models.resnet18(), 11_173_962),
         (lambda: models.resnet18(pool=True), 11_173_962),
         (lambda: models.resnet50(), 23_705_252),
-        (lambda: models.mobilenet_v3(1000), 5_483_032),  # as torchvision's pages say
-        (lambda: models.mobilenet_v3(), 5_483_032 - 999 * 1281),
+        (lambda: models.mobilenet_v3(), 2_972_913),
     ],
 )
 def test_published_parameter_counts(model, parameters):
@@ -115,7 +115,9 @@ def test_shortcut_of_option_a_against_brute_force():
 def test_mobilenet_is_torchvisions_with_its_seventeen_blocks_by_name():
     from torchvision.models import mobilenet_v3_large
 
-    theirs, net = mobilenet_v3_large(num_classes=3).eval(), models.mobilenet_v3(3).eval()
+    theirs, net = mobilenet_v3_large().eval(), models.mobilenet_v3(3).eval()
+    assert count(theirs) == 5_483_032  # as torchvision's pages say
+    theirs.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(960, 3)).eval()  # Tarun et al.'s
     values = theirs.state_dict().values()
     net.load_state_dict(dict(zip(net.state_dict(), values, strict=True)))
     x = torch.randn(2, 3, 40, 40)
@@ -124,6 +126,30 @@ def test_mobilenet_is_torchvisions_with_its_seventeen_blocks_by_name():
         torch.testing.assert_close(net(x), theirs(x))
     for block in blocks:
         torch.testing.assert_close(taps[block], expected[block])
+
+
+def test_mobilenet_drops_half_of_its_features_in_training():
+    net = models.mobilenet_v3(2)
+    with activations(net, ["head.0"]) as taps, mode(net, train=True):
+        net(torch.randn(8, 3, 32, 32))
+    assert abs(float((taps["head.0"] == 0).double().mean()) - 0.5) < 0.05
+
+
+def test_resnet50_is_the_released_one():
+    """torchvision's with a 3 x 3 first layer and without a first pooling, which is that of Cha et
+    al.: the stride stands in the 3 x 3 convolution, the shortcut has batch normalisation."""
+    from torchvision.models import resnet50
+
+    theirs, net = resnet50(num_classes=7), models.resnet50(7)
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    with torch.no_grad():
+        for module in theirs.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(), module.running_var.uniform_(0.5, 2)
+    values = theirs.double().eval().state_dict().values()
+    net.double().eval().load_state_dict(dict(zip(net.state_dict(), values, strict=True)))
+    x = torch.randn(2, 3, 17, 17, dtype=torch.float64)
+    torch.testing.assert_close(net(x), theirs(x))
 
 
 @pytest.mark.realdata

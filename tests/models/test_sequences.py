@@ -13,12 +13,14 @@ from minilearn.methods.amnesiac import Amnesiac, amnesiac
 from minilearn.methods.blindspot import Blindspot, blindspot
 from minilearn.models import (
     activations,
+    build,
     copy_of,
     quantile_net,
     representation,
     sequences,
     siamese_lstm,
 )
+from minilearn.parts.attention import attention_gap
 from minilearn.training import Training, fit
 
 
@@ -68,6 +70,30 @@ def test_siamese_lstm_against_a_loop_over_sentences_and_words():
         x = layer(x).relu()
     torch.testing.assert_close(answer, net.linear4(x)[:, 0])
     torch.testing.assert_close(representation(net, ids), x)
+
+
+def released_attention(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """One of Tarun et al.'s terms in float64: two activations (B, T, D), the mean over all."""
+    one, other = (x.double().square().mean(1).flatten(1) for x in (a, b))
+    gap = one / one.norm(dim=1, keepdim=True) - other / other.norm(dim=1, keepdim=True)
+    return gap.square().mean()
+
+
+def test_attention_looks_at_two_sentences_as_released_and_at_one_activation_four_times_weaker():
+    student, teacher = (build(lambda: siamese_lstm(7, width=30), seed) for seed in (0, 1))
+    ids = pairs(300, tokens=10)
+    both = ("lstm.first", "lstm.second")
+    assert Blindspot.paper("stsb").layers == both
+    with activations(student, both) as ours, activations(teacher, both) as theirs:
+        student.eval()(ids), teacher.eval()(ids)
+        assert [tap.shape for tap in ours.values()] == [(300, 10, 64)] * 2
+        found = attention_gap(ours, theirs, both, 300).double().mean()
+        expected = sum(released_attention(ours[name], theirs[name]) for name in both)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    with activations(student, ["lstm"]) as ours, activations(teacher, ["lstm"]) as theirs:
+        student(ids), teacher(ids)
+        alone = attention_gap(ours, theirs, ["lstm"], 300).double().mean()
+    assert (expected / alone).item() == pytest.approx(3.94, abs=0.15)
 
 
 def test_dropout_is_on_the_outputs_of_the_lstm_in_training_only():

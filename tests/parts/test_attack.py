@@ -1,6 +1,7 @@
 """The attack against a loop written out in float64, its ball and its box, and its targets."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def net() -> nn.Module:
 
 
 def written_out(net, x0, start, targets, config: PGD) -> torch.Tensor:
-    """One image at a time, in float64: the two published orders."""
+    """One image at a time, in float64: the two published orders, and AdverTorch's floor."""
     net, (low, high) = net.double().eval(), config.box
     done = []
     for one, begin, y in zip(x0.double(), start.double(), targets, strict=True):
@@ -38,7 +39,7 @@ def written_out(net, x0, start, targets, config: PGD) -> torch.Tensor:
         for _ in range(config.steps):
             x = x.clone().requires_grad_()
             F.cross_entropy(net(x[None]), y[None]).backward()
-            moved = (x - config.step * x.grad / x.grad.norm()).detach()
+            moved = (x - config.step * x.grad / max(float(x.grad.norm()), config.floor)).detach()
             if config.order == "clamp_project":
                 moved = moved.clamp(low, high)
                 d = moved - one
@@ -61,6 +62,41 @@ def test_every_attack_is_the_one_written_out(net, items, order):
     torch.testing.assert_close(found.images.double(), expected, atol=2e-5, rtol=0)
     answers = net.double().eval()(expected).argmax(1)
     assert torch.equal(found.reached, answers == found.targets)
+
+
+@pytest.mark.parametrize("order", ["clamp_project", "project_clamp"])
+@pytest.mark.parametrize("floor", [1e-6, 0.1, 10.0])
+def test_a_step_from_below_the_floor_is_shorter(net, items, order, floor):
+    """The gradients here are between 0.01 and 1: one floor is below all, one inside, one above."""
+    config = dataclasses.replace(SHORT, order=order, step=0.2, floor=floor)
+    begun = l2_pgd(net, items, dataclasses.replace(config, steps=0), seed=4).images
+    found = l2_pgd(net, items, config, seed=4)
+    x0 = items.inputs.repeat(3, 1, 1, 1)
+    expected = written_out(net, x0, begun, found.targets, config)
+    torch.testing.assert_close(found.images.double(), expected, atol=2e-5, rtol=0)
+    plain = l2_pgd(net.float(), items, dataclasses.replace(config, floor=0.0), seed=4).images
+    same = torch.isclose(found.images, plain, atol=1e-5, rtol=0).flatten(1).all(1)
+    assert {1e-6: same.all(), 10.0: not same.any()}.get(floor, True)
+
+
+def test_where_a_network_is_sure_the_released_step_is_shorter():
+    """Softmax of 40 x: at its target the slope is far below AdverTorch's floor of 1e-6."""
+    net = nn.Linear(2, 2, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(40 * torch.eye(2))
+    item = Examples(torch.tensor([[0.9, 0.1]], dtype=torch.float64), torch.tensor([1]))
+
+    def after(steps: int, floor: float) -> torch.Tensor:
+        config = PGD(0.1, step=0.01, steps=steps, repeats=1, floor=floor)
+        return l2_pgd(net, item, config, targets=torch.tensor([0]), seed=1).images
+
+    start = after(0, 0.0)
+    p = (40 * start).softmax(1)[0, 1].item()
+    slope = math.hypot(40 * p, 40 * p)  # 40 (p - e_target), and p sums up to 1
+    assert 1e-14 < slope < 1e-6
+    for floor, length in ((0.0, 0.01), (1e-6, 0.01 * slope / 1e-6)):
+        moved = float((after(1, floor) - start).norm())
+        assert moved == pytest.approx(length, rel=1e-4)
 
 
 def test_the_two_orders_differ(net, items):

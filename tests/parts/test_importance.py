@@ -156,6 +156,41 @@ def test_batch_means_cancel_where_items_disagree():
     torch.testing.assert_close(same["weight"], torch.tensor([[1.5], [0.0]]))
 
 
+def test_a_ragged_batch_weighs_by_its_size():
+    """The released sum in float64: n_b |d mean_b |f| |, over batches; what it is divided by goes
+    away in W, where equal weights of unequal batches would leave a gap."""
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(11, 3)
+    found = importance(net, x, "batch-mean", batch_size=4)
+    net = net.double()
+    released, equal = ({n: torch.zeros_like(p) for n, p in net.named_parameters()} for _ in "ab")
+    for part in x.double().split(4):  # 4, 4 and 3
+        net.zero_grad()
+        net(part).square().sum(1).sqrt().mean().backward()
+        for name, p in net.named_parameters():
+            released[name] += len(part) * p.grad.abs()
+            equal[name] += p.grad.abs() / 3
+    for name, total in found.items():
+        torch.testing.assert_close(total.double(), released[name] / 11, atol=1e-6, rtol=1e-5)
+    ours, theirs, others = (firmness(one) for one in (found, released, equal))
+    gaps = [(theirs[name] - others[name]).abs().max() for name in ours]
+    assert max(gaps) > 0.01
+    for name, w in ours.items():
+        torch.testing.assert_close(w.double(), theirs[name], atol=1e-5, rtol=0)
+
+
+def test_equal_batches_have_the_bits_of_a_plain_mean(tiny_net):
+    net, x = tiny_net(dropout=0.0), torch.randn(15, 6)
+    found = importance(net, x, "batch-mean", batch_size=5)
+    net.eval()
+    total = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+    for part in x.split(5):
+        net.zero_grad()
+        torch.linalg.vector_norm(net(part), dim=1).mean().backward()
+        for name, p in net.named_parameters():
+            total[name] += p.grad.abs()
+    assert all(torch.equal(found[name], value / 3) for name, value in total.items())
+
+
 def test_batch_mean_in_training_mode_uses_the_batch_and_leaves_the_model(tiny_net, everything_of):
     net, x = tiny_net(dropout=0.0), torch.randn(8, 6)
     before = everything_of(net)
