@@ -62,6 +62,8 @@ class Training:
                 ("cifar10", "l2ul"); a wrong pair is answered with all that there are
             source: "paper", or "file" for what the authors' code has instead. That the weights of
                 the best validation epoch are kept is not part of it: see `Best`
+        Differs: without the originals of L2UL on faces, which have a one-cycle rate and clipped
+            gradients; those on ImageNet, and the ViT, are downloaded there and not trained
         """
         return cls(**recipes.published(recipes.TRAINING, dataset, method, source=source))
 

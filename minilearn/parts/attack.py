@@ -108,8 +108,9 @@ def l2_pgd(
     Shapes: data Examples (N, ...) with class labels; targets (repeats N,) int64
     Differs: from the released code (utils.py:208-239), whose fallback for a drawn true class is
         class C // 2, which may be the true one; it attacks batch by batch and repeat by repeat,
-        and computes the gradients of all weights. Its library, AdverTorch, has a floor of 1e-6,
-        which a large part of the steps on a well-trained network fall under: `PGD(floor=1e-6)`
+        and computes the gradients of all weights. Its library, AdverTorch, has a floor of 1e-6, as
+        `PGD(floor=1e-6)`: on a pre-trained ResNet-20 from a third of the gradients (20 steps,
+        radius 0.4) to nine tenths (100 steps, radius 4) lie below it
     Raises: ValueError if inputs lie outside the box, labels or targets are none of the model's
         classes, a target is the true label, or the model does not return one tensor of logits
     Example:

@@ -8,13 +8,15 @@ import pytest
 from book.experiments import Run, electricity, rotated_digits, said, stsb
 from book.experiments.comparison import Case, compare
 from minilearn import metrics
+from minilearn.data import daily_loads
 from minilearn.data.sentences import PAIR_WORDS, Corpus, sentence_pairs
 from minilearn.evaluation import evaluate
 from minilearn.methods import METHODS, retrain, unlearn
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot
 from minilearn.requests import by_index
-from minilearn.training import Training
+from minilearn.training import Plateau, Training
+from minilearn.unlearned import History
 
 RECIPE = Training(epochs=3, batch_size=8, lr=1e-2)
 CONFIGS = {
@@ -168,6 +170,32 @@ def test_the_paper_size_shows_the_published_figures(monkeypatch):
     case = next(iter(stsb.units(Run(seeds=range(1), size="paper")))).measure.args[0]
     assert case.published["retrained", "test_forget"] == 7.222 and "97b097e" in case.source
     assert len(case.published) == 12 and case.validation is not None
+
+
+def test_the_paper_size_has_the_published_recipes(monkeypatch):
+    train, test = sentence_pairs(60)
+    monkeypatch.setattr(stsb, "_corpus", lambda size: Corpus(train, test, test, PAIR_WORDS))
+    monkeypatch.setattr(stsb, "_vectors", lambda size: None)
+    monkeypatch.setattr(electricity, "_loads", lambda size: ("electricity", "", daily_loads(2, 60)))
+    for module, name, source in ((stsb, "stsb", "file"), (electricity, "electricity", "paper")):
+        case = next(iter(module.units(Run(seeds=range(1), size="paper")))).measure.args[0]
+        known = {"finetune": Training.paper(name, "finetune", source)}
+        known["amnesiac"] = Amnesiac.paper(name, source)
+        layers = case.configs["blindspot"].layers
+        known["blindspot"] = dataclasses.replace(Blindspot.paper(name, source), layers=layers)
+        assert case.configs == known
+        schedule = Plateau(follows="validation" if case.validation else "loss")
+        recipe = Training.paper(name, "blindspot", source)
+        assert case.recipe == dataclasses.replace(recipe, schedule=schedule)
+
+
+def test_a_rate_that_follows_validation_pairs_runs(fresh, case):
+    """As size "paper" of `stsb` trains: the best epoch is kept, and the rate has fallen."""
+    recipe = dataclasses.replace(RECIPE, epochs=6, lr=0.3, schedule=Plateau(0.5, 0))
+    case = dataclasses.replace(case, recipe=recipe, validation=case.unseen)
+    result = next(iter(compare(Run(seeds=range(1)), case))).measure.args[1]["original"](0)
+    rates = [recipe.lr_at(n, History(epochs=result.history.epochs[:n])) for n in range(7)]
+    assert len(set(rates)) > 1 and rates == sorted(rates, reverse=True)
 
 
 @pytest.mark.realdata

@@ -14,12 +14,15 @@ from book.experiments import (
     l2ul_cifar10,
     l2ul_digits,
     released_l2ul,
+    said,
     speed_l2ul,
 )
-from minilearn.data import Examples
+from minilearn.data import Examples, load
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, PGD, importance, l2_pgd, l2ul
+from minilearn.parts import attack
 from minilearn.requests import by_index
+from minilearn.training import Training
 
 BOX = (-9.0, 9.0)
 SHORT = L2UL(PGD(1.0, steps=3, repeats=2, box=BOX), epochs=2, forget_loss_on="remaining")
@@ -105,24 +108,26 @@ def test_images_are_shifted_and_mirrored():
         assert torch.equal(moved[i], cut.flip(2) if flip[i] else cut)
 
 
+@pytest.fixture(scope="module")
+def photographs(realdata_root):
+    """CIFAR-10, read once; while it is used the pretrained networks are found, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINILEARN_DATA", str(realdata_root))
+        yield load("cifar10")
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
-def test_the_pretrained_networks_classify_real_images(realdata_root, monkeypatch, name):
-    from minilearn.data import load
-
-    monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
-    test = load("cifar10").test.sample(1000)
+def test_the_pretrained_networks_classify_real_images(photographs, name):
+    test = photographs.test.sample(1000)
     model = l2ul_cifar10.pretrained(name, Run())
     assert evaluate(model, test).correct.double().mean() > 0.89  # 91.7 and 93.4 % of all
 
 
 @pytest.mark.realdata
-def test_one_photograph_is_forgotten_by_a_real_network(realdata_root, monkeypatch):
+def test_one_photograph_is_forgotten_by_a_real_network(photographs):
     """The paper's order on real data: with adversarial images more is left than without."""
-    from minilearn.data import load
-
-    monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
-    train, test = load("cifar10")
+    train, test = photographs
     model, some = l2ul_cifar10.pretrained("resnet20", Run()), test.sample(500)
     item = train[instances.random_items(train, 4, 0)]
     forms = instances.methods(dataclasses.replace(l2ul_cifar10.BASE, epochs=60, lr=3e-3))
@@ -131,6 +136,47 @@ def test_one_photograph_is_forgotten_by_a_real_network(realdata_root, monkeypatc
         result = l2ul(model, item, config=forms[name])
         left[name] = evaluate(result.model, some).correct.double().mean()
     assert left["l2ul_adv"] > left["neggrad"] + 0.1
+
+
+@pytest.mark.realdata
+def test_half_of_the_gradients_of_a_real_network_lie_below_the_released_floor(
+    photographs, monkeypatch
+):
+    """So the released attack moves less; both still reach their class."""
+    model, items = l2ul_cifar10.pretrained("resnet20", Run()), photographs.train.sample(4)
+    lengths, step = [], attack.l2_pgd_step
+
+    def spied(x, gradient, *rest, **options):
+        lengths.append(gradient.flatten(1).norm(dim=1))
+        return step(x, gradient, *rest, **options)
+
+    monkeypatch.setattr(attack, "l2_pgd_step", spied)
+    plain = l2_pgd(model, items, PGD(4.0, steps=20, repeats=1))
+    below = (torch.stack(lengths[1:]) < 1e-6).double().mean()
+    assert 0.5 < below < 1
+    released = l2_pgd(model, items, PGD(4.0, steps=20, repeats=1, floor=1e-6))
+    assert plain.reached.all() and released.reached.all()
+    assert (plain.images - released.images).flatten(1).norm(dim=1).mean() > 0.1
+
+
+def test_the_size_of_the_paper_takes_its_recipes():
+    units = [*l2ul_cifar10.units(Run(seeds=range(1), size="paper"))]
+    assert all(f"original={Training.paper('cifar10', 'l2ul')}, crops" in u.config for u in units)
+    ours = {u.config for u in units if u.config.startswith("size=paper; as released")}
+    for config in instances.methods(L2UL.paper("cifar10")).values():
+        capped = instances.capped(config, 16, l2ul_cifar10.STEPS)
+        assert any(one.endswith(f"; {said(capped)}") for one in ours)
+
+
+def test_the_network_of_the_paper_is_normalised_and_trained_as_released(monkeypatch):
+    short = dataclasses.replace(l2ul_cifar10.RECIPE, epochs=1)
+    assert Training.paper("cifar10", "l2ul") == l2ul_cifar10.RECIPE
+    monkeypatch.setattr(l2ul_cifar10, "RECIPE", short)
+    train = Examples(torch.rand(4, 3, 8, 8), torch.arange(4))
+    net = l2ul_cifar10.trained(Run(size="paper"), train)
+    assert net[0].mean.flatten().tolist() == pytest.approx([0.4914, 0.4822, 0.4465])
+    assert net[0].std.flatten().tolist() == pytest.approx([0.2023, 0.1994, 0.2010])
+    assert not net.training
 
 
 def test_without_the_weights_it_says_where_they_belong(tmp_path, monkeypatch):

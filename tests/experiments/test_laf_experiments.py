@@ -20,7 +20,7 @@ from book.experiments import (
 )
 from minilearn.cost import Cost
 from minilearn.data import Examples, digits
-from minilearn.methods import METHODS
+from minilearn.methods import LAF, METHODS, Repair
 from minilearn.metrics.metric import ALL
 from minilearn.requests import by_class, mislabel
 from minilearn.training import Training
@@ -102,6 +102,17 @@ def test_the_units_of_the_large_sets_need_only_their_data(module, monkeypatch):
     assert len(set(keys)) == len(keys) and all(u.config.startswith("size=toy") for u in units)
     tasks = {u.request.split(":")[0] for u in units}
     assert tasks == ({"class"} if channels == 3 else set(label_free.TASKS))
+
+
+def test_the_large_sets_have_the_papers_recipes(monkeypatch):
+    cases = {name: laf_mnist.case(name, "paper") for name in ("mnist", "fashion_mnist")}
+    monkeypatch.setattr(laf_cifar10, "compare", lambda run, case, tasks: case)
+    cases["cifar10"] = laf_cifar10.units(Run(seeds=range(1), size="paper"))
+    for name, case in cases.items():
+        assert case.recipe == Training.paper(name, "laf") and case.repair == Repair.paper(name)
+        assert case.laf == {task: LAF.paper(name, task) for task in case.laf}
+    assert cases["mnist"].laf["random"].temperature == 2 and cases["cifar10"].repair.lr == 5e-5
+    assert laf_digits.recipe("random").temperature == 5  # as its rows and chapter 7 have it
 
 
 def test_the_published_figures_stand_beside_their_rows(monkeypatch):
