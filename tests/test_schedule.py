@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shared import same, weights
 from tape import taped
@@ -43,6 +43,9 @@ def torchs(losses, lr: float, factor: float, patience: int) -> list[float]:
     patience=st.integers(0, 3),
     lr=st.sampled_from([1e-2, 3e-8]),
 )
+@example(losses=[1.0, 0.99995, 0.9999], factor=0.5, patience=0, lr=1e-2)  # falls too small
+@example(losses=[1.0, 0.9998, 0.9998], factor=0.5, patience=0, lr=1e-2)
+@example(losses=[1.0, 1.0, 1.0], factor=0.9, patience=0, lr=3e-8)  # a rate too small to fall
 def test_the_rates_are_torchs_bit_for_bit(losses, factor, patience, lr):
     schedule = Plateau(factor, patience)
     rates = [schedule.rate(lr, i, seen(losses[:i])) for i in range(len(losses) + 1)]
