@@ -13,6 +13,13 @@ import torch.nn.functional as F
 
 # a smaller version for "toy", where the sizes of "paper" are those of the papers or of one GPU
 SHRINK = {"toy": 8, "small": 2, "paper": 1}
+# Every kernel has a case at "paper" that moves so much: a copy takes ten launches and more there,
+# each ten microseconds, on a GPU that moves 5 TB a second.
+LARGE = 500_000_000
+
+
+def _large(size: str, *numbers) -> tuple:
+    return numbers if size == "paper" else ()
 
 
 def _random(seed: int, device, *shapes, uniform: bool = False) -> list[torch.Tensor]:
@@ -27,7 +34,8 @@ def _half(n: int, device) -> torch.Tensor:
 
 def _mixed_l1(size: str):
     """Blindspot's batch, whose rows have a term, and many rows as Amnesiac has them."""
-    for b, extra in ((256, 1), (2**20 // SHRINK[size], 0)):
+    many = [(b, 0) for b in (2**20 // SHRINK[size], *_large(size, 2**26))]
+    for b, extra in ((256, 1), *many):
 
         def make(seed, device, b=b, extra=extra):
             return *_random(seed, device, (b,), (b,)), *_random(seed + 1, device, *[(b,)] * extra)
@@ -47,11 +55,12 @@ def _l2_pgd(size: str):
 
 
 def _attention_tap(size: str):
-    b = 256 // SHRINK[size]
-    for channels, side in ((96, 32), (192, 8)):
+    batch = 256 // SHRINK[size]
+    cases = [(batch, 96, 32), (batch, 192, 8), *_large(size, (1024, 96, 32))]
+    for b, channels, side in cases:
 
         def make(seed, device, shape=(b, channels, side, side)):
-            return *_random(seed, device, shape, shape), _half(b, device)
+            return *_random(seed, device, shape, shape), _half(shape[0], device)
 
         moved = int(4 * b * channels * side**2 * (2 * 0.5 + 0.5 + 1))  # nothing comes from above
         yield f"{b} maps of {channels} x {side} x {side}, half forgotten", make, 1, moved
@@ -59,7 +68,8 @@ def _attention_tap(size: str):
 
 def _abs_bmm(size: str):
     n = max(2, 32 // SHRINK[size])
-    for o, k, p in ((64, 576, 64), (128, 1152, 16), (512, 4608, 4)):  # of ResNet-18 at 32 pixels
+    shapes = [(n, 64, 576, 64), (n, 128, 1152, 16), (n, 512, 4608, 4)]  # of ResNet-18 at 32 pixels
+    for n, o, k, p in (*shapes, *_large(size, (4096, 64, 576, 64))):
 
         def make(seed, device, shapes=((n, o, p), (n, p, k))):
             return tuple(_random(seed, device, *shapes))
@@ -69,7 +79,7 @@ def _abs_bmm(size: str):
 
 def _rows(size: str, count: int):
     """Two rows of features for every input."""
-    for b in (32, 16_384 // SHRINK[size]):
+    for b in (32, 16_384 // SHRINK[size], *_large(size, 2**18)):
 
         def make(seed, device, b=b):
             return tuple(0.1 * t for t in _random(seed, device, *[(b, 256)] * count))
@@ -83,7 +93,7 @@ def _cosine(size: str):
 
 
 def _alignment(size: str):
-    for b in (32, 4096 // SHRINK[size]):
+    for b in (32, 4096 // SHRINK[size], *_large(size, 2**25)):
 
         def make(seed, device, b=b):
             return *_random(seed, device, (b,), (b,), uniform=True), 20.0

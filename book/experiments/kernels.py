@@ -1,11 +1,12 @@
 """Each kernel beside other ways to the same numbers, forward and, where there is one, backward.
 
-A row's `ratio` says how many times longer PyTorch takes, one operation after another, than this
-way does, both timed in turns in one run. The ways: `reference`, our plain PyTorch; `compiled`, the
-same by torch.compile; `triton`, the kernel; `replayed`, the kernel inside a CUDA graph, which is
-the GPU's part alone; and what is named in `OTHERS`, as published or by another library function.
-A way that cannot run on the device has no row: a CPU runs no Triton kernel outside its
-interpreter, which is not for timing.
+A row's `ratio` says how many times longer plain PyTorch takes than this way does, both timed in
+turns in one run. The ways: `reference`, our plain PyTorch; `compiled`, the same by torch.compile;
+`triton`, the kernel; and what is named in `OTHERS`, as published or by another library function.
+On a GPU each of the first three is timed twice: as the host launches it, and "replayed" as a CUDA
+graph, which is the GPU's part alone. Like is compared with like: what is replayed with plain
+PyTorch replayed. A way that cannot run on the device has no row: a CPU runs no Triton kernel
+outside its interpreter, which is not for timing.
 
 `bandwidth` is the bytes that must be moved, by the count in the kernel's file, over the seconds, as
 a share of what a copy of as many bytes reaches in the same run. Inputs are random, several sets of
@@ -38,6 +39,7 @@ SEEDS = 3
 TURNS = 2  # how often each way is timed, in turns
 SECONDS = {"toy": 0.1, "small": 0.2, "paper": 0.5}  # of one timing on a CPU
 ON_GPU = 0.2  # on a GPU, where that is hundreds of calls
+REPLAYED = ", replayed"  # the end of a way's name
 CACHE = 2**27  # bytes that no cache holds: so much is read before the same input comes again
 
 
@@ -63,8 +65,11 @@ def units(run: Run) -> Iterator[Unit]:
 
 
 def _ways(name: str, device: torch.device) -> list[str]:
-    own = ["triton", "replayed"] if device.type == "cuda" else []
-    return ["reference", "compiled", *own, *OTHERS.get(name, {})]
+    ways = ["reference", "compiled"]
+    if device.type == "cuda":
+        ways.append("triton")
+        ways += [way + REPLAYED for way in ways]
+    return [*ways, *OTHERS.get(name, {})]
 
 
 def way_of(known: Kernel, way: str) -> Callable:
@@ -73,7 +78,7 @@ def way_of(known: Kernel, way: str) -> Callable:
         return known.reference
     if way == "compiled":
         return torch.compile(known.reference, dynamic=False)
-    if way in ("triton", "replayed"):
+    if way == "triton":
         return known.fused
     return OTHERS[known.name][way]
 
@@ -81,19 +86,19 @@ def way_of(known: Kernel, way: str) -> Callable:
 def _measure(name: str, way: str, case: Case, seed: int, run: Run) -> list[dict]:
     known, device = kernel(name), run.device
     sets = [case.make(1000 * seed + i, device) for i in range(_sets(case))]
-    ours, plain = (_both_ways(f, case.slopes) for f in (way_of(known, way), known.reference))
+    form = way_of(known, way.removesuffix(REPLAYED))
+    ours, plain = (_both_ways(f, case.slopes) for f in (form, known.reference))
     results = [_first(f(*case.make(seed, device))) for f in (ours, plain)]
     _check(name, way, *results)
-    timed, base = _in_turn(ours, sets), _in_turn(plain, sets)
-    if way == "replayed":
-        timed = _replayed(ours, sets)
+    called = _replayed if way.endswith(REPLAYED) else _in_turn
+    timed, base = called(ours, sets), called(plain, sets)
     pairs = [[_seconds(f, run) for f in (timed, base)] for _ in range(TURNS)]
     mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     copy = _copy_seconds(case.moved, run)
     tqdm.write(f"{name}, {way}: {mine:.3g} s, PyTorch {theirs:.3g} s, {theirs / mine:.2f} x")
     rows = [value("ratio", "", theirs / mine, "x"), value("seconds", "", mine, "s")]
     rows.append(value("bandwidth", "", copy / mine, "of a copy"))
-    if way != "replayed" and (way, device.type) != ("compiled", "cpu"):  # nothing listens there
+    if called is _in_turn and (way, device.type) != ("compiled", "cpu"):  # nothing listens there
         rows.append(value("launches", "", _launches(ours, sets[0], device), "launches"))
     if device.type == "cuda":
         rows.append(value("peak_bytes", "", _peak(ours, sets[0], device), "bytes"))

@@ -18,6 +18,7 @@ STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
 OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
 OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
+OTHERS |= {f"{way}, replayed" for way in ("reference", "compiled", "triton")}
 OTHERS |= {"laf_repair", "sisa", "laf_vaes", "laf_student"}
 OTHERS |= {"blindspot_fast", "laf_fast", "l2_pgd_fast", "l2ul_fast"}
 

@@ -17,6 +17,12 @@ def test_every_kernel_has_sizes_to_be_timed_on():
 
 
 @pytest.mark.parametrize("name", kernel_cases.CASES)
+def test_at_size_paper_one_case_is_larger_than_a_launch(name):
+    moved = [bytes_moved for *_, bytes_moved in kernel_cases.CASES[name]("paper")]
+    assert max(moved) >= kernel_cases.LARGE > min(moved)  # and the papers' own sizes
+
+
+@pytest.mark.parametrize("name", kernel_cases.CASES)
 def test_every_way_gives_the_reference_s_numbers(name, monkeypatch):
     monkeypatch.setitem(kernel_cases.SHRINK, "toy", 64)
     for _, make, slopes, moved in kernel_cases.CASES[name]("toy"):
@@ -55,3 +61,21 @@ def test_another_result_is_not_timed(quick, monkeypatch):
     unit = next(u for u in kernels.units(Run(seeds=[0])) if u.method == "wrong")
     with pytest.raises(ValueError, match="cosine, wrong: off from the reference by .* not timed"):
         unit.measure()
+
+
+def test_on_a_gpu_what_is_replayed_stands_beside_what_is_replayed(monkeypatch):
+    ways = kernels._ways("cosine", torch.device("cuda"))
+    assert [w for w in ways if w.endswith(kernels.REPLAYED)] == [
+        f"{way}, replayed" for way in ("reference", "compiled", "triton")
+    ]
+    asked = []
+    monkeypatch.setattr(kernels, "_replayed", lambda form, sets: asked.append("replayed") or form)
+    monkeypatch.setattr(kernels, "_in_turn", lambda form, sets: asked.append("in turn") or form)
+    monkeypatch.setattr(kernels, "_seconds", lambda run, asked: 1.0)
+    monkeypatch.setattr(kernels, "_copy_seconds", lambda moved, run: 1.0)
+    case = kernels.Case(lambda seed, device: (torch.eye(3), torch.ones(3, 3)), 1, 2**27)
+    for way, called in (("compiled", "in turn"), ("reference, replayed", "replayed")):
+        asked.clear()
+        monkeypatch.setattr(kernels, "way_of", lambda known, way: known.reference)
+        rows = kernels._measure("cosine", way, case, 0, Run(range(1)))
+        assert asked == [called] * 2 and "launches" not in {row["metric"] for row in rows}
