@@ -97,6 +97,49 @@ def test_random_items_are_drawn_by_the_seed_and_grow(classification):
     assert not torch.equal(more, instances.random_items(classification, 5, 4))
 
 
+def test_resnet18_is_asked_for_all_numbers_of_items_by_both_recipes():
+    asked = {(count, label) for count, label, *_ in l2ul_cifar10.asked("paper")}
+    assert asked == {(k, label) for k in (1, 16, 64, 128, 256) for label in ("base", "released")}
+    factors = {(count, label) for count, label, *_ in l2ul_cifar10.asked("toy")}
+    assert {count for count, label in factors if label == "released"} == {16}
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nought():
+    count = l2ul_cifar10.RECIPE.epochs
+    rates = [l2ul_cifar10.one_cycle(epoch) for epoch in range(count)]
+    top = rates.index(max(rates))
+    assert max(rates) == l2ul_cifar10.RECIPE.lr and top + 1 == count / 5
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True) and 0 < rates[-1] < 0.05 * max(rates)
+
+
+def test_the_resnet18_goes_on_where_it_stopped_and_is_laid_out_as_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(l2ul_cifar10, "RECIPE", Training(2, 16, 0.05, "sgd"))
+    monkeypatch.setattr(l2ul_cifar10, "resnet18", lambda pool: nn.Sequential(*small_layers()))
+    train = Examples(torch.rand(32, 3, 8, 8), torch.arange(32) % 10)
+    whole = l2ul_cifar10.trained(Run(), train)
+    run = Run(cache=tmp_path)
+    rate = l2ul_cifar10.one_cycle
+
+    def stopped(epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return rate(epoch)
+
+    monkeypatch.setattr(l2ul_cifar10, "one_cycle", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        l2ul_cifar10.trained(run, train)
+    monkeypatch.setattr(l2ul_cifar10, "one_cycle", rate)
+    again = l2ul_cifar10.trained(run, train)
+    assert not again.training
+    for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b) and b.is_contiguous()
+
+
+def small_layers() -> list[nn.Module]:
+    return [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)]
+
+
 def test_images_are_shifted_and_mirrored():
     x = torch.rand(40, 3, 6, 5)
     moved = l2ul_cifar10.moved(x, torch.Generator().manual_seed(0), by=4)
