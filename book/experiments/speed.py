@@ -11,9 +11,10 @@ set evaluated once. See `released` for what stands on the other side.
 Included there: PIL images and their transforms, masks, the teacher's answer on the whole batch,
 one wait a step. Not included, though released: reading files and decoding JPEG, loaders for other
 evaluations, weights saved every epoch. Its loader runs with and without worker processes, and the
-faster of the two counts. The teacher is not trained: its weights cost the same. The rows of L2UL
-are those of `speed_l2ul`, those of LAF of `speed_laf`, and those of every method beside a bare loop
-of `overhead`.
+faster of the two counts. The teacher is not trained: its weights cost the same. At size "paper" the
+same is timed on made faces: random pixels and ages in AgeDB's shape and number, which cost what
+AgeDB's own would. The rows of L2UL are those of `speed_l2ul`, those of LAF of `speed_laf`, and
+those of every method beside a bare loop of `overhead`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from minilearn.sweep import Unit, value
 SEEDS = 3
 # pixels, copies of every digit, width of AllCNN
 SIZES = {"toy": (16, 2, 0.125), "small": (24, 4, 0.25), "paper": (32, 10, 1.0)}
+FACES = {"paper": (32, 12_208, 2_140)}  # pixels, faces to train on, faces to test on
+MADE = "made faces"  # what the rows call them
 REPEATS, ENOUGH = 5, 60.0  # turns; seconds after which no other is begun
 CONFIG = Blindspot(batch_size=released.BATCH, beta=released.BETA, lr=released.LR)
 WORKERS = min(64, os.cpu_count() or 1)  # 64 as released, but never more than there are processors
@@ -50,19 +53,37 @@ WORKERS = min(64, os.cpu_count() or 1)  # 64 as released, but never more than th
 def units(run: Run) -> Iterator[Unit]:
     """The epoch as a whole, and two of its parts."""
     pixels, copies, width = SIZES[run.size]
-    train, test = (part.to(run.device) for part in data.rotated_digits(pixels, copies))
-    request = by_range(train, *BAND)
-    config = f"size={run.size}; {run.device.type}; rotated_digits({pixels}, {copies}); "
-    config += f"allcnn, width {width}; {CONFIG}; medians of {REPEATS}; "
-    config += f"released loader with 0 or {WORKERS} workers"
-    for seed in run.seeds:
-        sides = _sides(run, request, test, seed)
-        for name, (ours, theirs) in sides.items():
-            measure = partial(timed, name, ours, theirs, run.device, (0, WORKERS))
-            yield Unit("rotated_digits", request.name, name, seed, config, measure)
+    digits = data.rotated_digits(pixels, copies)
+    about = f"rotated_digits({pixels}, {copies}); allcnn, width {width}"
+    yield from _epoch(run, "rotated_digits", digits, BAND, about)
     yield from speed_l2ul.units(run, timed)
     yield from speed_laf.units(run, timed)
     yield from overhead.units(run)
+    if run.size in FACES:
+        about = f"made faces {FACES[run.size]}; allcnn, width {width}"
+        yield from _epoch(run, MADE, made_faces(*FACES[run.size]), data.BANDS["agedb"], about)
+
+
+def made_faces(pixels: int, train: int, test: int) -> data.Split:
+    """Faces in AgeDB's shape: random pixels, and whole ages from 1 to 101, all equally often."""
+    order = torch.Generator().manual_seed(0)
+
+    def made(count: int) -> data.Examples:
+        faces = torch.rand(count, 3, pixels, pixels, generator=order)
+        return data.Examples(faces, torch.randint(1, 102, (count,), generator=order).float())
+
+    return data.Split(made(train), made(test))
+
+
+def _epoch(run: Run, dataset: str, sets: data.Split, band: tuple, about: str) -> Iterator[Unit]:
+    train, test = (part.to(run.device) for part in sets)
+    request = by_range(train, *band)
+    config = f"size={run.size}; {run.device.type}; {about}; {CONFIG}; medians of {REPEATS}; "
+    config += f"released loader with 0 or {WORKERS} workers"
+    for seed in run.seeds:
+        for name, (ours, theirs) in _sides(run, request, test, seed).items():
+            measure = partial(timed, name, ours, theirs, run.device, (0, WORKERS))
+            yield Unit(dataset, request.name, name, seed, config, measure)
 
 
 def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Callable, Callable]]:
@@ -70,7 +91,8 @@ def _sides(run: Run, request: Request, test, seed: int) -> dict[str, tuple[Calla
     device = run.device
 
     def fresh():
-        return allcnn(width=SIZES[run.size][2], channels=1).to(device)
+        channels = test.inputs.shape[1]
+        return allcnn(width=SIZES[run.size][2], channels=channels).to(device)
 
     student, teacher = build(fresh, seed), build(fresh, seed + 1)
     pictures = released.Pictures(request.train, request.mask, training=True)
