@@ -19,16 +19,25 @@ STUDENTS := $(patsubst notebooks/assignments/%,notebooks/students/%,\
 # long comes first, so that no process is left alone with it at the end.
 NBVAL := --nbval-lax --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
 
+# Where rows of a GPU are measured: in the environment if there is one, else with what the machine has.
+GPU_PYTHON ?= $(if $(findstring command,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(BIN)/python) $(PYTHON)))
+GPU_NEEDS := numpy scipy pandas sklearn joblib tqdm packaging PIL torch torchvision pytest hypothesis
+MINUTES ?= 12
+OUT ?= gpu_out
+DATA ?= gpu_data
+CACHE ?= gpu_cache
+
 # Say one sentence and stop.
 stop = { echo '$(1)' >&2; exit 1; }
 
-.PHONY: help book test colab serve clean
+.PHONY: help book test colab gpu gpu-data gpu-merge serve clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book    build the book into _build/html: every notebook is executed'
 	@echo 'make test    run the linter, the tests, the doctests, every notebook and the checks of the book'
 	@echo 'make colab   run every notebook with the versions that Colab has; needs Python 3.13 or 3.12'
+	@echo 'make gpu     on a machine with a GPU: measure the rows that want one, for 12 minutes'
 	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
 	@echo 'make clean   remove everything that make has made'
 
@@ -45,6 +54,20 @@ colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements
 	MINILEARN_COLAB=$(abspath $(COLAB)) $(BIN)/python -m pytest tests/notebooks/test_colab.py
 	JUPYTER_PATH=$(abspath $(COLAB)/share/jupyter) $(BIN)/python -m pytest notebooks $(NBVAL) \
 	    --nbval-kernel-name colab
+
+# Needs no network and installs nothing: a machine with a GPU comes with its own PyTorch.
+gpu:
+	@lack=$$($(GPU_PYTHON) -c 'import importlib.util as u, sys; \
+	print(*(m for m in sys.argv[1:] if not u.find_spec(m)))' $(GPU_NEEDS)) || exit 1; test -z "$$lack" || \
+	{ echo "$(GPU_PYTHON) lacks $$lack: install them with pip (sklearn is scikit-learn, PIL is pillow)." >&2; exit 1; }
+	@TRITON_INTERPRET=0 $(GPU_PYTHON) -m book.experiments.gpu --minutes $(MINUTES) --out $(OUT) --data $(DATA) \
+	    --cache $(CACHE)
+
+gpu-data:
+	@$(GPU_PYTHON) -m book.experiments.gpu_data $(DATA)
+
+gpu-merge:
+	@$(GPU_PYTHON) -m book.experiments.gpu --merge --out $(OUT)
 
 serve:
 	@test -f _build/html/index.html || $(MAKE) book

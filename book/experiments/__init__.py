@@ -77,6 +77,12 @@ def units_of(name: str, run: Run) -> list[Unit]:
     return [_inside_fast(unit) for unit in units] if run.fast else units
 
 
+def command(name: str, run: Run) -> str:
+    """The command line of a run, for the rows."""
+    text = f"python -m book.experiments {name} --seeds {max(run.seeds) + 1} "
+    return text + f"--device {run.device} --size {run.size}" + " --fast" * run.fast
+
+
 def measure(name: str, run: Run, index: int) -> list[dict]:
     """Measure one unit of `units_of(name, run)`, wherever this is called.
 
@@ -85,10 +91,10 @@ def measure(name: str, run: Run, index: int) -> list[dict]:
 
     Raises: IndexError if there is no such unit; whatever the unit raises
     """
-    return _kept_units(name, run)[index].measure()
+    return kept_units(name, run)[index].measure()
 
 
-_kept_units = cache(units_of)
+kept_units = cache(units_of)
 
 
 def said(config) -> str:

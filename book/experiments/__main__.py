@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from book.experiments import NAMES, REPOSITORY, Run, measure, module_of, units_of
+from book.experiments import NAMES, REPOSITORY, Run, command, measure, module_of, units_of
 from minilearn.checks import check_count
 from minilearn.environment import provenance
 from minilearn.sweep import Unit, read_rows, run_units
@@ -32,12 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if jobs > 1 and asked.name in TIMINGS:
             raise ValueError(f"--jobs is not for {asked.name}, which measures time: leave it out")
         read_rows(path)  # a damaged file is found out before any work
-        command = f"python -m book.experiments {asked.name} --seeds {len(run.seeds)} "
-        command += f"--device {run.device} --size {run.size}" + " --fast" * run.fast
         units = _part(_units(asked.name, run, jobs), asked.part)
-        written = run_units(
-            asked.name, units, path, provenance(run.device, command, REPOSITORY), jobs
-        )
+        origin = provenance(run.device, command(asked.name, run), REPOSITORY)
+        written = run_units(asked.name, units, path, origin, jobs)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

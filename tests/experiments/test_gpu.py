@@ -1,0 +1,308 @@
+"""`make gpu`: what is measured when, what a kill costs, and what a visit says at its end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from book.experiments import NAMES, Run, gpu, gpu_rows, released, speed, units_of
+from book.experiments.gpu import Task, Worker, listed, main, measured, merge, visit
+from book.experiments.gpu_rows import JOBS, PLAIN, Job
+from minilearn.sweep import read_rows, run_units, value
+
+CPU = torch.device("cpu")
+FIRST = Job("first", "kernels", "mixed_l1: 256 *: published", 1)
+SECOND = Job("second", "kernels", "alignment: *: published", 1)
+FAILING = Job("failing", "l2ul_cifar10", "*: nothing: *", 1)  # its network is not there
+
+
+class Fake:
+    """A worker on a clock of its own: a task takes `took` seconds, or as long as it is given."""
+
+    def __init__(self, took: dict, failing=(), start: float = 0.0):
+        self.now = 0.0
+        self.took = took
+        self.failing = failing
+        self.starting = start
+        self.begun = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def start(self, task) -> float:
+        return self.starting
+
+    def measure(self, task, seconds: float) -> str:
+        self.begun.append((task.name, self.now, seconds))
+        took = self.took[task.job.title]
+        self.now += min(took, seconds)
+        if took > seconds:
+            return "broken off"
+        return "it failed" if task.name in self.failing else ""
+
+    def stop(self):
+        pass
+
+
+def tasks(**jobs) -> list[Task]:
+    """Some tasks of jobs, (number, seconds expected) by their titles."""
+    return [
+        Task(Job(title, "kernels", "*", each), Run(range(1)), i, f"{title}{i}")
+        for title, (count, each) in jobs.items()
+        for i in range(count)
+    ]
+
+
+def names(worker: Fake) -> list[str]:
+    return [name for name, _, _ in worker.begun]
+
+
+def test_time_that_is_over_at_once_begins_nothing():
+    worker = Fake({"a": 1})
+    assert visit(tasks(a=(2, 1)), worker, 0.0, worker.clock) == {} and worker.begun == []
+    worker = Fake({"a": 1}, start=25)
+    assert visit(tasks(a=(2, 1)), worker, 25.9, worker.clock) == {}
+
+
+def test_the_worthiest_comes_first_and_a_shorter_one_where_it_does_not_fit():
+    worker = Fake({"long": 100, "short": 10})
+    visit(tasks(long=(3, 100), short=(4, 10)), worker, 225.0, worker.clock)
+    assert names(worker) == ["long0", "long1", "short0", "short1"] and worker.now == 220
+
+
+def test_a_unit_that_outlasts_the_time_is_broken_off_at_its_end():
+    worker = Fake({"a": 100, "b": 1})
+    said = visit(tasks(a=(1, 10), b=(1, 1)), worker, 50.0, worker.clock)
+    assert worker.begun == [("a0", 0.0, 50.0)] and worker.now == 50
+    assert list(said.values()) == ["broken off"]
+
+
+def test_what_was_measured_says_how_long_the_next_will_take():
+    worker = Fake({"a": 60, "b": 5})
+    visit(tasks(a=(3, 10), b=(1, 10)), worker, 100.0, worker.clock)
+    assert names(worker) == ["a0", "b0"]
+
+
+def test_no_unit_has_more_than_six_minutes():
+    worker = Fake({"a": 1000, "b": 1})
+    said = visit(tasks(a=(1, 10), b=(1, 10)), worker, 1000.0, worker.clock)
+    assert list(said.values()) == ["broken off", ""] and worker.now == gpu.LONGEST + 1
+
+
+def test_the_others_go_on_after_a_failure_and_a_job_that_always_fails_is_left(monkeypatch):
+    monkeypatch.setattr(gpu, "FAILURES", 2)
+    worker = Fake({"a": 1, "b": 1}, failing={"a0", "a2", "b0", "b1", "b2"})
+    said = visit(tasks(a=(4, 1), b=(4, 1)), worker, 100.0, worker.clock)
+    assert names(worker) == ["a0", "a1", "a2", "a3", "b0", "b1"]
+    assert [why for why in said.values() if why] == ["it failed"] * 4
+
+
+# ---- on the CPU
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch) -> Path:
+    """A folder for the rows, and a book that has none."""
+    monkeypatch.setattr(gpu_rows, "STORED", tmp_path / "book")
+    monkeypatch.setenv("MINILEARN_DATA", str(tmp_path / "data"))
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def measure(out: Path, *jobs: Job, minutes: float = 5.0) -> int:
+    return measured(jobs, CPU, "toy", minutes, out, out.parent / "cache")
+
+
+def rows_by_unit(out: Path) -> list[tuple]:
+    return [(r["dataset"], r["request"], r["metric"]) for r in read_rows(out / "kernels.csv")]
+
+
+def test_a_visit_measures_says_what_failed_and_goes_on(out, capsys):
+    assert measure(out, FIRST, SECOND, FAILING) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("3 units measured in ") and f"rows in {out}" in said
+    assert "second: 2 measured, 0 missing, all is there" in said
+    assert "failing: 0 measured, 1 missing, about 0 minutes" in said
+    assert "original, seed 0" in said and "MissingData: the pretrained resnet20 is not" in said
+    assert "Traceback" in (out / "log.txt").read_text()
+    rows = read_rows(out / "kernels.csv")
+    called = "python -m book.experiments kernels --seeds 1 --device cpu --size toy"
+    assert {row["command"] for row in rows} == {called}
+    before = (out / "kernels.csv").read_bytes()
+    assert measure(out, FIRST, SECOND) == 0  # all is there
+    assert capsys.readouterr().out.endswith("nothing is missing\n")
+    assert (out / "kernels.csv").read_bytes() == before
+
+
+def test_time_over_at_once_says_what_is_missing(out, capsys):
+    assert measure(out, FIRST, SECOND, minutes=0) == 0
+    assert "second: 0 measured, 2 missing" in capsys.readouterr().out
+    assert not (out / "kernels.csv").exists()
+
+
+def test_what_the_book_has_is_not_measured_again_and_is_merged_once(out, origin):
+    units = units_of("kernels", Run((0,), CPU, "toy"))
+    first = [
+        unit for unit in units if f"{unit.dataset}: {unit.request}" == "cosine: 32 rows of 256"
+    ]
+    made = [replace(unit, measure=lambda: [value("ratio", "", 1, "x")]) for unit in first]
+    run_units("kernels", made, out / "kernels.csv", origin)
+    book, empty = gpu_rows.STORED, out.parent / "empty"
+    empty.mkdir()
+    job = Job("cosine", "kernels", "cosine: *", 1)
+    assert len(listed([job], CPU, "toy", empty, out)[0]) == 4
+    assert merge(out, book) == 2
+    stored = (book / "kernels.csv").read_bytes()
+    assert merge(out, book) == 0 and (book / "kernels.csv").read_bytes() == stored
+    assert len(listed([job], CPU, "toy", empty, out)[0]) == 2
+
+
+def test_a_unit_that_is_too_long_is_left_out_next_time(out, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "LONGEST", 0.2)
+    assert measure(out, FIRST) == 1
+    assert "it was broken off after 0 s" in capsys.readouterr().out
+    assert not (out / "kernels.csv").exists()
+    assert measure(out, FIRST) == 0
+    assert "left out (first): a unit takes more than 0 s" in capsys.readouterr().out
+
+
+def test_units_of_two_jobs_are_measured_once(out):
+    found, _ = listed([FIRST, Job("all", "kernels", "*", 1)], CPU, "toy", out, out)
+    assert len({task.index for task in found}) == len(found) and found[0].job is FIRST
+
+
+def test_a_job_without_its_data_is_left_out(out):
+    found, left_out = listed(
+        [Job("laf", "laf_mnist", "*", 1, "MNIST"), FIRST], CPU, "toy", out, out
+    )
+    assert [task.job.title for task in found] == ["first"]
+    assert "train-images-idx3-ubyte belongs in the folder" in left_out["laf"]
+    assert "make gpu-data" in left_out["laf"]
+
+
+PROGRAM = """
+from book.experiments import gpu, gpu_rows
+from test_gpu import CPU, FIRST, SECOND
+from pathlib import Path
+if __name__ == "__main__":
+    out = Path({out!r})
+    gpu_rows.STORED = out / "book"
+    gpu.measured([FIRST, SECOND], CPU, "toy", 5.0, out, out)
+"""
+
+
+def test_a_kill_costs_the_unit_in_progress_and_no_more(out, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(out=str(out)))
+    paths = f"{Path(__file__).parents[2]}{os.pathsep}{Path(__file__).parent}"
+    process = subprocess.Popen([sys.executable, program], env=os.environ | {"PYTHONPATH": paths})
+    for _ in range(600):
+        if (out / "kernels.csv").exists():
+            break
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(100):
+        if not any(alive(child) for child in children):
+            break
+        time.sleep(0.1)
+    assert children and not any(alive(child) for child in children)
+    begun = rows_by_unit(out)
+    assert 0 < len({unit[:2] for unit in begun}) < 3
+    assert measure(out, FIRST, SECOND) == 0
+    after = rows_by_unit(out)
+    assert after[: len(begun)] == begun and len({unit[:2] for unit in after}) == 3
+    assert len(set(after)) == len(after)
+
+
+def alive(process: str) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_process_that_dies_is_a_sentence(out):
+    worker = Worker(out)
+    task = Task(FIRST, Run((0,), CPU, "toy"), 10_000, "no such unit")
+    assert worker.start(task) == gpu.START
+    assert worker.measure(task, 60) == "its process ended"
+    assert worker.start(task) == gpu.START  # the next unit has a new one
+
+
+# ---- with a GPU, or without
+
+
+def test_without_a_gpu_it_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="there is no GPU here that PyTorch can use: nothing"):
+        main(["--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="--out .* cannot be written: Not a directory"):
+        main(["--device", "cpu", "--out", str(tmp_path / "file" / "out")])
+
+
+def test_where_the_checks_fail_only_what_needs_neither_is_measured(out, monkeypatch, capsys):
+    worker = Fake({"plain": 1, "first": 1})
+    plain = Job("plain", PLAIN[0], "*: nothing: *", 1)
+    monkeypatch.setenv("MINILEARN_KERNELS", "")
+    monkeypatch.setattr(gpu, "checked", lambda out, seconds: "the tests failed")
+    monkeypatch.setattr(gpu, "Worker", lambda out: worker)
+    assert measured([FIRST, plain], torch.device("cuda"), "toy", 5.0, out, out) == 1
+    assert len(worker.begun) == 1 and "l2ul_cifar10" in worker.begun[0][0]
+    assert os.environ["MINILEARN_KERNELS"] == "reference"
+    assert "the tests failed (see " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code, said", [(0, ""), (1, "the tests of kernels and graphs failed")])
+def test_the_checks_are_those_of_a_gpu_and_a_failure_is_a_sentence(out, monkeypatch, code, said):
+    seen = []
+
+    def run(command, **options):
+        seen.append((command, options))
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    assert gpu.checked(out, 30) == said
+    ((command, options),) = seen
+    assert options["env"]["TRITON_INTERPRET"] == "0" and options["timeout"] == 30
+    assert all((options["cwd"] / place).exists() for place in gpu.TESTS)
+
+
+def test_checks_that_take_too_long_are_a_sentence(out, monkeypatch):
+    monkeypatch.setattr(gpu, "TESTS", ("no_such_file",))
+    assert gpu.checked(out, 0.01) == "the tests of kernels and graphs were not done after 0 s"
+
+
+def test_every_line_of_the_table_names_units(monkeypatch):
+    monkeypatch.setattr(released, "Pictures", lambda *given, **options: None)  # they take seconds
+    monkeypatch.setattr(speed.data, "rotated_digits", lambda *size: ROTATED)
+    monkeypatch.setattr(speed, "FACES", {"paper": (8, 40, 20)})
+    seen = set()
+    for job in JOBS:
+        assert job.experiment in NAMES and job.each < gpu.LONGEST
+        if job.experiment.startswith("laf"):  # they read their data
+            assert job.only == "*" and job.data
+            continue
+        names = {
+            f"{u.dataset}: {u.request}: {u.method}"
+            for u in units_of(job.experiment, Run(job.seeds, torch.device("cpu"), "paper"))
+        }
+        matched = {name for name in names if gpu_rows.fnmatchcase(name, job.only)}
+        assert matched, job.title
+        seen |= {(job.experiment, name) for name in matched}
+    assert {name for experiment, name in seen if experiment == "speed"} == {
+        f"{u.dataset}: {u.request}: {u.method}" for u in units_of("speed", Run((0,), CPU, "paper"))
+    }
+
+
+ROTATED = speed.data.rotated_digits(12, 1)
