@@ -39,7 +39,7 @@ help:
 	@echo 'make colab   run every notebook with the versions that Colab has; needs Python 3.13 or 3.12'
 	@echo 'make gpu     on a machine with a GPU: measure the rows that want one, for 12 minutes'
 	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
-	@echo 'make clean   remove everything that make has made'
+	@echo 'make clean   remove everything that make has made, but not the rows of make gpu'
 
 book: $(VENV)/.package $(STUDENTS)
 	$(BIN)/python book/build.py
@@ -75,7 +75,7 @@ serve:
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 clean:
-	rm -rf _build notebooks/students $(VENV) $(COLAB) *.egg-info .pytest_cache .hypothesis
+	rm -rf _build notebooks/students gpu_data gpu_cache $(VENV) $(COLAB) *.egg-info .pytest_cache .hypothesis
 	find . '(' -name __pycache__ -o -name .ruff_cache ')' -type d -prune -exec rm -rf {} +
 
 notebooks/students/%: notebooks/assignments/% minilearn/course/sources.py | $(VENV)/.package

@@ -67,13 +67,10 @@ def visit(tasks: Iterable[Task], worker, end: float, clock: Callable[[], float])
 
     while task := next(filter(fits, left), None):
         left.remove(task)
-        begin = clock()
+        title, begin, running = task.job.title, clock(), worker.start(task) == 0
         said[task] = worker.measure(task, min(LONGEST, end - begin))
-        title = task.job.title
-        if said[task]:
-            failures[title] += 1
-        else:
-            failures[title] = 0
+        failures[title] = failures[title] + 1 if said[task] else 0
+        if running and not said[task]:
             longest[title] = max(longest.get(title, 0.0), clock() - begin)
     return said
 
@@ -107,6 +104,7 @@ class Worker:
             said = "its process ended"
         if said:  # a failure may leave a GPU's allocator or generator in disorder
             self.stop()
+        print(f"{task.job.title}: {said or 'measured'}: {task.name[:90]}", flush=True)
         return said
 
     def stop(self):
@@ -153,21 +151,21 @@ def _end_with_parent():
 
 
 def listed(jobs: Sequence[Job], device, size: str, out: Path, cache: Path) -> tuple[list, dict]:
-    """All that is missing, in the jobs' order, and why a job is left out, by its title."""
-    skipped = set((out / TOO_LONG).read_text().splitlines()) if (out / TOO_LONG).exists() else ()
+    """All that is missing, in the jobs' order, and why a job is left out, by its title.
+
+    What was once broken off after `LONGEST` comes last: of a training the next try goes on.
+    """
+    late = (out / TOO_LONG).read_text().splitlines() if (out / TOO_LONG).exists() else []
     tasks: dict = {}
     left_out = {}
     for job in jobs:
         run = Run(job.seeds, device, size, cache, job.fast)
         try:
             for index, name in waiting(job, run, out):
-                if name in skipped:
-                    left_out[job.title] = f"a unit takes more than {LONGEST:.0f} s ({TOO_LONG})"
-                else:
-                    tasks.setdefault((job.experiment, run, index), Task(job, run, index, name))
+                tasks.setdefault((job.experiment, run, index), Task(job, run, index, name))
         except (ValueError, ImportError) as error:  # data or a package that are not here
             left_out[job.title] = str(error)
-    return list(tasks.values()), left_out
+    return sorted(tasks.values(), key=lambda task: task.name in late), left_out
 
 
 def checked(out: Path, seconds: float) -> str:
@@ -191,8 +189,9 @@ def measured(jobs: Sequence[Job], device, size: str, minutes: float, out: Path, 
     end = begin + 60 * minutes
     tasks, left_out = listed(jobs, device, size, out, cache)
     wrong = ""
-    if tasks and device.type == "cuda" and begin < end:
-        wrong = checked(out, min(CHECKS, max(1.0, end - time.monotonic())))
+    remaining = end - time.monotonic()
+    if tasks and device.type == "cuda" and remaining > 0:
+        wrong = checked(out, min(CHECKS, remaining))
     todo = tasks
     if wrong:
         print(f"{wrong} (see {out}/log.txt): only what needs neither is measured")
@@ -261,9 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         device = _device(asked.device)
         _check_folder(asked.out)
-        if any(asked.data.glob("*.zip")):
+        begin = time.monotonic()
+        if not os.environ.get("MINILEARN_DATA") and any(asked.data.glob("*.zip")):
             os.environ["MINILEARN_DATA"] = str(unpack(asked.data))
-        return measured(JOBS, device, asked.size, asked.minutes, asked.out, asked.cache)
+        minutes = asked.minutes - (time.monotonic() - begin) / 60
+        return measured(JOBS, device, asked.size, minutes, asked.out, asked.cache)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -24,7 +24,9 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
 apidoc = importlib.import_module("apidoc")
 MODULES = sorted((ROOT / "minilearn").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "book" / "experiments").glob("*.py"))
-NOT_OURS = re.compile(r"\.(?!ci$|git\w+$).*|_build|__pycache__|mathjax|.*\.egg-info")
+NOT_OURS = re.compile(
+    r"\.(?!ci$|git\w+$).*|_build|__pycache__|mathjax|.*\.egg-info|gpu_(data|cache|out)"
+)
 TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".cff", ".bib", ".csv", ".svg", ".css", ""}
 
 

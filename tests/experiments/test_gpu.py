@@ -1,5 +1,6 @@
 """`make gpu`: what is measured when, what a kill costs, and what a visit says at its end."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -89,6 +90,12 @@ def test_what_was_measured_says_how_long_the_next_will_take():
     assert names(worker) == ["a0", "b0"]
 
 
+def test_the_start_of_a_process_is_not_taken_for_the_time_of_a_unit():
+    worker = Fake({"a": 60}, start=25)  # every unit needs a process
+    visit(tasks(a=(3, 10)), worker, 140.0, worker.clock)
+    assert names(worker) == ["a0", "a1"] and worker.now == 120
+
+
 def test_no_unit_has_more_than_six_minutes():
     worker = Fake({"a": 1000, "b": 1})
     said = visit(tasks(a=(1, 10), b=(1, 10)), worker, 1000.0, worker.clock)
@@ -123,23 +130,6 @@ def rows_by_unit(out: Path) -> list[tuple]:
     return [(r["dataset"], r["request"], r["metric"]) for r in read_rows(out / "kernels.csv")]
 
 
-def test_a_visit_measures_says_what_failed_and_goes_on(out, capsys):
-    assert measure(out, FIRST, SECOND, FAILING) == 1
-    said = capsys.readouterr().out
-    assert said.startswith("3 units measured in ") and f"rows in {out}" in said
-    assert "second: 2 measured, 0 missing, all is there" in said
-    assert "failing: 0 measured, 1 missing, about 0 minutes" in said
-    assert "original, seed 0" in said and "MissingData: the pretrained resnet20 is not" in said
-    assert "Traceback" in (out / "log.txt").read_text()
-    rows = read_rows(out / "kernels.csv")
-    called = "python -m book.experiments kernels --seeds 1 --device cpu --size toy"
-    assert {row["command"] for row in rows} == {called}
-    before = (out / "kernels.csv").read_bytes()
-    assert measure(out, FIRST, SECOND) == 0  # all is there
-    assert capsys.readouterr().out.endswith("nothing is missing\n")
-    assert (out / "kernels.csv").read_bytes() == before
-
-
 def test_time_over_at_once_says_what_is_missing(out, capsys):
     assert measure(out, FIRST, SECOND, minutes=0) == 0
     assert "second: 0 measured, 2 missing" in capsys.readouterr().out
@@ -163,13 +153,14 @@ def test_what_the_book_has_is_not_measured_again_and_is_merged_once(out, origin)
     assert len(listed([job], CPU, "toy", empty, out)[0]) == 2
 
 
-def test_a_unit_that_is_too_long_is_left_out_next_time(out, monkeypatch, capsys):
+def test_a_unit_that_is_too_long_comes_last_next_time(out, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "LONGEST", 0.2)
+    first, *others = listed([FIRST, SECOND], CPU, "toy", out, out)[0]
     assert measure(out, FIRST) == 1
     assert "it was broken off after 0 s" in capsys.readouterr().out
     assert not (out / "kernels.csv").exists()
-    assert measure(out, FIRST) == 0
-    assert "left out (first): a unit takes more than 0 s" in capsys.readouterr().out
+    *before, last = listed([FIRST, SECOND], CPU, "toy", out, out)[0]
+    assert last == first and before == others
 
 
 def test_units_of_two_jobs_are_measured_once(out):
@@ -197,29 +188,43 @@ if __name__ == "__main__":
 """
 
 
-def test_a_kill_costs_the_unit_in_progress_and_no_more(out, tmp_path):
-    program = tmp_path / "program.py"
+def test_a_kill_costs_the_unit_in_progress_and_the_next_visit_goes_on(out, tmp_path, capsys):
+    begun = rows_of_a_killed_visit(out, tmp_path)
+    assert 0 < len({row[:2] for row in begun}) < 3
+    assert measure(out, FIRST, SECOND, FAILING) == 1  # the others go on after a failure
+    said = capsys.readouterr().out
+    assert "second: measured: kernels: " in said
+    assert "second: " in said and ", 0 missing, all is there" in said
+    assert "failing: 0 measured, 1 missing, about 0 minutes" in said
+    assert "original, seed 0" in said and "MissingData: the pretrained resnet20 is not" in said
+    assert "Traceback" in (out / "log.txt").read_text()
+    after = rows_by_unit(out)
+    assert after[: len(begun)] == begun and len({row[:2] for row in after}) == 3
+    assert len(set(after)) == len(after)
+    called = "python -m book.experiments kernels --seeds 1 --device cpu --size toy"
+    assert {row["command"] for row in read_rows(out / "kernels.csv")} == {called}
+    assert measure(out, FIRST, SECOND) == 0 and rows_by_unit(out) == after
+    assert capsys.readouterr().out.endswith("nothing is missing\n")
+
+
+def rows_of_a_killed_visit(out: Path, folder: Path) -> list[tuple]:
+    """Kill a visit when its first unit is written; its process of measuring ends with it."""
+    program = folder / "program.py"
     program.write_text(PROGRAM.format(out=str(out)))
     paths = f"{Path(__file__).parents[2]}{os.pathsep}{Path(__file__).parent}"
     process = subprocess.Popen([sys.executable, program], env=os.environ | {"PYTHONPATH": paths})
-    for _ in range(600):
-        if (out / "kernels.csv").exists():
-            break
+    waited = 0
+    while not (out / "kernels.csv").exists() and waited < 3000:
         time.sleep(0.1)
+        waited += 1
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for _ in range(100):
-        if not any(alive(child) for child in children):
-            break
+    while any(alive(child) for child in children) and waited < 3000:
         time.sleep(0.1)
+        waited += 1
     assert children and not any(alive(child) for child in children)
-    begun = rows_by_unit(out)
-    assert 0 < len({unit[:2] for unit in begun}) < 3
-    assert measure(out, FIRST, SECOND) == 0
-    after = rows_by_unit(out)
-    assert after[: len(begun)] == begun and len({unit[:2] for unit in after}) == 3
-    assert len(set(after)) == len(after)
+    return rows_by_unit(out)
 
 
 def alive(process: str) -> bool:
@@ -227,12 +232,14 @@ def alive(process: str) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_process_that_dies_is_a_sentence(out):
-    worker = Worker(out)
-    task = Task(FIRST, Run((0,), CPU, "toy"), 10_000, "no such unit")
-    assert worker.start(task) == gpu.START
-    assert worker.measure(task, 60) == "its process ended"
-    assert worker.start(task) == gpu.START  # the next unit has a new one
+def test_a_process_that_dies_is_a_sentence(out, monkeypatch):
+    def begin(worker, task):
+        worker.pipe, theirs = multiprocessing.Pipe()
+        theirs.close()
+
+    monkeypatch.setattr(Worker, "_begin", begin)
+    task = Task(FIRST, Run((0,), CPU, "toy"), 0, "a unit")
+    assert Worker(out).measure(task, 60) == "its process ended"
 
 
 # ---- with a GPU, or without
