@@ -81,21 +81,30 @@ def test_both_sides_are_timed_and_written(monkeypatch):
     monkeypatch.setattr(speed, "SIZES", {"toy": (12, 1, 0.02)})
     monkeypatch.setattr(speed, "WORKERS", 0)
     monkeypatch.setattr(speed, "REPEATS", 1)
+    monkeypatch.setattr(speed, "FACES", {"toy": (12, 40, 20)})
     monkeypatch.setattr(overhead, "units", lambda run: [])
     for other in (speed_l2ul, speed_laf):  # they have tests of their own
         monkeypatch.setattr(other, "units", lambda run, timed: iter(()))
     units = list(speed.units(Run(seeds=range(1))))
-    assert [unit.method for unit in units] == [
-        "blindspot",
-        "blindspot_fast",
-        "reading",
-        "evaluation",
-    ]
+    methods = ["blindspot", "blindspot_fast", "reading", "evaluation"]
+    sets = ["rotated_digits", "made faces"]
+    asked = [(unit.dataset, unit.method) for unit in units]
+    assert asked == [(one, method) for one in sets for method in methods]
     for unit in units:
         rows = {row["metric"]: row for row in unit.measure()}
         ratio = float(rows["released_seconds"]["value"]) / float(rows["seconds"]["value"])
         assert float(rows["ratio"]["value"]) == pytest.approx(ratio) and ratio > 0
         assert rows["ratio"]["unit"] == "x" and rows["seconds"]["unit"] == "s"
+
+
+def test_faces_are_made_in_the_shape_and_number_of_agedb():
+    pixels, *counts = speed.FACES["paper"]
+    assert (pixels, sum(counts)) == (32, 16_488 - 2_140)  # the rest is its validation set
+    train, test = speed.made_faces(8, 1000, 10)
+    assert train.inputs.shape == (1000, 3, 8, 8) and len(test) == 10
+    assert train.targets.min() == 1 and train.targets.max() == 101
+    again, _ = speed.made_faces(8, 1000, 10)
+    assert torch.equal(train.inputs, again.inputs) and not train.inputs[:10].equal(test.inputs)
 
 
 def test_the_ratio_is_of_medians_and_of_the_faster_loader(monkeypatch):
