@@ -1,5 +1,7 @@
 """The switch: the same training in another layout and precision, and nothing outside its block."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from shared import descend
@@ -138,6 +140,41 @@ def test_methods_heed_it(data):
     for run in (one, two):
         assert run.history.loss.isfinite().all()
         assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+
+
+class Odd(nn.Module):
+    """Weights that no fused optimiser takes: complex ones, or with sparse gradients."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind, self.head = kind, nn.Linear(4, 2)
+        if kind == "complex":
+            self.weight = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+        else:
+            self.embedding = nn.Embedding(3, 4, sparse=True)
+
+    def forward(self, x):
+        if self.kind == "complex":
+            return self.head(torch.fft.irfft(torch.fft.rfft(x) * self.weight, n=4))
+        return self.head(self.embedding(x.sum(1).long() % 3))
+
+
+@pytest.mark.parametrize("kind", ["complex", "sparse"])
+def test_weights_that_cannot_be_fused_are_trained_as_outside(kind):
+    data = Examples(torch.arange(32.0).view(8, 4) / 8, torch.arange(8) % 2)
+    losses = []
+    for block in (nullcontext(), fast()):
+        recipe = Training(epochs=3, batch_size=4, optimizer="sgd", lr=0.1)
+        with block:
+            losses.append(fit(build(lambda: Odd(kind), 0), data, recipe).loss)
+    torch.testing.assert_close(*losses)
+
+
+def test_weights_in_half_precision_are_refused_before_adam_divides_by_nought(data):
+    model = net().half()
+    half = Examples(data.inputs.half(), data.targets)
+    with pytest.raises(ValueError, match=r"Adam cannot train weights in float16.*model.float\(\)"):
+        fit(model, half, Training(epochs=1))
 
 
 def test_the_best_is_chosen_by_the_device(monkeypatch):

@@ -48,6 +48,13 @@ def test_forget_and_retain_are_disjoint_and_everything(train, make):
     assert torch.equal(request.mask, make(train).mask)  # and the same every time
 
 
+def test_a_mask_that_is_changed_later_changes_no_request(train):
+    mask = torch.arange(len(train)) < 3
+    request = Request(train, mask)
+    mask |= True
+    assert request.indices.tolist() == [0, 1, 2]
+
+
 def test_a_dataset_is_split_like_its_tensors():
     for data in (Pairs(FOUR), TensorDataset(FOUR.inputs, FOUR.targets)):
         request = by_class(data, 1)

@@ -181,10 +181,8 @@ def pair_vectors(width: int = 64, seed: int = 0) -> Tensor:
     width = check_count("width", width, 1)
     generator = order_of(seed)
     vectors = torch.zeros(len(PAIR_WORDS), width)
-    meanings = [(word,) for word in ADJECTIVES]
-    for slot in _MEANINGS:
-        meanings += slot
-    for meaning in meanings:
+    meanings = [meaning for slot in _MEANINGS for meaning in slot]
+    for meaning in [*((word,) for word in ADJECTIVES), *meanings]:
         point = torch.randn(width, generator=generator)
         for word in meaning:
             noise = torch.randn(width, generator=generator)
@@ -235,7 +233,8 @@ def _vector(parts: list[str], width: int, place: str) -> list[float]:
         vector = [float(part) for part in parts]
     except ValueError:
         vector = []
-    if len(vector) != width or width < 2 or not all(map(math.isfinite, vector)):
+    finite = all(abs(number) < 3e38 for number in vector)  # as a float32, too
+    if len(vector) != width or width < 2 or not finite:
         raise ValueError(f"{place} is broken: its word is not followed by {max(width, 2)} numbers")
     return vector
 

@@ -1,7 +1,13 @@
 """The networks of the three papers, and how to look inside any network."""
 
 from minilearn.checks import device_of
-from minilearn.models.copies import build, check_architecture, copy_of, duplicate
+from minilearn.models.copies import (
+    build,
+    check_architecture,
+    check_training_answers,
+    copy_of,
+    duplicate,
+)
 from minilearn.models.images import Network, Normalize, allcnn, cnn, mobilenet_v3, small_cnn
 from minilearn.models.inside import (
     activations,

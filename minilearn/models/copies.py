@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from minilearn.checks import device_of
 from minilearn.draws import seeded
@@ -77,3 +77,19 @@ def check_architecture(model: nn.Module, new: nn.Module):
                 f"{new_shapes.get(name, 'none')} instead of {shapes.get(name, 'none')}; fresh() "
                 "must make the same network"
             )
+
+
+def check_training_answers(model: nn.Module, inputs: Tensor):
+    """Refuse a network that gives something else than logits in training mode, before any work.
+
+    On torch's device without numbers, which costs nothing; what needs numbers goes unchecked.
+    """
+    try:
+        answer = duplicate(model).to("meta").train()(inputs[:2].to("meta"))
+    except Exception:  # whatever a network without numbers raises
+        return
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"in training mode the model returns a {type(answer).__name__}: it must return one "
+            "tensor of logits (B, C); switch its auxiliary outputs off"
+        )

@@ -28,7 +28,7 @@ from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
 from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
-from minilearn.models import copy_of, duplicate, mode, with_gradients
+from minilearn.models import check_training_answers, copy_of, mode, with_gradients
 from minilearn.precision import laid_out
 
 
@@ -237,7 +237,7 @@ def around(
     """The adversarial images around the items, with the classes they were driven to."""
     if attack is None:
         return None
-    _check_answers(model, items)
+    check_training_answers(model, items.inputs)
     with cost.clock(device_of(model)):
         attacked = l2_pgd(model, items, attack, seed=seed, cost=cost)
     arrived = int(attacked.reached.sum())
@@ -249,22 +249,6 @@ def around(
             stacklevel=4,
         )
     return Examples(attacked.images, attacked.targets)
-
-
-def _check_answers(model: nn.Module, items: Examples):
-    """Refuse a network that gives something else than logits in training mode, before the attack.
-
-    On torch's device without numbers, which costs nothing; what needs numbers goes unchecked.
-    """
-    try:
-        answer = duplicate(model).to("meta").train()(items.inputs[:2].to("meta"))
-    except Exception:  # whatever a network without numbers raises
-        return
-    if not isinstance(answer, Tensor):
-        raise ValueError(
-            f"in training mode the model returns a {type(answer).__name__}: it must return one "
-            "tensor of logits (B, C); switch its auxiliary outputs off"
-        )
 
 
 def beside(items: Examples, images: Examples | None, config, order: torch.Generator) -> Iterator:

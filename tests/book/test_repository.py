@@ -59,7 +59,7 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1700,
+    ("methods", "parts"): 1740,
     ("metrics",): 1300,
     ("kernels",): 1000,
     ("data",): 1200,

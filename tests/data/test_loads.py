@@ -182,6 +182,10 @@ def text(root, content):
         ("date,0\n2016/7/1 2:00,1\n2016/7/1 2:00,1\n", "has two rows for 2016-07-01 02:00"),
         ("date,0\n2016/7/1 2:30,1\n", "is not by the hour: it has 2016-07-01 02:30"),
         ("date,0\n2016/7/1 2:00,1\n", "1 hours give fewer than two windows of 168"),
+        (
+            "date,0\n2016-03-27 01:00+01:00,1\n2016-03-27 03:00+02:00,1\n",
+            "are in several time zones, .*: write all of them in UTC",
+        ),
         (b"date,0\n2016/7/1 2:00,\xe9\n", "is no text in UTF-8"),
         ('date,0\n"2016/7/1 2:00,1\n', "is no table: .*EOF"),
     ],

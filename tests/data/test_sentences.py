@@ -203,6 +203,7 @@ def test_word_vectors(tmp_path):
         ("cat 1 2 3\ndog 1 2\n", "line 2 of .*glove.txt is broken: its word is not followed by 3"),
         ("cat 1 2 3\ndog 1 x 2\n", "line 2 of .* is broken"),
         ("cat 1 2 3\ndog 1 nan 2\n", "line 2 of .* is broken"),
+        ("cat 1 2 3\ndog 1 1e39 2\n", "line 2 of .* is broken"),  # infinite as a float32
         ("cat\n", "have none of the 3 words"),
         ("2 3\ncat 1 2 3\n", "have none of the 3 words"),
         ("cat 1\n", "line 1 of .* is broken"),

@@ -146,6 +146,15 @@ def test_columns_that_are_not_there(folder):
         image_table(folder, folder.parent / "nothing.csv")
 
 
+def test_a_comma_too_much_and_a_column_twice_are_no_numbers(folder):
+    with pytest.raises(ValueError, match="line 2 of .* has 3 cells under 2 column names; a comma"):
+        image_table(folder, table(folder, "a.png,3,5"), on_bad="skip")
+    with pytest.raises(ValueError, match="has two columns 'age': rename one"):
+        image_table(folder, table(folder, "a.png,3,5", header="file,age,age"))
+    other = image_table(folder, table(folder, "a.png,3,5", header="file,age,name"), size=8)
+    assert other.targets.tolist() == [3.0]
+
+
 def test_folders_and_tables_that_cannot_be_read(folder, tmp_path):
     path = good(folder)
     with pytest.raises(ValueError, match="the image folder .*nowhere does not exist"):

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from shared import Pairs
 from torch import nn
 
 from minilearn.checkpoint import fingerprint
@@ -122,6 +123,11 @@ def test_nothing_given_is_changed(records, classification):
         (records.result.model, records.weights, records.forgotten, classification)
     )
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_request_over_a_dataset_is_a_sentence(records, classification):
+    with pytest.raises(ValueError, match="a Request over the set that the records are of"):
+        sisa(records, by_index(Pairs(classification), [0]))
 
 
 def test_bad_input(records, classification, regression):

@@ -1,5 +1,6 @@
 """The attack against a loop written out in float64, its ball and its box, and its targets."""
 
+import copy
 import dataclasses
 import math
 
@@ -12,7 +13,7 @@ from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.models import resnet20
-from minilearn.parts.attack import PGD, l2_pgd
+from minilearn.parts.attack import PGD, around, l2_pgd
 from minilearn.precision import fast
 
 SHORT = PGD(eps=0.6, steps=7, repeats=3)
@@ -307,6 +308,37 @@ class Pair(nn.Module):
 def test_bad_models_are_one_sentence(items, model, sentence):
     with pytest.raises(ValueError, match=sentence):
         l2_pgd(model, items, SHORT)
+
+
+def test_attacks_that_do_not_arrive_are_said(net, items):
+    with pytest.warns(
+        UserWarning, match=r"only . of 5 adversarial images reach .* as PGD\(eps=0.02"
+    ):
+        around(net, items[:5], PGD(0.01, steps=1, repeats=1, box=(-9.0, 9.0)), 0, Cost())
+
+
+def test_what_a_network_says_in_training_mode_is_looked_at_before_the_attack(items):
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(items.inputs[0].numel(), 3)
+
+        def forward(self, x):
+            z = self.head(x.flatten(1))
+            return (z, z) if self.training else z
+
+    cost = Cost()
+    with pytest.raises(ValueError, match="in training mode the model returns a tuple"):
+        around(Auxiliary().eval(), items, PGD(), 0, cost)
+    assert cost.samples == 0
+
+
+def test_a_model_that_answers_with_no_number_is_a_sentence(net, items):
+    broken = copy.deepcopy(net)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="the model's outputs of 1 example.s. hold NaN"):
+        l2_pgd(broken, items, PGD(steps=1, repeats=1))
 
 
 def test_two_classes_leave_one_target():
