@@ -26,7 +26,7 @@ class History:
     Shapes: loss (steps,) float32 on the CPU, nats for classes, the targets' unit for regression
     """
 
-    loss: Tensor = field(default_factory=lambda: torch.zeros(0))
+    loss: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float32))
     epochs: list[dict] = field(default_factory=list)
 
 

@@ -416,6 +416,14 @@ READING = [name for name in RIGHT if name in METHODS or name.startswith("by_")]
 READING += ["fit", "evaluate", "report", "unlearn", "continual", "sharded", "batches", "mislabel"]
 
 
+def attacked():
+    items = Examples(torch.arange(32.0, dtype=torch.float32).view(2, 1, 4, 4) / 32, torch.arange(2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3, dtype=torch.float32))
+    return methods.l2_pgd(net, items, PGD(steps=2, repeats=1)).images
+
+
 def held(value) -> object:
     """What must be the same of an argument after the call."""
     if isinstance(value, torch.Tensor):
@@ -530,6 +538,13 @@ def test_a_right_call_is_right_in_every_state(name, where):
     if where in ("plain", "gradients off"):
         assert error is None, error
     assert error is None or ours(error), error
+
+
+@pytest.mark.parametrize("make", [data.rotated_digits, data.pair_vectors, attacked])
+def test_what_is_drawn_does_not_depend_on_the_default_precision(make):
+    with state("double"):
+        found = make()
+    assert fingerprint(found) == fingerprint(make())
 
 
 @pytest.mark.parametrize("name", READING)

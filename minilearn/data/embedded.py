@@ -75,7 +75,7 @@ def rotated_digits(size: int = 24, copies: int = 4, seed: int = 0) -> Split:
 
 def _turned(upright: Examples, size: int, copies: int, seed: int) -> Examples:
     generator = order_of(seed)
-    angles = 90 * torch.rand(len(upright) * copies, generator=generator)
+    angles = 90 * torch.rand(len(upright) * copies, generator=generator, dtype=torch.float32)
     turned = _turn(upright.inputs.repeat(copies, 1, 1, 1), angles, size)
     return Examples(turned, angles, upright.groups.repeat(copies))
 

@@ -55,7 +55,7 @@ def _stacked(targets) -> Tensor:
 
 def _borne_out(targets: Tensor, data: Dataset) -> bool:
     """Whether the items have these targets: looked up at 32 places, and at one of every class."""
-    places = torch.linspace(0, len(data) - 1, 32).long().tolist()
+    places = torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().tolist()
     if targets.ndim == 1 and not targets.is_floating_point():
         first = {label: place for place, label in reversed([*enumerate(targets.tolist())])}
         places += list(first.values())[:100]
@@ -101,7 +101,7 @@ def varies(data) -> bool:
     check_dataset(data)
     if isinstance(data, Examples | Tensor):
         return False
-    places = torch.linspace(0, len(data) - 1, 32).long().unique().tolist()
+    places = torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().unique().tolist()
 
     def read() -> list[Tensor]:
         items = [Told(data)[place] for place in places]

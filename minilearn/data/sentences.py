@@ -180,12 +180,12 @@ def pair_vectors(width: int = 64, seed: int = 0) -> Tensor:
     """
     width = check_count("width", width, 1)
     generator = order_of(seed)
-    vectors = torch.zeros(len(PAIR_WORDS), width)
+    vectors = torch.zeros(len(PAIR_WORDS), width, dtype=torch.float32)
     meanings = [meaning for slot in _MEANINGS for meaning in slot]
     for meaning in [*((word,) for word in ADJECTIVES), *meanings]:
-        point = torch.randn(width, generator=generator)
+        point = torch.randn(width, generator=generator, dtype=torch.float32)
         for word in meaning:
-            noise = torch.randn(width, generator=generator)
+            noise = torch.randn(width, generator=generator, dtype=torch.float32)
             vectors[PAIR_WORDS.index(word)] = point + CLOSE * noise
     return vectors
 
@@ -221,7 +221,7 @@ def word_vectors(path, words: tuple[str, ...]) -> Tensor:
         raise ValueError(f"the word vectors {path} are no text in UTF-8: {error}") from None
     if not vector:
         raise ValueError(f"the word vectors {path} have none of the {len(number)} words")
-    rows = torch.tensor(list(vector.values()))
+    rows = torch.tensor(list(vector.values()), dtype=torch.float32)
     vectors = rows.mean(0).repeat(len(words), 1)
     vectors[list(vector)] = rows
     vectors[0] = 0

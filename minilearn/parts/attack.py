@@ -134,7 +134,9 @@ def l2_pgd(
             targets = (true + shift) % classes
         else:
             targets = _checked_targets(targets, true, classes).to(data.device)
-        noise = low + (high - low) * torch.rand(len(true), *data.inputs.shape[1:])
+        noise = low + (high - low) * torch.rand(
+            len(true), *data.inputs.shape[1:], dtype=torch.float32
+        )
         start = data.inputs.repeat(config.repeats, *[1] * (data.inputs.ndim - 1))
         size = max(1, config.memory // bytes_each)
         images = []

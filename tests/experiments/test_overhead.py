@@ -20,6 +20,7 @@ def test_every_method_with_a_loop_has_a_bare_one():
     assert set(overhead.CONFIGS) == set(overhead.BARE) == set(METHODS) - {"unrolling"}
 
 
+@pytest.mark.filterwarnings("ignore:only .* adversarial images reach")
 @pytest.mark.parametrize("name", overhead.CONFIGS)
 def test_a_method_is_its_bare_loop_bit_for_bit(name):
     """What surrounds the loop (seed, mode, ledger, clock, whole epochs) changes no bit of it."""
