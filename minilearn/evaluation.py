@@ -23,6 +23,8 @@ SEED = 0  # of what is drawn at random while a model is evaluated
 class Evaluation:
     """Everything one pass over a set gives; every metric is computed from it.
 
+    Outputs that look like probabilities, not logits, are warned of.
+
     Shapes: outputs (N, C) logits or (N, ...) predictions; targets (N,) or (N, ...); loss (N,), nats
         (cross-entropy), the targets' unit (absolute error) or what `evaluate` was asked for
     """
@@ -30,6 +32,15 @@ class Evaluation:
     outputs: Tensor
     targets: Tensor
     loss: Tensor
+
+    def __post_init__(self):
+        if not self.targets.is_floating_point() and _probabilities(self.outputs):
+            warnings.warn(
+                "the outputs lie in [0, 1] and their rows sum to 1, as after a softmax, and they "
+                "are read as logits: losses, distances and attacks are then those of a softmax of "
+                "a softmax; take the network without its last softmax",
+                stacklevel=3,
+            )
 
     @property
     def correct(self) -> Tensor:
@@ -58,6 +69,13 @@ class Evaluation:
         if self.targets.is_floating_point():
             raise ValueError("a regression result has no classes; look at its loss or its outputs")
         return self.outputs
+
+
+def _probabilities(outputs: Tensor) -> bool:
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or not len(outputs):
+        return False
+    bounded = (outputs >= 0).all() & (outputs <= 1).all()
+    return bool(bounded & ((outputs.float().sum(1) - 1).abs() < 1e-3).all())
 
 
 def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 512) -> Evaluation:

@@ -49,13 +49,12 @@ def canvas(
 ) -> tuple[Figure, np.ndarray]:
     """An empty figure in the book's style and its axes (rows, columns); name it last to show it.
 
-    Args: height: in inches. columns, rows: of axes. options: more for `plt.subplots`
+    Args: height: in inches. columns, rows: of axes. options: more for `figure.subplots`
     """
-    options = {"layout": "constrained", "dpi": 140} | options
     with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"}):
-        size = (WIDTH, height)
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-    plt.close(figure)  # otherwise the notebook would show it twice
+        figure = plt.figure(figsize=(WIDTH, height), layout="constrained", dpi=140)
+        plt.close(figure)  # otherwise the notebook would show it twice
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat:
         sns.despine(ax=ax)
     return figure, axes
@@ -133,7 +132,8 @@ def curves(
 def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Figure:
     """The report as a picture: one panel a (metric, split), on its own scale, null band shaded.
 
-    A method that forgot as retraining does lies in the green band in every panel.
+    A method that forgot as retraining does lies in the green band in every panel. The band is for
+    the mean of as many models as stand in it.
 
     Args: panels: metric and split of each. title: the finding
     Raises: ValueError if the report has no such metric on a split
@@ -152,12 +152,16 @@ def _panel(ax: Axes, report: Report, metric: str, split: str):
     if not rows:
         raise ValueError(f"the report has no {metric} on {split!r}")
     names = [row.method for row in rows]
-    if rows[0].band is not None:
-        ax.axhspan(*_visible(rows[0].band), color=ROLES["retrained"][0], alpha=0.25)
     for place, row in enumerate(rows):
         error = None if np.isnan(row.half_width) else row.half_width
         color, marker = role(row.method, names).values()
         ax.errorbar(place, row.mean, yerr=error, fmt=marker, color=color, capsize=3, markersize=6)
+    ax.autoscale(False)  # a band without an end is drawn to the edge
+    for place, row in enumerate(rows):
+        if row.band is not None:
+            ends = np.clip(_visible(row.band), *ax.get_ylim())
+            sides = [place - 0.5, place + 0.5]
+            ax.fill_between(sides, *ends, color=ROLES["retrained"][0], alpha=0.25, linewidth=0)
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
     ax.set_xlim(-0.6, len(names) - 0.4)
     ax.grid(axis="x", visible=False)

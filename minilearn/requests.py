@@ -21,7 +21,7 @@ class Request:
 
     Args:
         train: `Examples` or any map-style dataset of (input, target)
-        mask: which of them are to be forgotten
+        mask: which of them are to be forgotten; None: all; what is retained is not at hand
         name: says in words what is forgotten, and stands in reports
     Shapes: mask (N,) bool, true = forget
     Raises: ValueError if the mask is not boolean, has another length than `train`, forgets nothing
@@ -36,19 +36,19 @@ class Request:
     """
 
     train: Examples | Dataset
-    mask: Tensor
+    mask: Tensor | None
     name: str = "request"
 
     def __post_init__(self):
         check_dataset(self.train)
-        check_mask(self.mask, len(self.train))
-        object.__setattr__(self, "mask", self.mask.cpu().clone())  # the caller may change theirs
+        alone = self.mask is None
+        mask = torch.ones(len(self.train), dtype=torch.bool) if alone else self.mask
+        check_mask(mask, len(self.train))
+        object.__setattr__(self, "mask", mask.cpu().clone())  # the caller may change theirs
         if not self.mask.any():
             raise ValueError(f"{self.name}: nothing is to be forgotten; the forget set is empty")
-        if self.mask.all():
-            raise ValueError(
-                f"{self.name}: nothing is retained; the whole training set is forgotten"
-            )
+        if self.mask.all() and not alone:
+            raise ValueError(f"{self.name}: nothing is retained; the whole set is forgotten")
 
     def __repr__(self) -> str:
         return f"Request({self.name}: forget {int(self.mask.sum())} of {len(self.mask)})"
@@ -60,7 +60,9 @@ class Request:
 
     @property
     def retain(self) -> Examples | Dataset:
-        """Everything else."""
+        """Everything else; ValueError if it is not at hand."""
+        if self.mask.all():
+            raise ValueError(f"{self.name}: the retained data, which this needs, are not at hand")
         return subset(self.train, ~self.mask)
 
     @property
@@ -259,9 +261,8 @@ def near_duplicates(
 
 def _require_examples(why: str, train):
     if not isinstance(train, Examples):
-        raise ValueError(
-            f"{why} as tensors: make the training set Examples first, got {type(train).__name__}"
-        )
+        kind = type(train).__name__
+        raise ValueError(f"{why} as tensors: make the training set Examples first, got {kind}")
 
 
 def _labels(train) -> Tensor:

@@ -79,6 +79,8 @@ def unlearn(
     networks = {"model": model, "fresh": fresh, "start": start}
     for part in sees:
         name, *inputs_alone = part.split()
+        if name in options:  # a request need not have what is withheld
+            continue
         value = networks[name] if name in networks else getattr(request, name)
         arguments[name] = without_targets(value) if inputs_alone else value
     return method(**arguments | options)

@@ -1,6 +1,9 @@
 """Figures: what is drawn is what was measured, and silly input gets a sentence."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +39,13 @@ def test_no_figure_stays_open():
     assert not plt.get_fignums()
 
 
+def test_no_figure_stays_open_after_an_error():
+    for silly in ({"rows": 0}, {"sharex": "sideways"}, {"subplot_kw": {"projection": "none"}}):
+        with pytest.raises(ValueError):
+            plots.canvas(**silly)
+    assert not plt.get_fignums()
+
+
 def test_items_show_their_images_and_captions():
     images = torch.rand(12, 1, 4, 4)
     axes = plots.items(images, list("abcdefghijkl"), "title", bold=[1]).axes
@@ -66,6 +76,13 @@ def test_picture_shows_means_intervals_and_band(report):
     low, high = (report.row("accuracy", "forget", "finetune").half_width * s for s in (-1, 1))
     (segment,) = ax.containers[2].lines[2][0].get_segments()
     assert segment[:, 1] == pytest.approx([0.98 + low, 0.98 + high])
+
+
+def test_a_band_without_an_end_is_drawn_to_the_edge(report):
+    rows = [replace(row, band=(-np.inf, 0.95)) for row in report.rows]
+    (ax,) = plots.picture(replace(report, rows=tuple(rows)), [("accuracy", "forget")], "t").axes
+    corners = ax.collections[-1].get_paths()[0].vertices[:, 1]
+    assert (corners.min(), corners.max()) == (ax.get_ylim()[0], pytest.approx(0.95))
 
 
 def test_roc_passes_through_the_corners_and_prints_the_area():

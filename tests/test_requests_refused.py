@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from shared import FOUR, classes_of, line
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from minilearn.data import Examples, digits
+from minilearn.methods import finetune, neggrad, unlearn
 from minilearn.requests import (
     Request,
     by_class,
@@ -202,7 +204,6 @@ def test_near_duplicates_needs_a_request_over_tensors():
         ([True, False, False, True], "boolean tensor"),
         (np.array([True, False, False, True]), "boolean tensor"),
         ("0110", "boolean tensor"),
-        (None, "boolean tensor"),
     ],
 )
 def test_a_mask_that_makes_no_request(mask, sentence):
@@ -240,3 +241,11 @@ def test_a_training_set_that_is_none(data):
     for make in (lambda: by_group(data, 1), lambda: mislabel(data, 0.5)):
         with pytest.raises(ValueError):
             make()
+
+
+def test_without_the_retained_data_only_what_does_without_them_runs():
+    alone = Request(FOUR, None, "patient 5")
+    assert repr(alone) == "Request(patient 5: forget 4 of 4)" and len(alone.forget) == 4
+    with pytest.raises(ValueError, match="patient 5: the retained data, which this needs, are not"):
+        unlearn(finetune, nn.Linear(2, 4), alone)
+    assert unlearn(neggrad, nn.Linear(2, 4), alone, retain=None).method == "neggrad"

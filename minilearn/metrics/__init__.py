@@ -4,6 +4,7 @@ from minilearn.cost import Cost
 from minilearn.metrics.anamnesis import Anamnesis, anamnesis_index
 from minilearn.metrics.asr import PublishedASR, asr, asr_published
 from minilearn.metrics.attacks import Attack, auc, logistic_attack, loss_attack, tpr_at_fpr
+from minilearn.metrics.band import null_band
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
 from minilearn.metrics.probe import linear_probe
 from minilearn.metrics.registry import METRICS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from minilearn.checks import check_choice
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.losses import Loss
+from minilearn.metrics.band import SIDES
 from minilearn.metrics.utility import check_evaluations, constant_answer
 
 Results = dict[str, Evaluation]  # one model's evaluations, by split; see `results_of`
@@ -17,12 +19,17 @@ WHOLE = ("",)  # a metric of all splits at once
 
 TASKS = ("classification", "regression", "quantiles")  # regression: one output a target
 
-# Where a value that cannot be told from retraining lies, relative to the null band.
-SIDES = {
-    "two-sided": "inside the null band",
-    "low": "no higher than the null band",
-    "high": "no lower than the null band",
-}
+Scale = tuple[float, float, float]  # the least and the largest value, what one example is worth
+
+
+def between(least: float, most: float) -> Callable[[Results, str], Scale]:
+    """The scale of numbers that can take any value between two ends."""
+    return lambda results, split: (least, most, 0.0)
+
+
+def share(results: Results, split: str) -> Scale:
+    """The scale of shares of a split's examples."""
+    return 0.0, 1.0, 1 / len(results[split].loss)
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,13 @@ class Metric:
     """One metric of the report. Its target is always the value that retrained models have.
 
     `compute(model, reference, split)` sees one model's evaluations of all splits and, if the metric
-    is `pairwise`, a retrained model's; a pairwise metric is averaged over all retrained models.
-    `good` names the side of the null band that is as good as retraining: a key of `SIDES`.
-    `blind_to` holds "untrained" if a network that knows nothing passes; a test checks that.
+    is `pairwise`, a retrained model's; a pairwise metric is averaged over all retrained models but
+    the model itself. From a `relative` one the mean over the retrained models is taken off.
+    `needs_retain` says that it looks at the split "retain", whatever split it is asked for.
+    `good` names the side of the null band that is as good as retraining: a key of `SIDES`. `scale`,
+    of a model's evaluations and a split, says where the band ends at the latest, and how narrow it
+    may be: see `share`. `blind_to` holds "untrained" if a network that knows nothing passes; a test
+    checks that.
     """
 
     name: str
@@ -42,6 +53,9 @@ class Metric:
     splits: tuple[str, ...] = ALL
     tasks: tuple[str, ...] = TASKS
     pairwise: bool = False
+    relative: bool = False
+    needs_retain: bool = False
+    scale: Callable[[Results, str], Scale] = between(-math.inf, math.inf)
     good: str = "two-sided"
     blind_to: tuple[str, ...] = ()
 

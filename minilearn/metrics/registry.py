@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -10,7 +11,18 @@ from pkgutil import iter_modules
 
 from minilearn.metrics.attacks import logistic_attack, loss_attack
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
-from minilearn.metrics.metric import CONSTANT, FORGET, TEST, WHOLE, Metric, Results, task_of
+from minilearn.metrics.metric import (
+    CONSTANT,
+    FORGET,
+    TEST,
+    WHOLE,
+    Metric,
+    Results,
+    Scale,
+    between,
+    share,
+    task_of,
+)
 from minilearn.metrics.svc_attack import svc_attack
 from minilearn.metrics.utility import accuracy, gap, mae, mean_loss, mse, tow
 
@@ -29,6 +41,21 @@ def _score_gap(model: Results, reference: Results, split: str) -> float:
             "from results_of(model, splits, loss)"
         )
     return difference / (mean_loss(model[CONSTANT]) or 1.0)
+
+
+def _score(model: Results, split: str) -> float:
+    """What gaps are of: the accuracy, or the mean loss."""
+    score = accuracy if task_of(model) == "classification" else mean_loss
+    return score(model[split])
+
+
+def _score_scale(model: Results, split: str) -> Scale:
+    return share(model, split) if task_of(model) == "classification" else (0.0, math.inf, 0.0)
+
+
+def _tow_scale(model: Results, _: str) -> Scale:
+    splits = [_score_scale(model, split) for split in (FORGET, "retain", TEST)]
+    return 0.0, 1.0, 1 - tow(*(grain for _, _, grain in splits))
 
 
 def _tow(model: Results, reference: Results, _: str) -> float:
@@ -69,6 +96,7 @@ _CLASSES, _ONE, _QUANTILES = ("classification",), ("regression",), ("quantiles",
 _NUMBERS = _ONE + _QUANTILES
 _SEEN = (FORGET, TEST)
 _BLIND = {"blind_to": ("untrained",)}
+_AMOUNT, _CHANCE = between(0.0, math.inf), between(0.0, 1.0)
 _ALL_METRICS = (
     Metric(
         "accuracy",
@@ -76,6 +104,7 @@ _ALL_METRICS = (
         "how sure the answers are, which are right",
         lambda m, r, s: accuracy(m[s]),
         tasks=_CLASSES,
+        scale=share,
     ),
     Metric(
         "mae",
@@ -83,6 +112,7 @@ _ALL_METRICS = (
         "the sign of the error, and who got which",
         lambda m, r, s: mae(m[s]),
         tasks=_ONE,
+        scale=_AMOUNT,
     ),
     Metric(
         "mse",
@@ -90,6 +120,7 @@ _ALL_METRICS = (
         "the sign of the error, and who got which",
         lambda m, r, s: mse(m[s]),
         tasks=_ONE,
+        scale=_AMOUNT,
     ),
     Metric(
         "quantile_loss",
@@ -97,13 +128,15 @@ _ALL_METRICS = (
         "who got which",
         lambda m, r, s: mean_loss(m[s]),
         tasks=_QUANTILES,
+        scale=_AMOUNT,
     ),
     Metric(
         "gap",
-        "accuracy, or mean loss of the evaluation, minus the retrained model's",
+        "accuracy, or mean loss of the evaluation, minus the retrained models' mean",
         "differences that cancel",
-        lambda m, r, s: gap(m[s], r[s]),
-        pairwise=True,
+        lambda m, r, s: _score(m, s),
+        relative=True,
+        scale=_score_scale,
     ),
     Metric(
         "tow",
@@ -112,6 +145,8 @@ _ALL_METRICS = (
         _tow,
         WHOLE,
         pairwise=True,
+        needs_retain=True,
+        scale=_tow_scale,
         good="high",
     ),
     Metric(
@@ -121,6 +156,8 @@ _ALL_METRICS = (
         _tow_mia,
         WHOLE,
         pairwise=True,
+        needs_retain=True,
+        scale=_CHANCE,
         good="high",
     ),
     Metric(
@@ -131,6 +168,7 @@ _ALL_METRICS = (
         _SEEN,
         _CLASSES,
         pairwise=True,
+        scale=between(0.0, math.log(2)),
         good="low",
     ),
     Metric(
@@ -141,6 +179,7 @@ _ALL_METRICS = (
         _SEEN,
         _CLASSES,
         pairwise=True,
+        scale=_AMOUNT,
         good="low",
     ),
     Metric(
@@ -151,6 +190,7 @@ _ALL_METRICS = (
         _SEEN,
         _NUMBERS,
         pairwise=True,
+        scale=_AMOUNT,
         good="low",
     ),
     Metric(
@@ -161,6 +201,7 @@ _ALL_METRICS = (
         _SEEN,
         _NUMBERS,
         pairwise=True,
+        scale=_AMOUNT,
         good="low",
     ),
     Metric(
@@ -169,6 +210,7 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _loss_attack(m).auc,
         (FORGET,),
+        scale=_CHANCE,
         **_BLIND,
     ),
     Metric(
@@ -177,6 +219,7 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _loss_attack(m).tpr_at_1fpr,
         (FORGET,),
+        scale=share,
         **_BLIND,
     ),
     Metric(
@@ -185,6 +228,8 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _learnt_attack(logistic_attack, m).auc,
         (FORGET,),
+        needs_retain=True,
+        scale=_CHANCE,
         **_BLIND,
     ),
     Metric(
@@ -194,6 +239,8 @@ _ALL_METRICS = (
         lambda m, r, s: _learnt_attack(svc_attack, m).auc,
         (FORGET,),
         _NUMBERS,
+        needs_retain=True,
+        scale=_CHANCE,
         **_BLIND,
     ),
 )

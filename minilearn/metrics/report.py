@@ -3,91 +3,35 @@
 from __future__ import annotations
 
 import html
-import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from minilearn.data.examples import Examples
 from minilearn.losses import Loss
-from minilearn.metrics._words import number, pair
+from minilearn.metrics._words import pair
+from minilearn.metrics.band import (
+    BAND,
+    FEWEST,
+    LEVEL,
+    RETRAINED,
+    Row,
+    null_band,
+    t_half_width,
+)
+from minilearn.metrics.columns import ORIGINAL, UNTRAINED, columns_of, model_of
 from minilearn.metrics.metric import ALL, FORGET, TEST, Metric, Results, results_of, task_of
 from minilearn.metrics.registry import DEFAULT, METRICS, by_name
 from minilearn.models import build, device_of
 from minilearn.requests import Request
 from minilearn.unlearned import Unlearned
 
-ORIGINAL, RETRAINED, UNTRAINED = "original", "retrained", "untrained"
-BAND, COSTS = "null band", ("samples", "seconds")
+__all__ = ["Report", "Row", "report", "t_half_width"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One number of the report: `values` has one entry a seed; the interval is Student's t at 95 %.
-
-    `band` is what retrained models show among themselves, None if there are fewer than two: for a
-    pairwise metric the smallest and the largest value over all ordered pairs, else over the models.
-    `examples` is the size of the split, 0 where there is none.
-    """
-
-    metric: str
-    split: str
-    method: str
-    values: tuple[float, ...]
-    band: tuple[float, float] | None
-    good: str = "two-sided"
-    examples: int = 0
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return sum(self.values) / len(self.values)
-
-    @property
-    def half_width(self) -> float:
-        """Half the 95 % interval of the mean; NaN with a single seed."""
-        return t_half_width(self.values)
-
-    @property
-    def inside(self) -> bool:
-        """Whether the mean lies in the null band: this metric cannot tell it from retraining.
-
-        For a distance it may also lie below, for a likeness above. The converse is weaker: of two
-        numbers one cannot expect that a third lies between. With k retrained models, one more
-        falls outside a two-sided band with probability 2 / (k + 1).
-        """
-        if self.band is None:
-            return False
-        low, high = self.band
-        noise = 1e-9 * max(1.0, abs(low), abs(high))  # of adding up in another order
-        below = self.mean <= high + noise
-        above = self.mean >= low - noise
-        return {"low": below, "high": above, "two-sided": below and above}[self.good]
-
-    def __str__(self) -> str:
-        """`0.912 ± 0.013 *`: the mean, half of the interval, and whether it lies in the band."""
-        if self.metric == "samples":
-            return f"{self.mean:,.0f}"
-        spread = self.half_width
-        text = number(self.mean) if math.isnan(spread) else pair(self.mean, spread, " ± ")
-        return text + (" *" if self.inside and self.method != RETRAINED else "")
-
-
-def t_half_width(values: Sequence[float], level: float = 0.95) -> float:
-    """Half the width of Student's t interval for the mean of `values`; NaN with fewer than two.
-
-    Args: values: independent numbers, a seed each. level: of confidence, by default 95 %
-    Example:
-        >>> round(t_half_width([1.0, 2.0, 3.0]), 3)
-        2.484
-    """
-    from scipy.stats import sem, t
-
-    if len(values) < 2:
-        return math.nan
-    return float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))
+COSTS = ("samples", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +39,14 @@ class Report:
     """All rows, shown as a table: mean and half of the 95 % interval over seeds, a column a model.
 
     A star marks a value in the null band: by that metric not distinguishable from retraining.
+    `retrained` counts the retrained models, and `left_out` says which metrics are missing, and for
+    lack of what.
     """
 
     rows: tuple[Row, ...]
     title: str
+    retrained: int = 0
+    left_out: tuple[str, ...] = ()
 
     def row(self, metric: str, split: str, method: str) -> Row:
         """One row by name; the split of a metric of all splits, and of a cost, is "".
@@ -117,15 +65,17 @@ class Report:
         """As a pandas DataFrame of strings: a row a metric and split, a column a model."""
         import pandas
 
+        counts = {len(row.values) for row in self.rows if row.band is not None}
         table: dict[tuple[str, str], dict[str, str]] = {}
         for row in self.rows:
             cells = table.setdefault((row.metric, row.split), {})
             cells[row.method] = str(row)
             if row.band is not None:
-                cells[BAND] = pair(*row.band, " to ")
+                cells[_band_name(len(row.values), counts)] = pair(*row.band, " to ")
         index = pandas.MultiIndex.from_tuples(table, names=["metric", "on"])
         frame = pandas.DataFrame(list(table.values()), index=index).fillna("")
-        first = [name for name in (ORIGINAL, RETRAINED, BAND) if name in frame]
+        bands = [_band_name(count, counts) for count in sorted(counts)]
+        first = [name for name in (ORIGINAL, RETRAINED, *bands) if name in frame]
         return frame[first + [name for name in frame if name not in first]]
 
     def notes(self) -> str:
@@ -148,16 +98,38 @@ class Report:
     def _legend(self) -> list[str]:
         seeds = {r.method: len(r.values) for r in self.rows if r.metric not in COSTS}
         sizes = {r.split: r.examples for r in self.rows if r.examples}
-        lines = [f"{BAND}: none; it takes two or more retrained models, better five"]
-        if any(r.band for r in self.rows):
-            lines = [
-                f"{BAND}: what retrained models show among themselves",
-                "* in it, or on its good side: by this metric not distinguishable from retraining",
-            ]
+        lines = self._judges(sizes)
+        lines += [f"left out: {words}" for words in self.left_out]
         count = ", ".join(f"{method} {n}" for method, n in seeds.items())
-        several = f"mean ± half of the 95 % interval over seeds: {count}"
+        several = f"mean ± half of the {LEVEL:.0%} interval over seeds: {count}"
         lines += [several if max(seeds.values()) > 1 else "one seed each: no interval"]
         return lines + ["examples: " + ", ".join(f"{s} {n:,}" for s, n in sizes.items())]
+
+    def _judges(self, sizes: dict[str, int]) -> list[str]:
+        """What the numbers can be held against, and what that allows to say."""
+        if not self.retrained:
+            alike = "test_forget" if "test_forget" in sizes else TEST
+            return [
+                f"can be said: what changed, and if the forgotten look like unseen ones ({alike})",
+                "cannot be said: that they are forgotten; a retrained model may differ from both",
+            ]
+        if self.retrained < FEWEST:
+            return [
+                f"{BAND}: none; with {self.retrained} retrained this report cannot judge: it takes "
+                f"{FEWEST}, better five"
+            ]
+        counts = sorted({len(row.values) for row in self.rows if row.band is not None})
+        more = " or ".join("one more" if n == 1 else f"the mean of {n} more" for n in counts)
+        return [
+            f"{BAND}: {LEVEL:.0%} prediction interval for {more}, from {self.retrained} retrained",
+            "* in it: by this metric not distinguishable from retraining, which itself is outside "
+            f"in about {1 - LEVEL:.0%} of rows",
+        ]
+
+
+def _band_name(count: int, counts: set[int]) -> str:
+    """The heading of a band's column: where models differ in number, with how many it is for."""
+    return BAND if len(counts) == 1 else f"{BAND} ({count})"
 
 
 def report(
@@ -165,7 +137,7 @@ def report(
     test: Examples | dict[str, Examples],
     *,
     original: Sequence,
-    retrained: Sequence,
+    retrained: Sequence | None = None,
     methods: dict[str, Sequence],
     fresh: Callable[[], nn.Module] | None = None,
     metrics: Sequence[str] = DEFAULT,
@@ -179,8 +151,12 @@ def report(
         test: unseen examples; or a dictionary with "test", and "test_forget" and "test_retain"
             where the request's own kind of unseen examples can be told from the others: attacks
             then compare like with like
-        original, retrained: lists with one model, or `Unlearned`, a seed; two or more retrained
-            models give the null band, how far one retrained model is from another
+        original: a list with one model, or `Unlearned`, a seed
+        retrained: the same of models trained without the forgotten data; three or more give the
+            null band, see `band.null_band`. None if there are none: then the models before and
+            after stand beside each other, "no gold standard" in the title, and metrics that
+            compare with retrained models are left out; so are those that need retained data, if
+            the request has none (`Request(items, None)`)
         methods: such a list by the name of every method
         fresh: makes an untrained network, which shows what over-forgetting would look like
         metrics: names in `METRICS`; those of another task (mae for classes) are left out
@@ -188,24 +164,27 @@ def report(
         batch_size: examples that are evaluated at once
 
     Chapter: 1, 2
-    Raises: ValueError if there is no original, no retrained model or no method, a list is empty or
-        names a model twice, a metric or a test set is unknown, or a model's outputs are not finite
+    Raises: ValueError if there is no original or no method, a list is empty or has a model twice,
+        the original is among the retrained models, a metric or a test set is unknown, or a model's
+        outputs are not finite
     """
     splits = _splits(request, test)
-    columns = _columns(original, retrained, methods)
+    columns = columns_of(original, retrained, methods)
     chosen = by_name(metrics)
     if fresh is not None:
-        untrained = [build(fresh, seed) for seed in range(len(retrained))]
-        columns[UNTRAINED] = [m.to(device_of(_model(original[0]))) for m in untrained]
+        untrained = [build(fresh, seed) for seed in range(len(retrained or original))]
+        columns[UNTRAINED] = [m.to(device_of(model_of(original[0]))) for m in untrained]
     cache: dict[int, Results] = {}
 
     def measured(name: str, entry) -> Results:
-        model = _model(entry)
+        """Of a model, once; whoever answers all the same, to the bit, is taken for that model."""
+        model = model_of(entry)
         if id(model) not in cache:
             try:
-                cache[id(model)] = results_of(model, splits, loss, batch_size)
+                new = results_of(model, splits, loss, batch_size)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+            cache[id(model)] = next((old for old in cache.values() if _alike(old, new)), new)
         return cache[id(model)]
 
     results = {name: [measured(name, m) for m in models] for name, models in columns.items()}
@@ -213,10 +192,38 @@ def report(
     chosen = [metric for metric in chosen if task in metric.tasks]
     if not chosen:
         raise ValueError(f"none of the metrics {', '.join(metrics)} is for {task}")
-    pairs = [(m, split) for m in chosen for split in m.splits if not split or split in splits]
+    possible, left_out = _possible(chosen, retrained is not None, "retain" in splits)
+    pairs = [(m, split) for m in possible for split in m.splits if not split or split in splits]
     rows = [row for metric, split in pairs for row in _rows(metric, split, results)]
-    title = f"{request.name}: {len(request.indices)} of {len(request.mask)} forgotten"
-    return Report(tuple(rows + _costs(columns)), title)
+    title = _title(request, retrained)
+    return Report(tuple(rows + _costs(columns)), title, len(retrained or ()), left_out)
+
+
+def _alike(a: Results, b: Results) -> bool:
+    return all(torch.equal(a[split].outputs, b[split].outputs) for split in a)
+
+
+def _title(request: Request, retrained) -> str:
+    of = "" if request.mask.all() else f" of {len(request.mask)}"
+    title = f"{request.name}: {len(request.indices)}{of} forgotten"
+    return title if retrained is not None else f"{title}; no gold standard"
+
+
+def _possible(chosen: list[Metric], gold: bool, retain: bool) -> tuple[list[Metric], tuple]:
+    """The metrics that can be computed, and in words which cannot."""
+    lacking = {"no retrained models": [], "no retained data": []}
+    possible = []
+    for metric in chosen:
+        if not gold and (metric.pairwise or metric.relative):
+            lacking["no retrained models"].append(metric.name)
+        elif not retain and metric.needs_retain:
+            lacking["no retained data"].append(metric.name)
+        else:
+            possible.append(metric)
+    left_out = tuple(f"{', '.join(names)} ({why})" for why, names in lacking.items() if names)
+    if not possible:
+        raise ValueError(f"none of the metrics can be computed: {'; '.join(left_out)}")
+    return possible, left_out
 
 
 def _splits(request: Request, test) -> dict:
@@ -228,47 +235,47 @@ def _splits(request: Request, test) -> dict:
             'a dictionary of test sets must hold "test", and may hold "test_forget" and '
             f'"test_retain"; got {", ".join(map(repr, tests))}'
         )
-    return {FORGET: request.forget, "retain": request.retain, **tests}
-
-
-def _columns(original, retrained, methods) -> dict[str, Sequence]:
-    if not isinstance(methods, dict) or {ORIGINAL, RETRAINED, UNTRAINED, BAND} & set(methods):
-        raise ValueError(
-            "methods must be a dictionary from names to lists of models, and original, retrained, "
-            f"untrained and {BAND} are taken"
-        )
-    columns = {ORIGINAL: original, RETRAINED: retrained, **methods}
-    for name, models in columns.items():
-        if not isinstance(models, list | tuple) or not models:
-            raise ValueError(f"{name} must be a non-empty list, one model a seed")
-        if len({id(_model(entry)) for entry in models}) < len(models):
-            raise ValueError(f"{name} names one model twice; every seed is a model of its own")
-    return columns
-
-
-def _model(entry) -> nn.Module:
-    return entry.model if isinstance(entry, Unlearned) else entry
+    retain = {} if request.mask.all() else {"retain": request.retain}
+    return {FORGET: request.forget, **retain, **tests}
 
 
 def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list[Row]:
-    references = results[RETRAINED]
-
-    def against(candidate: Results) -> list[float]:
-        """The values of one model: against every retrained model but itself, or on its own."""
-        if not metric.pairwise:
-            return [metric.compute(candidate, None, split)]
-        return [metric.compute(candidate, r, split) for r in references if r is not candidate]
-
-    scores = {name: [against(c) for c in candidates] for name, candidates in results.items()}
-    null = [value for values in scores[RETRAINED] for value in values]
-    band = (min(null), max(null)) if len(references) > 1 else None
-    size = len(references[0][split].loss) if split else 0
+    gold = results.get(RETRAINED, [])
+    values = {}
+    for name, models in results.items():
+        values[name] = _values(metric, split, models, gold)
+    null = values.get(RETRAINED, ())
+    middle = sum(null) / len(null) if metric.relative else 0.0
+    size = len(results[ORIGINAL][0][split].loss) if split else 0
     rows = []
-    for name, models in scores.items():
-        means = tuple(sum(values) / len(values) for values in models if values)
-        if means:
-            rows.append(Row(metric.name, split, name, means, band, metric.good, size))
+    for name, own in values.items():
+        if own:
+            band = _band(metric, split, null, len(own), results[ORIGINAL][0])
+            band = band and (band[0] - middle, band[1] - middle)
+            shifted = tuple(value - middle for value in own)
+            rows.append(Row(metric.name, split, name, shifted, band, size))
     return rows
+
+
+def _values(metric: Metric, split: str, models: list[Results], gold: list[Results]) -> list[float]:
+    """One number a model: its own, or the mean against every retrained model but itself."""
+    if not metric.pairwise:
+        return [metric.compute(model, None, split) for model in models]
+    against = [[metric.compute(m, r, split) for r in gold if r is not m] for m in models]
+    return [sum(each) / len(each) for each in against if each]
+
+
+def _band(metric: Metric, split: str, null, more: int, example: Results):
+    least, most, grain = metric.scale(example, split)
+    return null_band(
+        null,
+        more=more,
+        side=metric.good,
+        pairwise=metric.pairwise,
+        least=least,
+        most=most,
+        grain=grain,
+    )
 
 
 def _costs(columns: dict[str, Sequence]) -> list[Row]:

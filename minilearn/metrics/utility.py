@@ -14,7 +14,8 @@ from minilearn.losses import Loss, Quantile, loss_per_example
 def check_evaluations(*results: Evaluation):
     """Refuse what no metric can be computed from.
 
-    Raises: ValueError if something is no `Evaluation`, is empty, or holds NaN or infinite numbers
+    Raises: ValueError if something is no `Evaluation`, is empty, has targets or losses of other
+        examples than its outputs, or holds NaN or infinite numbers
     """
     for result in results:
         if not isinstance(result, Evaluation):
@@ -24,6 +25,7 @@ def check_evaluations(*results: Evaluation):
             )
         if len(result.loss) == 0:
             raise ValueError("a metric needs at least one example, got an empty evaluation")
+        _check_shapes(result)
         outputs = result.outputs.reshape(len(result.loss), -1)
         good = outputs.isfinite().all(1) & result.loss.isfinite()
         if not good.all():
@@ -31,6 +33,16 @@ def check_evaluations(*results: Evaluation):
                 f"the model's outputs on {int((~good).sum())} of {len(good)} examples are NaN or "
                 "infinite: it has diverged; train or unlearn it with a smaller learning rate"
             )
+
+
+def _check_shapes(result: Evaluation):
+    shapes = [tuple(t.shape) for t in (result.outputs, result.targets, result.loss)]
+    flat = result.targets.is_floating_point() or result.targets.ndim == 1
+    if len({shape[:1] for shape in shapes}) > 1 or not flat:
+        raise ValueError(
+            "a metric needs outputs, targets and losses of the same examples, got shapes "
+            + ", ".join(map(str, shapes))
+        )
 
 
 def accuracy(result: Evaluation) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 from minilearn.data.examples import Examples
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.losses import Quantile, loss_per_example
-from minilearn.metrics import accuracy, gap, mae, mean_loss, mse, reference_error, tow
+from minilearn.metrics import accuracy, gap, loss_attack, mae, mean_loss, mse, reference_error, tow
 from minilearn.metrics.utility import constant_answer
 
 
@@ -22,7 +22,7 @@ def evaluation(outputs, targets, loss="auto") -> Evaluation:
 
 def right(*flags: int) -> Evaluation:
     """Two classes, the true one always 1; a flag says whether the answer is right."""
-    return evaluation([[1.0 - f, float(f)] for f in flags], [1] * len(flags))
+    return evaluation([[2.0 - 2 * f, 2.0 * f] for f in flags], [1] * len(flags))
 
 
 def test_accuracy_is_the_share_of_right_answers():
@@ -45,7 +45,7 @@ def test_the_mean_loss_is_that_of_the_evaluation():
     outputs, targets = [1.0, 5.0], [2.0, 2.0]
     assert mean_loss(evaluation(outputs, targets)) == 2
     assert mean_loss(evaluation(outputs, targets, "squared")) == 5
-    assert mean_loss(right(1)) == pytest.approx(math.log(1 + math.exp(-1)))
+    assert mean_loss(right(1)) == pytest.approx(math.log(1 + math.exp(-2)))
 
 
 @pytest.mark.parametrize("error", [mae, mse])
@@ -175,3 +175,16 @@ def test_reference_error_refuses(bad):
 def test_reference_error_refuses_what_is_no_loss(loss):
     with pytest.raises(ValueError, match="loss is one of"):
         reference_error(torch.arange(3.0), loss)
+
+
+SIX = 5 + torch.arange(12.0).reshape(6, 2)
+
+
+@pytest.mark.parametrize(
+    "outputs, targets",
+    [(SIX, torch.tensor([1])), (SIX, torch.zeros(6, 1).long()), (SIX[:1], torch.ones(6).long())],
+)
+@pytest.mark.parametrize("metric", [accuracy, mean_loss, lambda e: loss_attack(e, e)])
+def test_one_target_is_not_spread_over_many_outputs(metric, outputs, targets):
+    with pytest.raises(ValueError, match="targets and losses of the same examples, got shapes"):
+        metric(Evaluation(outputs, targets, torch.zeros(6)))

@@ -1,0 +1,57 @@
+"""The columns of a report: lists of models, and what is refused among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from minilearn.metrics.band import BAND, RETRAINED
+from minilearn.unlearned import Unlearned
+
+ORIGINAL, UNTRAINED = "original", "untrained"
+
+
+def columns_of(original, retrained, methods) -> dict[str, Sequence]:
+    """The lists of models by their names, the retrained ones where there are any.
+
+    Raises: ValueError if a list is empty or no list, holds a model twice, or the original is among
+        the retrained models; if methods is no dictionary or has a name that is taken
+    """
+    if not isinstance(methods, dict) or {ORIGINAL, RETRAINED, UNTRAINED, BAND} & set(methods):
+        raise ValueError(
+            "methods must be a dictionary from names to lists of models, and original, retrained, "
+            f"untrained and {BAND} are taken"
+        )
+    gold = {} if retrained is None else {RETRAINED: retrained}
+    columns = {ORIGINAL: original, **gold, **methods}
+    for name, models in columns.items():
+        if not isinstance(models, list | tuple) or not models:
+            raise ValueError(f"{name} must be a non-empty list, one model a seed")
+        if len({id(model_of(entry)) for entry in models}) < len(models):
+            raise ValueError(f"{name} names one model twice; every seed is a model of its own")
+    if any(_equal(model_of(o), model_of(r)) for o in original for r in retrained or ()):
+        raise ValueError(
+            "retrained holds the original, or its weights: it takes models that were trained "
+            "without the forgotten data; where there are none, leave retrained out"
+        )
+    return columns
+
+
+def model_of(entry) -> nn.Module:
+    """The model of an `Unlearned`, or the model itself."""
+    return entry.model if isinstance(entry, Unlearned) else entry
+
+
+def _equal(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two models are the same object, or have the same parts, weights and buffers."""
+    if a is b or not (isinstance(a, nn.Module) and isinstance(b, nn.Module)):
+        return a is b
+    if repr(a) != repr(b):
+        return False
+    mine, yours = ([*m.named_parameters(), *m.named_buffers()] for m in (a, b))
+    return len(mine) == len(yours) and all(
+        n == m and x.shape == y.shape and torch.equal(x.cpu(), y.cpu())
+        for (n, x), (m, y) in zip(mine, yours, strict=True)
+    )
