@@ -22,7 +22,7 @@ from minilearn.precision import fast
 from minilearn.sweep import Unit
 
 NAMES = (
-    *("rotated_digits", "stsb", "electricity", "l2ul_digits", "l2ul_cifar10"),
+    *("coverage", "rotated_digits", "stsb", "electricity", "l2ul_digits", "l2ul_cifar10"),
     *("laf_digits", "laf_mnist", "laf_fashion", "laf_cifar10", "speed", "kernels"),
 )
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -84,6 +84,7 @@ def null_band(
     least: float = -math.inf,
     most: float = math.inf,
     grain: float = 0.0,
+    fewest: int = FEWEST,
 ) -> tuple[float, float] | None:
     """Student's prediction interval for the mean of `more` further retrained models.
 
@@ -92,8 +93,8 @@ def null_band(
     m and s are mean and standard deviation of the k values, n is `more`. If a method is as good as
     retraining, the mean of its n models lies inside as often as `level` says, were the values
     normal; the page of results shows how often it does. With fewer than three values the answer is
-    None: the interval of two is thirteen times as wide as they lie apart, and two models have a
-    single distance.
+    None. Two lie so near together by chance that it decides the interval, and they have one
+    distance between them, which does not scatter at all.
 
     Of a distance only the upper end counts, and the interval reaches down to `least`. Distances are
     skewed to the right, so that the share below that end is nearer to `level` than to the 97.5 %
@@ -112,6 +113,7 @@ def null_band(
         least, most: the smallest and the largest value that there can be
         grain: what one example is worth, a share's 1 / N: the band reaches at least so far, even
             where all retrained models agree
+        fewest: with fewer values there is no band; pairwise values are never fewer than three
     Paper: Arvesen 1969, for the factor of pairwise values.          Chapter: 1, 2
     Raises: ValueError if an argument makes no sense
     Example:
@@ -126,7 +128,7 @@ def null_band(
     check_number("level", level, 0, 1)
     values = [check_number("a value", value) for value in values]
     k = len(values)
-    if k < FEWEST:
+    if k < max(check_count("fewest", fewest, 2), 2 + pairwise):
         return None
     middle, spread = sum(values) / k, statistics.stdev(values)
     if pairwise:

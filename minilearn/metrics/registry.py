@@ -95,8 +95,11 @@ def _apart(model: Results, reference: Results, split: str) -> float:
 _CLASSES, _ONE, _QUANTILES = ("classification",), ("regression",), ("quantiles",)
 _NUMBERS = _ONE + _QUANTILES
 _SEEN = (FORGET, TEST)
-_BLIND = {"blind_to": ("untrained",)}
 _AMOUNT, _CHANCE = between(0.0, math.inf), between(0.0, 1.0)
+_APART = {"pairwise": True, "good": "low", "scale": _AMOUNT}
+_TUG = {"pairwise": True, "good": "high", "needs_retain": True}
+_BLIND = {"blind_to": ("untrained",), "scale": _CHANCE}
+_LEARNT = _BLIND | {"needs_retain": True}
 _ALL_METRICS = (
     Metric(
         "accuracy",
@@ -144,10 +147,8 @@ _ALL_METRICS = (
         "single examples",
         _tow,
         WHOLE,
-        pairwise=True,
-        needs_retain=True,
         scale=_tow_scale,
-        good="high",
+        **_TUG,
     ),
     Metric(
         "tow_mia",
@@ -155,10 +156,8 @@ _ALL_METRICS = (
         "single examples",
         _tow_mia,
         WHOLE,
-        pairwise=True,
-        needs_retain=True,
         scale=_CHANCE,
-        good="high",
+        **_TUG,
     ),
     Metric(
         "js",
@@ -167,9 +166,7 @@ _ALL_METRICS = (
         lambda m, r, s: _divergence(js, m, r, s),
         _SEEN,
         _CLASSES,
-        pairwise=True,
-        scale=between(0.0, math.log(2)),
-        good="low",
+        **_APART | {"scale": between(0.0, math.log(2))},
     ),
     Metric(
         "kl",
@@ -178,9 +175,7 @@ _ALL_METRICS = (
         lambda m, r, s: _divergence(kl, m, r, s),
         _SEEN,
         _CLASSES,
-        pairwise=True,
-        scale=_AMOUNT,
-        good="low",
+        **_APART,
     ),
     Metric(
         "wasserstein",
@@ -189,9 +184,7 @@ _ALL_METRICS = (
         _w1,
         _SEEN,
         _NUMBERS,
-        pairwise=True,
-        scale=_AMOUNT,
-        good="low",
+        **_APART,
     ),
     Metric(
         "paired_difference",
@@ -200,9 +193,7 @@ _ALL_METRICS = (
         _apart,
         _SEEN,
         _NUMBERS,
-        pairwise=True,
-        scale=_AMOUNT,
-        good="low",
+        **_APART,
     ),
     Metric(
         "loss_attack_auc",
@@ -210,7 +201,6 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _loss_attack(m).auc,
         (FORGET,),
-        scale=_CHANCE,
         **_BLIND,
     ),
     Metric(
@@ -219,8 +209,7 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _loss_attack(m).tpr_at_1fpr,
         (FORGET,),
-        scale=share,
-        **_BLIND,
+        **_BLIND | {"scale": share},
     ),
     Metric(
         "attack_auc",
@@ -228,9 +217,7 @@ _ALL_METRICS = (
         "over-forgetting",
         lambda m, r, s: _learnt_attack(logistic_attack, m).auc,
         (FORGET,),
-        needs_retain=True,
-        scale=_CHANCE,
-        **_BLIND,
+        **_LEARNT,
     ),
     Metric(
         "svc_attack_auc",
@@ -239,9 +226,7 @@ _ALL_METRICS = (
         lambda m, r, s: _learnt_attack(svc_attack, m).auc,
         (FORGET,),
         _NUMBERS,
-        needs_retain=True,
-        scale=_CHANCE,
-        **_BLIND,
+        **_LEARNT,
     ),
 )
 METRICS = {metric.name: metric for metric in _ALL_METRICS}

@@ -13,15 +13,7 @@ from torch import nn
 from minilearn.data.examples import Examples
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
-from minilearn.metrics.band import (
-    BAND,
-    FEWEST,
-    LEVEL,
-    RETRAINED,
-    Row,
-    null_band,
-    t_half_width,
-)
+from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
 from minilearn.metrics.columns import ORIGINAL, UNTRAINED, columns_of, model_of
 from minilearn.metrics.metric import ALL, FORGET, TEST, Metric, Results, results_of, task_of
 from minilearn.metrics.registry import DEFAULT, METRICS, by_name
@@ -241,9 +233,7 @@ def _splits(request: Request, test) -> dict:
 
 def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list[Row]:
     gold = results.get(RETRAINED, [])
-    values = {}
-    for name, models in results.items():
-        values[name] = _values(metric, split, models, gold)
+    values = {name: _values(metric, split, each, gold) for name, each in results.items()}
     null = values.get(RETRAINED, ())
     middle = sum(null) / len(null) if metric.relative else 0.0
     size = len(results[ORIGINAL][0][split].loss) if split else 0
@@ -266,16 +256,9 @@ def _values(metric: Metric, split: str, models: list[Results], gold: list[Result
 
 
 def _band(metric: Metric, split: str, null, more: int, example: Results):
+    kind = {"side": metric.good, "pairwise": metric.pairwise}
     least, most, grain = metric.scale(example, split)
-    return null_band(
-        null,
-        more=more,
-        side=metric.good,
-        pairwise=metric.pairwise,
-        least=least,
-        most=most,
-        grain=grain,
-    )
+    return null_band(null, more=more, **kind, least=least, most=most, grain=grain)
 
 
 def _costs(columns: dict[str, Sequence]) -> list[Row]:
