@@ -36,7 +36,8 @@ def markdown(name: str, folder: Path = FOLDER) -> str:
     if name == "kernels":
         parts = [timings(own) for _, own in rows.groupby(["device", "size"], sort=False)]
         return "\n\n".join(parts) or NO_FILE.format(name=name)
-    parts = [section(own) for _, own in rows.groupby(SECTION, sort=False)]
+    form = covered if name == "coverage" else section
+    parts = [form(own) for _, own in rows.groupby(SECTION, sort=False)]
     return "\n".join(parts) or NO_FILE.format(name=name)
 
 
@@ -69,6 +70,38 @@ def section(rows: pandas.DataFrame) -> str:
         f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; size {first['size']}"
     )
     return "\n\n".join([title, *tables, *sources(rows), origin(rows), settings(rows)]) + "\n"
+
+
+def covered(rows: pandas.DataFrame) -> str:
+    """How often a ruler held, in per cent: a line a metric and ruler, a column a number of models.
+
+    Beneath stands what chance alone would make of the level over so many groups.
+    """
+    from minilearn.metrics.band import LEVEL
+
+    first = rows.iloc[0]
+    rows = rows.assign(
+        k=rows["config"].str.extract(r"k=(\d+)", expand=False).astype(int),
+        more=rows["config"].str.extract(r"more=(\d+)", expand=False).astype(int),
+        groups=rows["unit"].str.extract(r"(\d+)$", expand=False).astype(int),
+    )
+    numbers = sorted(rows["k"].unique())
+    lines = [["metric", "ruler", *(f"{k} retrained" for k in numbers)]]
+    lines.append(["---", "---"] + ["---:"] * len(numbers))
+    for (metric, split), own in rows.groupby(["metric", "split"], sort=False):
+        for (ruler, more), here in own.groupby(["method", "more"], sort=False):
+            shares = here.set_index("k")["value"]
+            where = f" on `{split}`" if split else ""
+            judged = "one more" if more == 1 else f"mean of {more} more"
+            cells = [f"{shares[k]:.0%}" if k in shares else "" for k in numbers]
+            lines.append([f"`{metric}`{where}", f"{ruler}, {judged}", *cells])
+    count = rows["groups"].max()
+    chance = 2 * (LEVEL * (1 - LEVEL) / count) ** 0.5
+    title = f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; "
+    title += f"size {first['size']}: the share that lies inside; level {LEVEL:.0%}"
+    note = f"Of {count} groups, a share of {LEVEL:.0%} is uncertain by {chance:.0%} either way."
+    all_of = settings(rows.head(1).assign(name="all, but for k and more"))
+    return "\n\n".join([title, drawn(lines), note, origin(rows), all_of]) + "\n"
 
 
 def timings(rows: pandas.DataFrame) -> str:

@@ -20,6 +20,7 @@ OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
 OTHERS |= {f"{way}, replayed" for way in ("reference", "compiled", "triton")}
 OTHERS |= {"laf_repair", "sisa", "laf_vaes", "laf_student"}
+OTHERS |= {"interval", "range"}
 OTHERS |= {"blindspot_fast", "laf_fast", "l2_pgd_fast", "l2ul_fast"}
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
@@ -101,6 +102,26 @@ def test_a_kernel_that_was_deleted_keeps_its_rows_in_a_table_of_its_own(tmp_path
     ours, deleted = shown.split("kernels that are no longer in the package")
     assert cells(ours)[1:] == [["`cosine` 32 rows", "4", "27"]]
     assert cells(deleted)[1:] == [["`anchored` 32 rows", "4", "27"]]
+
+
+def test_coverage_is_shown_beside_the_level(tmp_path):
+    given = {"experiment": "coverage", "metric": "accuracy", "split": "test"}
+    given |= {"unit": "share inside, of 200"}
+    for ruler, more, k, share in (
+        *(("interval", 1, k, 0.9 + k / 100) for k in (2, 10)),
+        ("interval", 5, 10, 0.93),
+        ("range", 1, 2, 0.305),
+    ):
+        config = f"size=toy; k={k}; more={more}; 200 groups"
+        append_unit(tmp_path / "coverage.csv", [row(ruler, 0, share, config=config, **given)])
+    shown = page.markdown("coverage", tmp_path)
+    assert cells(shown) == [
+        ["metric", "ruler", "2 retrained", "10 retrained"],
+        ["`accuracy` on `test`", "interval, one more", "92%", "100%"],
+        ["`accuracy` on `test`", "interval, mean of 5 more", "", "93%"],
+        ["`accuracy` on `test`", "range, one more", "30%", ""],
+    ]
+    assert "level 95%" in shown and "a share of 95% is uncertain by 3% either way" in shown
 
 
 def test_one_seed_has_no_interval(planted):
