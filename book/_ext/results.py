@@ -98,8 +98,8 @@ def covered(rows: pandas.DataFrame) -> str:
     count = rows["groups"].max()
     chance = 2 * (LEVEL * (1 - LEVEL) / count) ** 0.5
     title = f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; "
-    title += f"size {first['size']}: the share that lies inside; level {LEVEL:.0%}"
-    note = f"Of {count} groups, a share of {LEVEL:.0%} is uncertain by {chance:.0%} either way."
+    title += f"size {first['size']}: the share that lies inside; level {100 * LEVEL:g} %"
+    note = f"Of {count} groups, a share like the level is uncertain by {100 * chance:.0f} points."
     all_of = settings(rows.head(1).assign(name="all, but for k and more"))
     return "\n\n".join([title, drawn(lines), note, origin(rows), all_of]) + "\n"
 

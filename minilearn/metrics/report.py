@@ -24,6 +24,7 @@ from minilearn.unlearned import Unlearned
 __all__ = ["Report", "Row", "report", "t_half_width"]
 
 COSTS = ("samples", "seconds")
+PERCENT = f"{100 * LEVEL:g} %"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +58,16 @@ class Report:
         """As a pandas DataFrame of strings: a row a metric and split, a column a model."""
         import pandas
 
-        counts = {len(row.values) for row in self.rows if row.band is not None}
+        counts = self._counts()
         table: dict[tuple[str, str], dict[str, str]] = {}
         for row in self.rows:
             cells = table.setdefault((row.metric, row.split), {})
             cells[row.method] = str(row)
-            if row.band is not None:
+            if row.band is not None and row.method != RETRAINED:
                 cells[_band_name(len(row.values), counts)] = pair(*row.band, " to ")
         index = pandas.MultiIndex.from_tuples(table, names=["metric", "on"])
         frame = pandas.DataFrame(list(table.values()), index=index).fillna("")
-        bands = [_band_name(count, counts) for count in sorted(counts)]
+        bands = [_band_name(count, counts) for count in counts]
         first = [name for name in (ORIGINAL, RETRAINED, *bands) if name in frame]
         return frame[first + [name for name in frame if name not in first]]
 
@@ -93,9 +94,14 @@ class Report:
         lines = self._judges(sizes)
         lines += [f"left out: {words}" for words in self.left_out]
         count = ", ".join(f"{method} {n}" for method, n in seeds.items())
-        several = f"mean ± half of the {LEVEL:.0%} interval over seeds: {count}"
+        several = f"mean ± half of the {PERCENT} interval over seeds: {count}"
         lines += [several if max(seeds.values()) > 1 else "one seed each: no interval"]
         return lines + ["examples: " + ", ".join(f"{s} {n:,}" for s, n in sizes.items())]
+
+    def _counts(self) -> list[int]:
+        """How many models the judged means are over."""
+        judged = [row for row in self.rows if row.band is not None and row.method != RETRAINED]
+        return sorted({len(row.values) for row in judged})
 
     def _judges(self, sizes: dict[str, int]) -> list[str]:
         """What the numbers can be held against, and what that allows to say."""
@@ -110,16 +116,16 @@ class Report:
                 f"{BAND}: none; with {self.retrained} retrained this report cannot judge: it takes "
                 f"{FEWEST}, better five"
             ]
-        counts = sorted({len(row.values) for row in self.rows if row.band is not None})
-        more = " or ".join("one more" if n == 1 else f"the mean of {n} more" for n in counts)
+        each = ("one more" if n == 1 else f"the mean of {n} more" for n in self._counts())
+        more = " or ".join(each)
         return [
-            f"{BAND}: {LEVEL:.0%} prediction interval for {more}, from {self.retrained} retrained",
-            "* in it: by this metric not distinguishable from retraining, which itself is outside "
-            f"in about {1 - LEVEL:.0%} of rows",
+            f"{BAND}: {PERCENT} prediction interval for {more}, from {self.retrained} retrained",
+            "* in it: by this metric not distinguishable from retraining, which itself misses about "
+            f"one star in {round(1 / (1 - LEVEL))}",
         ]
 
 
-def _band_name(count: int, counts: set[int]) -> str:
+def _band_name(count: int, counts: list[int]) -> str:
     """The heading of a band's column: where models differ in number, with how many it is for."""
     return BAND if len(counts) == 1 else f"{BAND} ({count})"
 
@@ -164,7 +170,7 @@ def report(
     columns = columns_of(original, retrained, methods)
     chosen = by_name(metrics)
     if fresh is not None:
-        untrained = [build(fresh, seed) for seed in range(len(retrained or original))]
+        untrained = [build(fresh, seed) for seed in range(len(original))]
         columns[UNTRAINED] = [m.to(device_of(model_of(original[0]))) for m in untrained]
     cache: dict[int, Results] = {}
 

@@ -121,7 +121,7 @@ def test_coverage_is_shown_beside_the_level(tmp_path):
         ["`accuracy` on `test`", "interval, mean of 5 more", "", "93%"],
         ["`accuracy` on `test`", "range, one more", "30%", ""],
     ]
-    assert "level 95%" in shown and "a share of 95% is uncertain by 3% either way" in shown
+    assert "level 95 %" in shown and "is uncertain by 3 points" in shown
 
 
 def test_one_seed_has_no_interval(planted):
