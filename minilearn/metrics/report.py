@@ -120,8 +120,8 @@ class Report:
         more = " or ".join(each)
         return [
             f"{BAND}: {PERCENT} prediction interval for {more}, from {self.retrained} retrained",
-            "* in it: by this metric not distinguishable from retraining, which itself misses about "
-            f"one star in {round(1 / (1 - LEVEL))}",
+            "* in it: by this metric not distinguishable from retraining, which itself misses "
+            f"about one star in {round(1 / (1 - LEVEL))}",
         ]
 
 

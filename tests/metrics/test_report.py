@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared import Pairs
 from torch import nn
@@ -474,6 +474,7 @@ class Answers(nn.Module):
         return torch.stack([-one, one], 1)
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 10), min_size=3, max_size=5, unique=True) | st.just([7, 7, 7]),
     st.lists(st.integers(0, 10), min_size=1, max_size=3, unique=True),
