@@ -11,6 +11,7 @@ from torch import nn
 from minilearn.checks import check_count, check_kind, check_number
 from minilearn.evaluation import evaluate
 from minilearn.metrics.relearning import ORDINARY, relearn_time
+from minilearn.metrics.utility import mean_loss
 from minilearn.training import Training
 
 Ratio = tuple[float, float] | None  # at least, at most
@@ -129,8 +130,7 @@ def anamnesis_index(
     alpha = check_number("alpha", alpha, 0, ends="[)")
     seeds = check_count("seeds", seeds, 1)
     check_kind("config", config, Training)
-    loss = evaluate(original, probe, loss=config.loss).loss
-    target = (1 + alpha) * loss.double().mean().item()
+    target = (1 + alpha) * mean_loss(evaluate(original, probe, loss=config.loss))
     settings = {"cap": cap, "every": every, "config": config, "published": published}
 
     def times(model: nn.Module, first: int) -> tuple[int | None, ...]:

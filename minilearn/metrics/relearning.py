@@ -13,6 +13,7 @@ from minilearn.checks import check_count, check_kind, check_number
 from minilearn.data.batches import batches, pair
 from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import loss_per_example
+from minilearn.metrics.utility import check_evaluations
 from minilearn.models import copy_of
 from minilearn.run import Run
 from minilearn.training import Training
@@ -110,7 +111,10 @@ def _relearn(
         """Measure at a stop; whether it was the last one that is needed."""
         if step not in stops:
             return False
-        losses.append(evaluate(model, probe, loss=config.loss).loss.double().mean().item())
+        result = evaluate(model, probe, loss=config.loss)
+        if step == 0:  # then no step of ours has broken it
+            check_evaluations(result)
+        losses.append(result.loss.double().mean().item())
         if not math.isfinite(losses[-1]):
             raise ValueError(
                 f"the loss is NaN or infinite after {step} relearning steps; the usual cure is "

@@ -10,7 +10,7 @@ from torch import nn
 
 from minilearn.evaluation import evaluate
 from minilearn.losses import Quantile
-from minilearn.metrics import relearn_area, relearn_curve, relearn_time
+from minilearn.metrics import anamnesis_index, relearn_area, relearn_curve, relearn_time
 from minilearn.training import Training
 
 
@@ -251,3 +251,19 @@ def test_clear_errors_for_areas():
         relearn_area(flat, flat, high)  # the original is slower: the sign would flip
     with pytest.raises(ValueError, match="finite"):
         relearn_area(torch.tensor([1.0, math.nan, 1.0]), high, flat)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda good, bad, data: relearn_curve(bad, data, data, steps=(0, 1)),
+        lambda good, bad, data: relearn_time(bad, data, data, 0.1, cap=2),
+        lambda good, bad, data: anamnesis_index(good, good, bad, data, data, cap=2, seeds=1),
+        lambda good, bad, data: anamnesis_index(bad, good, good, data, data, cap=2, seeds=1),
+    ],
+)
+def test_a_model_that_came_broken_is_not_blamed_on_the_relearning(tiny_net, regression, measure):
+    good, bad = tiny_net(1), tiny_net(1)
+    torch.nn.init.constant_(bad.head.weight, math.nan)
+    with pytest.raises(ValueError, match="NaN or infinite: it has diverged"):
+        measure(good, bad, regression)
