@@ -93,8 +93,8 @@ def null_band(
     m and s are mean and standard deviation of the k values, n is `more`. If a method is as good as
     retraining, the mean of its n models lies inside as often as `level` says, were the values
     normal; the page of results shows how often it does. With fewer than three values the answer is
-    None. Two lie so near together by chance that it decides the interval, and they have one
-    distance between them, which does not scatter at all.
+    None. The interval of two holds its level, but reaches eleven times their difference to either
+    side, which judges nothing; and two models have one distance between them, which has no spread.
 
     Of a distance only the upper end counts, and the interval reaches down to `least`. Distances are
     skewed to the right, so that the share below that end is nearer to `level` than to the 97.5 %
