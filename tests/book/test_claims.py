@@ -1,4 +1,4 @@
-"""What the page of results says of LAF, held against the rows, with margins."""
+"""What the page of results says of LAF and of the ruler, held against the rows, with margins."""
 
 from pathlib import Path
 from statistics import mean
@@ -6,6 +6,7 @@ from statistics import mean
 import pytest
 
 from minilearn.methods import METHODS
+from minilearn.metrics import METRICS
 from minilearn.sweep import read_rows
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
@@ -165,3 +166,27 @@ def test_cifar10_beside_the_notebook():
     assert loss == pytest.approx(0.8512 - 0.8048, abs=0.01)
     back = value("class", "laf_repair", "test_retain") - value("class", "laf", "test_retain")
     assert back == pytest.approx(0.03, abs=0.005)
+
+
+def test_the_ruler_holds_what_its_page_says():
+    rows = read_rows(RESULTS / "coverage.csv")
+
+    def shares(data: str, ruler: str, more: int, ks, pairwise: bool | None = None) -> list[float]:
+        return [
+            float(row["value"])
+            for row in rows
+            for k in ks
+            if (row["dataset"], row["method"]) == (data, ruler)
+            and f"; k={k}; more={more};" in row["config"]
+            and pairwise in (None, METRICS[row["metric"]].pairwise)
+        ]
+
+    for data in ("digits", "rotated_digits"):
+        assert 0.25 < mean(shares(data, "range", 1, (2, 3))) < 0.7
+        assert len(shares(data, "interval", 1, (2,), pairwise=True)) == 0
+        assert min(shares(data, "interval", 1, (2,), pairwise=False)) > 0.89
+    assert min(shares("digits", "interval", 1, (3, 5, 10, 20))) > 0.92
+    assert min(shares("digits", "interval", 5, (3, 5, 10, 20))) > 0.90
+    low = shares("rotated_digits", "interval", 5, (3,))
+    assert min(low) < 0.85 and min(low) == min(shares("rotated_digits", "interval", 5, (3, 5, 10)))
+    assert mean(shares("rotated_digits", "interval", 1, (3, 5, 10, 20))) > 0.90
