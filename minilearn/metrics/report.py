@@ -254,11 +254,19 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
 
 
 def _values(metric: Metric, split: str, models: list[Results], gold: list[Results]) -> list[float]:
-    """One number a model: its own, or the mean against every retrained model but itself."""
+    """One number a model: its own, or the mean against every retrained model but itself.
+
+    The only retrained model, under another name, is compared with itself: there is no other.
+    """
     if not metric.pairwise:
         return [metric.compute(model, None, split) for model in models]
-    against = [[metric.compute(m, r, split) for r in gold if r is not m] for m in models]
-    return [sum(each) / len(each) for each in against if each]
+    if models is gold and len(gold) == 1:
+        return []
+    values = []
+    for model in models:
+        others = [other for other in gold if other is not model] or gold
+        values.append(sum(metric.compute(model, r, split) for r in others) / len(others))
+    return values
 
 
 def _band(metric: Metric, split: str, null, more: int, example: Results):

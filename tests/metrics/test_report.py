@@ -508,6 +508,16 @@ def test_a_band_is_for_as_many_models_as_stand_beside_it(request_, classificatio
     assert "interval for one more or the mean of 3 more, from 3 retrained" in str(found)
 
 
+def test_a_copy_of_the_only_retrained_model_is_nought_away(request_, classification, models):
+    original, retrained, _ = models
+    twin = copy.deepcopy(retrained[:1])
+    found = made(request_, classification, [original, retrained[:1], twin])
+    for metric, split, value in (("js", "forget", 0), ("gap", "test", 0), ("tow", "", 1)):
+        assert found.row(metric, split, "finetune").values == (value,)
+    with pytest.raises(ValueError, match="no js on 'forget' for 'retrained'"):
+        found.row("js", "forget", "retrained")  # it has no other to be compared with
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_with_two_retrained_models_a_report_cannot_judge(request_, classification, models, count):
     original, retrained, method = models
