@@ -98,22 +98,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
                 outputs.append(model(x))
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
-        result = Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
-    _warn_of_probabilities(result)
-    return result
-
-
-def _warn_of_probabilities(result: Evaluation):
-    """Say that a network ends with a softmax, which every loss and distance here takes again."""
-    p = result.outputs
-    if result.targets.is_floating_point() or p.ndim != 2 or p.shape[1] < 2:
-        return
-    if bool(((p >= 0) & (p <= 1)).all()) and bool((p.sum(1) - 1).abs().max() < 1e-3):
-        warnings.warn(
-            "the model's outputs look like probabilities: each row sums to 1. They are read as "
-            "logits, so give the network without the softmax at its end",
-            stacklevel=3,
-        )
+        return Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
 
 
 def number_of_classes(model: nn.Module, data) -> int | None:

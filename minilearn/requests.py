@@ -146,11 +146,9 @@ def by_index(train, indices: Sequence[int] | Tensor) -> Request:
     """
     check_dataset(train)
     indices = check_integers("indices", indices)
-    if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= len(train)):
-        raise ValueError(
-            f"an index lies outside 0..{len(train) - 1}: they run from {int(indices.min())} to "
-            f"{int(indices.max())}"
-        )
+    outside = indices[(indices < 0) | (indices >= len(train))]
+    if len(outside):
+        raise ValueError(f"index {int(outside[0])} lies outside 0..{len(train) - 1}")
     if len(indices.unique()) != len(indices):
         raise ValueError("an index is named twice")
     mask = torch.zeros(len(train), dtype=torch.bool)
@@ -162,8 +160,7 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
     """Forget the least typical examples, by Euclidean distance from the mean input of their class.
 
     Args: count: how many examples. typical: forget the most typical ones instead
-    Raises: ValueError if the training set is not `Examples` with class labels, or count is out of
-        range
+    Raises: ValueError if `train` is not `Examples` with class labels, or count is out of range
     """
     _require_examples("typicality compares inputs", train)
     targets = _labels(train).to(train.device)

@@ -352,7 +352,7 @@ def test_watching_does_not_disturb_an_adapter():
 def test_probabilities_in_place_of_logits_are_said():
     data = examples(METHODS["finetune"])
     net = nn.Sequential(built(METHODS["finetune"]), nn.Softmax(1))
-    with pytest.warns(UserWarning, match="outputs look like probabilities"):
+    with pytest.warns(UserWarning, match="as after a softmax"):
         evaluate(net, data)
 
 
