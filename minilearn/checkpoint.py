@@ -2,77 +2,88 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import os
+import copy
+import random
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Subset
+from torch import nn
 
 from minilearn.checks import check_file
-from minilearn.data.examples import Examples, Unlabelled
+from minilearn.cost import Cost
+from minilearn.files import read_state, write_state
+from minilearn.fingerprints import code_of, contents, fingerprint, in_words, structure
+
+KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
+NAMES = {"run", "left", "finished", "cost", *KEPT}
 
 
 class Checkpoint:
     """One `Run` in a file: weights, optimisers, random generators, history and cost.
 
     The model may come as the run began or as the file left it; with other weights it is refused.
+    A file is taken over whole, or nothing is changed.
 
     Args:
         path: the file; None: nothing is kept
         run: what the run is (its settings, seed, data), by name: a file of another run is refused
-        model, optimizers, order, history, cost: what is kept; `order` is the shuffling generator
-    Raises: ValueError if `path` names a folder or is no path
+        model, optimizers, order, history: what is kept; `order` is the shuffling generator
+        cost: the ledger; what it has of the same run already is not counted again
+    Raises: ValueError if `path` names no file, or `run` holds what cannot be looked into
     """
 
     def __init__(self, path, run: dict, model, optimizers, order: torch.Generator, history, cost):
         self.path = check_file("checkpoint", path)
         if path is None:
             return
-        self.path = Path(path)
         self.model = model
         self.optimizers = optimizers
         self.order = order
         self.history = history
         self.cost = cost
-        self.run = {name: fingerprint(value) for name, value in run.items()}
-        self.run["starting weights"] = fingerprint(model)
+        self.begun = cost + Cost()  # what the ledger had before
+        self.others = _other_generators()
         self.device = next(model.parameters()).device
+        frozen = tuple(name for name, p in model.named_parameters() if not p.requires_grad)
+        self.run = {name: _identity(value) for name, value in run.items()}
+        self.run["frozen parts"] = _identity(frozen)
+        self.run["code of the network"] = {"mark": code_of(model), "words": {}}
+        self.run |= self._form()
+        self.left = [self._form()]
 
     def load(self) -> int:
         """Take over what the file holds; returns the number of finished epochs, 0 without a file.
 
-        Raises: ValueError if the file cannot be read or belongs to another run
+        Raises: ValueError if the file cannot be read or belongs to another run; OSError if it
+            cannot be written
         """
         if self.path is None:
             return 0
         if not self.path.exists():
+            self.cost.runs.pop(self._key(), None)
             self.save(finished=0)  # a disk that cannot be written is found out before any work
+            read_state(self.path, NAMES)
             return 0
-        state = self._read()
-        if self.run["starting weights"] == state["weights"]:
-            self.run["starting weights"] = state["run"]["starting weights"]
-        saved = state["run"]
-        different = [name for name in self.run | saved if self.run.get(name) != saved.get(name)]
-        if different:
+        state = read_state(self.path, NAMES)
+        for name, now in self._form().items():
+            if now["mark"] in [form[name]["mark"] for form in state["left"]]:  # as it was left
+                self.run[name] = state["run"][name]
+        _refuse_another(self.path, state["run"], self.run)
+        before = copy.deepcopy(self._kept())
+        try:
+            self._take_over(state)
+            self._take_cost(**state["cost"])
+        except BaseException as error:
+            self._take_over(before)
+            if not isinstance(error, Exception):
+                raise
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ValueError(
-                f"{self.path} belongs to a run with other {' and other '.join(different)}; "
-                "delete it or choose another file"
-            )
-        self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self._set_generators(state["generators"])
-        self.history.loss, self.history.epochs = state["loss"], state["epochs"]
-        self.cost.seconds += state["seconds"]
-        self.cost.peak_bytes = max(self.cost.peak_bytes, state["peak_bytes"])
-        self.cost.forward += Counter(state["forward"])
-        self.cost.backward += Counter(state["backward"])
+                f"{self.path} does not fit this run ({reason}); delete it or choose another file"
+            ) from error
+        self.left = state["left"]
         return state["finished"]
 
     def save(self, finished: int):
@@ -82,88 +93,160 @@ class Checkpoint:
         """
         if self.path is None:
             return
-        state = {
-            "run": self.run,
-            "finished": finished,
-            "weights": fingerprint(self.model),
-            "model": self.model.state_dict(),
+        spent = self.cost - self.begun
+        cost = {"seconds": spent.seconds, "peak_bytes": spent.peak_bytes}
+        cost |= {"forward": dict(spent.forward), "backward": dict(spent.backward)}
+        # Two forms of the model, should it be cut off when the file is written and it is not told.
+        left = [*self.left[-1:], self._form()]
+        state = {"run": self.run, "left": left, "finished": finished, "cost": cost}
+        write_state(self.path, state | self._kept())
+        self.left = left
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, kind, error, trace):
+        """Note in the ledger what it has of this run; global generators are as before."""
+        if self.path is not None:
+            before = self.cost.runs.get(self._key(), Cost())
+            self.cost.runs[self._key()] = before + (self.cost - self.begun)
+            _set_other_generators(self.others)
+
+    def _key(self) -> tuple[str, str]:
+        return str(self.path.absolute()), fingerprint(self.run)
+
+    def _form(self) -> dict[str, dict]:
+        """What training may change in a model: its weights, and the settings of its parts."""
+        settings = structure(self.model)
+        return {
+            "network": {"mark": fingerprint(settings), "words": settings},
+            "starting weights": {"mark": fingerprint(contents(self.model)), "words": {}},
+        }
+
+    def _kept(self) -> dict:
+        return {
+            "model": held_by(self.model),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generators": self._generators(),
             "loss": self.history.loss,
             "epochs": self.history.epochs,
-            "seconds": self.cost.seconds,
-            "peak_bytes": self.cost.peak_bytes,
-            "forward": dict(self.cost.forward),
-            "backward": dict(self.cost.backward),
         }
-        write_whole(self.path, lambda part: torch.save(state, part))
 
-    def _read(self) -> dict:
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            if {"run", "finished", "weights"} <= set(state):
-                return state
-        except PermissionError as error:
-            raise ValueError(f"{self.path} cannot be read: {error.strerror}") from None
-        except Exception:  # torch raises many kinds on a broken file
-            pass
-        raise ValueError(
-            f"{self.path} is no whole checkpoint: choose another name, or delete it if it is one"
-        )
+    def _take_over(self, state: dict):
+        """Make all of it as in `state`; ValueError if it does not fit or is not as stored then."""
+        fill(self.model, state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self._set_generators(state["generators"])
+        self.history.loss, self.history.epochs = state["loss"], state["epochs"]
+        if fingerprint(self._kept()) != fingerprint({name: state[name] for name in KEPT}):
+            raise ValueError("it is not what was stored")
 
-    def _generators(self) -> dict[str, Tensor]:
+    def _take_cost(self, seconds: float, peak_bytes: int, forward: dict, backward: dict):
+        """Let the ledger hold what it had before, without this run, and what the file has of it."""
+        spent = Cost(seconds, peak_bytes, Counter(forward), Counter(backward))
+        self.begun -= self.cost.runs.pop(self._key(), Cost())
+        both = self.begun + spent
+        self.cost.seconds, self.cost.peak_bytes = both.seconds, both.peak_bytes
+        self.cost.forward, self.cost.backward = both.forward, both.backward
+
+    def _generators(self) -> dict:
         states = {"order": self.order.get_state(), "cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return states
+        return states | _other_generators()
 
-    def _set_generators(self, states: dict[str, Tensor]):
+    def _set_generators(self, states: dict):
         self.order.set_state(states["order"])
         torch.set_rng_state(states["cpu"])
         if self.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], self.device)
+        _set_other_generators(states)
 
 
-def fingerprint(thing) -> str:
-    """A short text that differs where the content differs: of tensors, models, sets, settings.
+def check_resumable(path, config, seed: int):
+    """Refuse, before any work, a file that a run of a method cannot begin or go on with.
 
-    Of a dataset that is not made of tensors only kind, length and a subset's positions count.
-
-    Raises: ValueError for a function, which cannot be looked into
-    Example:
-        >>> fingerprint(torch.zeros(2)) == fingerprint(torch.zeros(2).double())
-        False
+    Raises: ValueError if it names no file, is no whole checkpoint, or has other settings or seed
     """
-    digest = hashlib.sha256()
+    path = check_file("checkpoint", path)
+    if path is None or not path.exists():
+        return
+    saved = read_state(path, NAMES)["run"]
+    now = {"settings": _identity(config), "seed": _identity(seed)}
+    if saved["settings"]["kind"] == now["settings"]["kind"]:
+        _refuse_another(path, {name: saved[name] for name in now}, now)
 
-    def feed(part):
-        if isinstance(part, Tensor):
-            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            flat = part.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().data)
-        elif isinstance(part, dict):
-            feed(tuple(part.items()))
-        elif isinstance(part, tuple):
-            digest.update(b"(")
-            for entry in part:
-                feed(entry)
-        elif isinstance(part, nn.Module):
-            feed(part.state_dict())
-        elif isinstance(part, Examples):
-            feed((part.inputs, part.targets))
-        elif isinstance(part, Unlabelled):
-            feed(("inputs of", part.dataset))
-        elif isinstance(part, Subset):
-            feed((part.dataset, torch.as_tensor(part.indices)))
-        elif hasattr(part, "__getitem__") and not isinstance(part, str):
-            feed((type(part).__name__, len(part)))
-        elif callable(part):
-            raise ValueError("a function cannot be looked into: name what it reads instead")
-        else:
-            digest.update(f"{part!r};".encode())
 
-    feed(thing)
-    return digest.hexdigest()[:16]
+def held_by(model: nn.Module) -> dict[str, dict]:
+    """All that a network holds: parameters, every buffer, and the extra state of its parts."""
+    extra = {name: v for name, v in model.state_dict().items() if name.endswith("_extra_state")}
+    return {"tensors": contents(model), "extra": extra}
+
+
+def fill(model: nn.Module, held: dict[str, dict]):
+    """Give a network what `held_by` took from one like it.
+
+    Raises: ValueError if it is of another network; nothing is changed then
+    """
+    now = contents(model)
+    kinds = [{n: (v.dtype, v.shape) for n, v in part.items()} for part in (now, held["tensors"])]
+    for name in now | held["tensors"]:
+        if kinds[0].get(name) != kinds[1].get(name):
+            raise ValueError(f"{name} is another tensor")
+    with torch.no_grad():
+        for name, tensor in now.items():
+            value = held["tensors"][name].to(tensor.device)
+            if not torch.equal(tensor, value):  # it may be a view that cannot be written
+                tensor.copy_(value)
+    if held["extra"]:
+        model.load_state_dict(held["extra"], strict=False)
+
+
+def _identity(thing) -> dict:
+    """What tells a thing from another, and what can be said of it."""
+    kind = type(thing).__name__
+    return {"mark": fingerprint(thing), "kind": kind, "words": in_words(thing)}
+
+
+def _refuse_another(path: Path, saved: dict[str, dict], now: dict[str, dict]):
+    """Refuse, by ValueError, a file whose run differs, and say in what."""
+    none = {"mark": None, "words": {}}
+    pairs = {name: (saved.get(name, none), now.get(name, none)) for name in now | saved}
+    different = [
+        f"other {name}{_difference(there['words'], here['words'])}"
+        for name, (there, here) in pairs.items()
+        if there["mark"] != here["mark"]
+    ]
+    if different:
+        raise ValueError(
+            f"{path} belongs to a run with {' and '.join(different)}; delete it or choose another "
+            "file"
+        )
+
+
+def _difference(there: dict[str, str], here: dict[str, str]) -> str:
+    """The first two entries that differ, with both values, in brackets; nothing if none does."""
+    names = [name for name in there | here if there.get(name) != here.get(name)]
+    shown = [
+        f"{name} {there.get(name, 'none'):.60}, here {here.get(name, 'none'):.60}".strip()
+        for name in names[:2]
+    ]
+    more = ["..."] * (len(names) > 2)
+    return f" ({'; '.join(shown + more)})" if shown else ""
+
+
+def _other_generators() -> dict:
+    """The states of the global generators of NumPy and of `random`."""
+    kind, words, *rest = np.random.get_state()
+    words = torch.from_numpy(words.astype(np.int64))
+    return {"numpy": [kind, words, *rest], "random": random.getstate()}
+
+
+def _set_other_generators(states: dict):
+    kind, words, *rest = states["numpy"]
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+    random.setstate(states["random"])
 
 
 def plain(value):
@@ -172,29 +255,3 @@ def plain(value):
         return value
     value = torch.as_tensor(value).detach().cpu()
     return value.clone() if value.ndim else value.item()
-
-
-def write_whole(path: str | os.PathLike, write: Callable[[Path], None]):
-    """Write a file so that a reader finds the old one or the whole new one, never a half.
-
-    `write(part)` writes a neighbour of `path`, which then takes its name. If that fails, the
-    neighbour is removed and the old file stays.
-
-    Raises: OSError with one sentence if the disk is full or the folder cannot be written
-    """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        os.replace(part, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):  # a full disk is a RuntimeError of torch.save
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-            reason = "there is no space left on the disk" if full else str(error)
-            raise OSError(
-                f"{path} could not be written: {reason}; what was there before is unchanged"
-            ) from error
-        raise

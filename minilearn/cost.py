@@ -20,7 +20,8 @@ class Cost:
 
     Shapes: seconds, synchronised with the device; peak_bytes, the device's peak during the work (on
         a CPU the process's high-water mark); forward and backward count samples by source:
-        forget, retain or other
+        forget, retain or other; runs: what it has of runs that are kept in a file, which does not
+        count twice if the ledger is handed in again
     Example:
         >>> cost = Cost()
         >>> cost.touch("retain", forward=64, backward=64)
@@ -33,6 +34,7 @@ class Cost:
     peak_bytes: int = 0
     forward: Counter = field(default_factory=Counter)
     backward: Counter = field(default_factory=Counter)
+    runs: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def touch(self, source: str, *, forward: int = 0, backward: int = 0):
         """Book samples passed forward and backward.
@@ -79,6 +81,15 @@ class Cost:
             max(self.peak_bytes, other.peak_bytes),
             self.forward + other.forward,
             self.backward + other.backward,
+        )
+
+    def __sub__(self, other: Cost) -> Cost:
+        """What is in this ledger beside another one that it includes; the peak stays."""
+        return Cost(
+            self.seconds - other.seconds,
+            self.peak_bytes,
+            self.forward - other.forward,
+            self.backward - other.backward,
         )
 
     @contextmanager

@@ -9,12 +9,11 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 
-from minilearn.checkpoint import write_whole
+from minilearn.files import locked, write_whole
 from minilearn.metrics.metric import ALL
 
 UNIT = ("experiment", "dataset", "request", "method", "seed", "config")
@@ -29,7 +28,7 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     """All rows of a result file, none if there is no file; ValueError if it is not whole."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         return []
     try:
@@ -61,11 +60,11 @@ def append_unit(path: str | os.PathLike, rows: Sequence[dict[str, str]]) -> bool
     Raises: ValueError if the file or a row is damaged or the rows are of several units; OSError if
         the file cannot be written
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     rows = _checked(rows)
     if len({unit_of(row) for row in rows}) != 1:
         raise ValueError("the rows of exactly one unit are written at a time")
-    with _locked(path.parent):
+    with locked(path):
         before = read_rows(path)
         if unit_of(rows[0]) in map(unit_of, before):
             return False
@@ -96,20 +95,3 @@ def _checked(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
             raise ValueError(f"it has {row['metric']} of one unit and split twice")
         keys.add(key)
     return list(rows)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; a process that dies takes its lock along, and no file is left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":  # Windows has no such lock: one process at a time, please
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

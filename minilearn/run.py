@@ -146,7 +146,7 @@ class Run:
         about = {"settings": self.config, "seed": self.seed} | self.about | self._fast.identity()
         kept = [*self._optimizers, *([self._scaler] if self._scaler else [])]
         parts = self.model, kept, self.order, self.history, self.cost
-        self._checkpoint = Checkpoint(self.file, about, *parts)
+        self._checkpoint = self._block.enter_context(Checkpoint(self.file, about, *parts))
         begin = self._checkpoint.load()
         options = {"initial": begin, "total": count, "desc": "training", "unit": "epoch"}
         options |= {"delay": 1, "leave": False, "disable": not self.progress}
@@ -245,8 +245,8 @@ class Run:
         seen = self._watched()
         self.history.loss = torch.cat([self.history.loss, losses])
         self.history.epochs += seen
-        self._before = None
         self._checkpoint.save(finished=self._epoch + 1)
+        self._before = None
 
     def _clean(self):
         """Undo an epoch that is not finished; leave no gradient and no recording's memory."""

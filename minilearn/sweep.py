@@ -20,10 +20,10 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from minilearn.checkpoint import fingerprint
-from minilearn.checks import check_choice, check_count
+from minilearn.checks import check_choice, check_count, check_file
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.report import t_half_width
@@ -125,6 +125,7 @@ def sweep(
         check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r:.80}")
+    path = _checked(path)
     keys = set()
     originals = {}
     for seed in seeds:
@@ -186,8 +187,10 @@ def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: 
 
     Args: origin: what `environment.provenance` returns. jobs: as in `sweep`; with several the
         `measure` of a unit must be one that can be pickled
-    Raises: ValueError if the file is damaged or `jobs` no number from 1 on; whatever a unit raises
+    Raises: ValueError if the file is damaged or cannot be written, or `jobs` no number from 1 on;
+        whatever a unit raises
     """
+    path = _checked(path)
     waiting = missing(experiment, units, path)
     threads = torch.get_num_threads()
 
@@ -202,6 +205,10 @@ def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: 
         common = dict.fromkeys(COLUMNS) | origin | texts | {"utc": now()}
         written += append_unit(path, [common | row for row in rows])
     return written
+
+
+def _checked(path) -> Path:
+    return check_file("path", "" if path is None else path)
 
 
 def missing(experiment: str, units: Iterable[Unit], path) -> list[Unit]:

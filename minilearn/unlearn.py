@@ -9,6 +9,7 @@ from collections.abc import Callable, Sized
 
 from torch import Tensor, nn
 
+from minilearn.checkpoint import check_resumable
 from minilearn.checks import (
     all_finite,
     check_count,
@@ -109,8 +110,10 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
 
     What is checked follows from the signature: `forget` and `retain` are sets with something in
     them, on the model's device; annotated `Tensor` they are inputs without labels; `None` is taken
-    where it is the default. `config` is of the kind of its default. The function runs under `seed`
-    and with gradients, even inside `torch.no_grad()`. The global generators are as before then.
+    where it is the default. `config` is of the kind of its default; with `seed` it is what the run
+    in `checkpoint` has, too: a file of other settings is refused here already. The function runs
+    under `seed` and with gradients, even inside `torch.no_grad()`. The global generators are as
+    before then.
 
     Raises: ValueError in one sentence, before any work
     Example:
@@ -134,6 +137,7 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
         for name, value in call.arguments.items():
             parameter = signature.parameters[name]
             call.arguments[name] = _checked(name, value, parameter, call.arguments.get("model"))
+        check_resumable(*(call.arguments.get(name) for name in ("checkpoint", "config", "seed")))
         with seeded(call.arguments["seed"]), with_gradients():
             return function(*call.args, **call.kwargs)
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, batches
 from minilearn.evaluation import Evaluation
+from minilearn.fingerprints import fingerprint
 from minilearn.run import Run
 from minilearn.training import Training
 from minilearn.unlearned import History, Unlearned

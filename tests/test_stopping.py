@@ -5,7 +5,7 @@ import torch
 from shared import descend
 from torch import nn
 
-from minilearn.checkpoint import fingerprint
+from minilearn.fingerprints import fingerprint
 from minilearn.stopping import Stop
 from minilearn.training import Training, fit
 

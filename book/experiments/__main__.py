@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 
 from book.experiments import NAMES, REPOSITORY, Run, command, measure, module_of, units_of
-from minilearn.checks import check_count
+from minilearn.checks import check_count, check_place
 from minilearn.environment import provenance
 from minilearn.sweep import Unit, read_rows, run_units
 
@@ -52,14 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", help="how many seeds, from 0 on")
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
     parser.add_argument("--size", default="toy", choices=["toy", "small", "paper"])
-    parser.add_argument("--out", help="folder of the result files (default: the book's)")
+    home = os.path.expanduser  # what the shell leaves of ~ in --out=~/results
+    parser.add_argument("--out", type=home, help="folder of the result files (default: the book's)")
     parser.add_argument("--part", default="1/1", help="2/8: every eighth unit, from the second on")
     parser.add_argument(
         "--jobs", default="1", help="how many processes measure at once (default 1)"
     )
     words = "train inside precision.fast in single precision; on a GPU small steps are recorded"
     parser.add_argument("--fast", action="store_true", help=words)
-    parser.add_argument("--cache", help="folder to keep trained models in (default: none are kept)")
+    words = "folder to keep trained models in (default: none are kept)"
+    parser.add_argument("--cache", type=home, help=words)
     return parser
 
 
@@ -69,6 +72,8 @@ def _run(asked: argparse.Namespace) -> Run:
         raise ValueError(f"--fast is not for {asked.name}, which chooses what it times")
     seeds = module.SEEDS if asked.seeds is None else _count("--seeds", asked.seeds)
     cache = None if asked.cache is None else Path(asked.cache)
+    if cache is not None:
+        check_place("--cache", cache / "model")
     return Run(range(seeds), _device(asked.device), asked.size, cache, asked.fast)
 
 
@@ -110,7 +115,7 @@ def _folder(name: str | None) -> Path:
     folder = REPOSITORY / "book" / "results" if name is None else Path(name)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out must name a folder, but {folder} is a file")
-    return folder
+    return check_place("--out", folder / "file").parent
 
 
 if __name__ == "__main__":

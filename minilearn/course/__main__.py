@@ -32,15 +32,16 @@ def main(command_line: Sequence[str] | None = None):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m minilearn.course", description=__doc__)
+    home = os.path.expanduser
     commands = parser.add_subparsers(dest="command", required=True)
     assigning = commands.add_parser("assign", help="write the student version of a source")
     grading = commands.add_parser("grade", help="grade every notebook of a folder")
     for command in (assigning, grading):
-        command.add_argument("source", help="the notebook with the answers")
-    assigning.add_argument("out", help="the notebook for students")
+        command.add_argument("source", type=home, help="the notebook with the answers")
+    assigning.add_argument("out", type=home, help="the notebook for students")
     assigning.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
-    grading.add_argument("folder", help="the folder with the submissions")
-    grading.add_argument("--out", default="grades.csv", help="the table (default: grades.csv)")
+    grading.add_argument("folder", type=home, help="the folder with the submissions")
+    grading.add_argument("--out", type=home, default="grades.csv", help="default: grades.csv")
     grading.add_argument("--seconds", type=float, default=60, help="for one cell (default: 60)")
     grading.add_argument(
         "--memory", type=float, default=4, help="GiB beyond the start (default: 4)"

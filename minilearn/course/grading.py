@@ -15,7 +15,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from minilearn.checkpoint import write_whole
 from minilearn.checks import check_count, check_number
 from minilearn.course.sandbox import Died, Kernel
 from minilearn.course.sources import (
@@ -26,6 +25,7 @@ from minilearn.course.sources import (
     read_source,
     text_of,
 )
+from minilearn.files import write_whole
 
 MAGIC = re.compile(r"\s*[%!]")
 KEY = "MINILEARN_KEY"  # a secret of the instructor's, from which hidden tests draw their data

@@ -82,7 +82,7 @@ def amnesiac(
         out = student(torch.cat([x_forget, x_retain]))
         return mean_loss(out, torch.cat([y_forget, y_retain]), loss=config.loss)
 
-    with Run(student, config, seed, watch, checkpoint, data=(forget, retain)) as run:
+    with Run(student, config, seed, watch, checkpoint, data=(relabelled, retain)) as run:
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
             for forgotten, retained in mixed(relabelled, retain, config.batch_size, **run.reading):

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minilearn.checkpoint import fingerprint, write_whole
+from minilearn.checkpoint import fill, held_by
 from minilearn.checks import check_count, check_file, check_function
 from minilearn.cost import Cost
 from minilearn.data.examples import subset
 from minilearn.evaluation import evaluate
+from minilearn.files import read_state, write_state
+from minilearn.fingerprints import fingerprint
 from minilearn.models import duplicate
 from minilearn.requests import Request
 from minilearn.run import File
@@ -90,16 +92,18 @@ def continual(
     left = _left(requests)
     check_count("seed", seed, 0)
     check_function("measure", measure)
-    check_file("checkpoint", checkpoint)
+    path = check_file("checkpoint", checkpoint)
     options = list(options) or [{} for _ in requests]
     if len(options) != len(requests):
         raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
     if not hasattr(method, "__name__"):  # records and the file say which method it was
         raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
     model, served = duplicate(model), []
-    about = _identity(method, model, requests, options, config, seed) if checkpoint else ""
-    if checkpoint and Path(checkpoint).exists():
-        served = _load(Path(checkpoint), about, model)
+    about = _identity(method, model, requests, options, config, seed) if path else ""
+    if path and path.exists():
+        served = _load(path, about, model)
+    elif path:  # a disk that cannot be written is found out before any work
+        _save(path, about, model, served)
     steps = range(len(served), len(requests))
     for i in tqdm(steps, desc="requests", unit="request", delay=1, leave=False):
         request = requests[i]
@@ -113,8 +117,8 @@ def continual(
         model = result.model
         numbers = measure(model) if measure else {}
         served.append(_record(result, before, requests[: i + 1], numbers))
-        if checkpoint:
-            _save(Path(checkpoint), about, model, served)
+        if path:
+            _save(path, about, model, served)
     return model, served
 
 
@@ -165,23 +169,15 @@ def _identity(method, model, requests, options, config, seed: int) -> str:
 
 
 def _load(path: Path, about: str, model: nn.Module) -> list[Served]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        same = state["about"] == about
-    except Exception:  # torch raises many kinds on a broken file
-        raise ValueError(
-            f"{path} is no whole checkpoint of a stream: choose another name"
-        ) from None
-    if not same:
+    state = read_state(path, {"about", "model", "served"})
+    if state["about"] != about:
         raise ValueError(f"{path} belongs to another stream: delete it or choose another file")
     served = [Served(**row | {"recognised": tuple(row["recognised"])}) for row in state["served"]]
     if served:
-        model.load_state_dict(state["model"])
-        if fingerprint(model) != served[-1].after:
-            raise ValueError(f"the model in {path} is not the one that its last record names")
+        fill(model, state["model"])
     return served
 
 
 def _save(path: Path, about: str, model: nn.Module, served: list[Served]):
-    state = {"about": about, "model": model.state_dict(), "served": [asdict(s) for s in served]}
-    write_whole(path, lambda part: torch.save(state, part))
+    state = {"about": about, "model": held_by(model), "served": [asdict(s) for s in served]}
+    write_state(path, state)

@@ -10,9 +10,9 @@ from shared import Pairs, bits
 from torch import nn
 from torch.utils.data import Dataset
 
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled, without_targets
 from minilearn.draws import normal
+from minilearn.fingerprints import fingerprint
 from minilearn.losses import Quantile, loss_per_example
 from minilearn.methods import METHODS, Amnesiac, amnesiac, unlearn
 from minilearn.methods.amnesiac import gaussian_targets

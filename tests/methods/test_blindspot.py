@@ -8,10 +8,10 @@ import torch
 from shared import Pairs, bits
 from torch import nn
 
-from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.losses import Quantile
 from minilearn.methods import METHODS, Blindspot, blindspot, retrain, unlearn
 from minilearn.models import build, device_of, siamese_lstm
@@ -461,17 +461,17 @@ class Stops(nn.Module):
 
     def __init__(self, net: nn.Module, when: int, asked: list):
         super().__init__()
-        self.net, self.when, self.asked = net, when, asked
+        self.net, self.when, self.asked = net, [when], asked  # in a list: no setting of the network
 
     def forward(self, x):
         if self.training:
             self.asked.append(len(x))
-            if len(self.asked) == self.when:
+            if [len(self.asked)] == self.when:
                 raise KeyboardInterrupt
         return self.net(x)
 
     def __deepcopy__(self, memo):
-        return Stops(copy.deepcopy(self.net, memo), self.when, self.asked)
+        return Stops(copy.deepcopy(self.net, memo), self.when[0], self.asked)
 
 
 def test_resuming_after_a_stop_in_either_training_is_bit_for_bit(

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.methods import L2UL, PGD, continual, l2ul, retrain
 from minilearn.requests import by_index
 from minilearn.training import Training
@@ -186,7 +186,7 @@ def test_another_stream_is_refused(trained, requests, tmp_path, tiny_net):
 def test_a_broken_file_is_refused_and_left(trained, requests, tmp_path):
     path = tmp_path / "stream"
     path.write_text("no checkpoint")
-    with pytest.raises(ValueError, match="no whole checkpoint of a stream"):
+    with pytest.raises(ValueError, match="is no whole checkpoint"):
         continual(l2ul, trained, requests, config=CONFIG, checkpoint=path)
     assert path.read_text() == "no checkpoint"
 
@@ -195,9 +195,9 @@ def test_a_model_that_was_changed_in_the_file_is_refused(trained, requests, tmp_
     path = tmp_path / "stream"
     continual(l2ul, trained, requests[:2], config=CONFIG, checkpoint=path)
     state = torch.load(path, weights_only=True)
-    state["model"]["head.bias"][0] += 1e-6
+    state["model"]["tensors"]["head.bias"][0] += 1e-6
     torch.save(state, path)
-    with pytest.raises(ValueError, match="not the one that its last record names"):
+    with pytest.raises(ValueError, match="is no whole checkpoint"):
         continual(l2ul, trained, requests[:2], config=CONFIG, checkpoint=path)
 
 

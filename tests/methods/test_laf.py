@@ -12,9 +12,9 @@ from shared import bits
 from torch import nn
 
 from book.experiments import released_laf
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, Unlabelled, batches, digits
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.losses import alignment_loss, cosine_distance, extraction_loss
 from minilearn.methods import LAF, laf, retrain, unlearn
 from minilearn.models import VAE, build, cnn, extractor

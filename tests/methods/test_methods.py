@@ -12,8 +12,8 @@ from shared import bits
 from tape import taped
 from torch import Tensor, nn
 
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, without_targets
+from minilearn.fingerprints import fingerprint
 from minilearn.methods import METHODS, Unlearned, access, unlearn
 from minilearn.models import build, copy_of
 from minilearn.precision import fast

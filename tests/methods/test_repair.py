@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import StackDataset
 
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples, batches
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.methods import Repair, repair
 from minilearn.models import cnn
 

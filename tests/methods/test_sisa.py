@@ -7,9 +7,9 @@ import torch
 from shared import Pairs
 from torch import nn
 
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.methods import SISA, sharded, sisa
 from minilearn.methods.sisa import Ensemble
 from minilearn.requests import by_class, by_index

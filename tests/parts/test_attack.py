@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
+from minilearn.fingerprints import fingerprint
 from minilearn.models import resnet20
 from minilearn.parts.attack import PGD, around, l2_pgd
 from minilearn.precision import fast

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from minilearn import models
-from minilearn.checkpoint import fingerprint
 from minilearn.cost import Cost
 from minilearn.data import Examples
+from minilearn.fingerprints import fingerprint
 from minilearn.kernels.abs_bmm import abs_bmm
 from minilearn.parts import importance as mas
 from minilearn.parts.anchor import Anchor, firmness

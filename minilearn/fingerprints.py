@@ -1,0 +1,287 @@
+"""What a run is about, as short texts that are compared, and as words for who has to be told."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Set
+from functools import singledispatch
+from types import BuiltinFunctionType, CodeType, FunctionType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
+
+from minilearn.data.examples import Examples, Unlabelled
+from minilearn.draws import seeded
+from minilearn.requests import Request
+
+ITEMS = 8  # so many items of a dataset are read, the first and the last among them
+PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
+SETTINGS = (*PLAIN, FunctionType, BuiltinFunctionType, type)
+
+
+def fingerprint(thing) -> str:
+    """A short text that differs where kind, structure or contents differ.
+
+    Of a network count its parts, their settings, and all parameters and buffers; of a dataset the
+    tensors, arrays and positions that it holds, and `ITEMS` of its items. They are read under a
+    fixed seed, and one that differs at its next reading all the same does not count.
+
+    Args: thing: numbers, texts, tensors, arrays, datasets, networks, and whatever is made of them
+    Raises: ValueError for a function, which cannot be looked into
+    Example:
+        >>> fingerprint((1, (2, 3))) == fingerprint(((1, 2), 3))
+        False
+        >>> fingerprint(nn.ReLU()) == fingerprint(nn.Tanh())
+        False
+    """
+    digest = hashlib.sha256()
+    around = []
+
+    def feed(part):
+        if isinstance(part, memoryview):
+            digest.update(f"{part.nbytes}:".encode())
+            digest.update(part)
+        elif id(part) in around:
+            feed(_bytes("the thing around it"))
+        else:
+            around.append(id(part))
+            head, parts = _opened(part)
+            feed(_bytes(f"{head} {len(parts)}"))
+            for each in parts:
+                feed(each)
+            around.pop()
+
+    feed(thing)
+    return digest.hexdigest()[:16]
+
+
+def in_words(thing) -> dict[str, str]:
+    """What can be said of it in a line: its settings, parts or size, by name.
+
+    Example:
+        >>> in_words((3, torch.zeros(4)))
+        {'[0]': '3', '[1]': 'Tensor of 4'}
+    """
+    if isinstance(thing, nn.Module):
+        return structure(thing)
+    if isinstance(thing, (*PLAIN, np.generic)):
+        return {"": repr(thing.item() if isinstance(thing, np.generic) else thing)}
+    if isinstance(thing, tuple) and len(thing) <= ITEMS:
+        parts = {f"[{i}]": part for i, part in enumerate(thing)}
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, Examples | Request):
+        parts = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+    else:
+        sized = hasattr(thing, "__len__") and getattr(thing, "ndim", 1)
+        return {"": type(thing).__name__ + (f" of {len(thing)}" if sized else "")}
+    return {
+        f"{name}.{inner}".rstrip("."): text
+        for name, part in parts.items()
+        for inner, text in in_words(part).items()
+    }
+
+
+def structure(model: nn.Module) -> dict[str, str]:
+    """The parts of a network by name, and their settings: what it is besides its weights.
+
+    Example:
+        >>> structure(nn.Dropout(0.5))
+        {'': 'Dropout(p=0.5, inplace=False)', 'p': '0.5', 'inplace': 'False'}
+    """
+    usual = vars(nn.Module())
+    found = {}
+    for name, part in model.named_modules():
+        found[name] = f"{type(part).__name__}({_without_addresses(part.extra_repr())})"
+        for setting, value in vars(part).items():
+            if setting not in usual and _is_setting(value):
+                text = getattr(value, "__qualname__", None) or repr(value)
+                found[f"{name}.{setting}".lstrip(".")] = text
+    return found
+
+
+def contents(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and all buffers by name, also those that no state_dict has."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def code_of(model: nn.Module) -> str:
+    """A fingerprint of the code of a network's own classes; what torch brings along is left out."""
+    found = {}
+    for part in model.modules():
+        for kind in type(part).__mro__:
+            if kind.__module__.partition(".")[0] not in ("torch", "torchvision"):
+                functions = {n: f for n, f in vars(kind).items() if isinstance(f, FunctionType)}
+                found |= {f"{kind.__name__}.{n}": _code_of(f) for n, f in functions.items()}
+    return fingerprint(found)
+
+
+def _code_of(function: FunctionType) -> tuple:
+    defaults = _without_addresses(repr(function.__defaults__))
+    return defaults, *_code(function.__code__, function.__doc__)
+
+
+def _code(code: CodeType, docstring: str | None = None) -> tuple:
+    values = [_code(v) if isinstance(v, CodeType) else v for v in code.co_consts if v != docstring]
+    return code.co_code, code.co_names, values
+
+
+def _is_setting(value) -> bool:
+    """Whether it is a number, a text, a function or a class, or a tuple of such."""
+    return all(map(_is_setting, value)) if type(value) is tuple else isinstance(value, SETTINGS)
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x\w+", "", text)
+
+
+def _bytes(text: str) -> memoryview:
+    return memoryview(text.encode())
+
+
+@singledispatch
+def _opened(thing) -> tuple[str, list]:
+    """The kind of a thing, and its parts in their order: things, or bytes as a memoryview."""
+    kind = type(thing).__name__
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        names = [field.name for field in dataclasses.fields(thing)]
+        return f"dataclass {kind}", [each for n in names for each in (n, getattr(thing, n))]
+    if isinstance(thing, np.generic):
+        return _opened(thing.item())
+    if isinstance(thing, type):
+        return f"class {thing.__name__}", []
+    if callable(thing):
+        raise ValueError("a function cannot be looked into: name what it reads instead")
+    if hasattr(thing, "to_numpy") or hasattr(thing, "__array_interface__"):  # pandas, an image
+        names = [list(map(str, thing.columns))] if hasattr(thing, "columns") else []
+        array = thing.to_numpy() if hasattr(thing, "to_numpy") else np.asarray(thing)
+        return kind, [array, *names]
+    if hasattr(thing, "__getitem__") and hasattr(thing, "__len__"):
+        return _dataset(thing)
+    if hasattr(thing, "__dict__"):
+        return f"object {kind}", [vars(thing)]
+    return f"object {kind} {_without_addresses(repr(thing))}", []
+
+
+for plain in PLAIN:
+
+    @_opened.register(plain)
+    def _(thing) -> tuple[str, list]:
+        return type(thing).__name__, [_bytes(repr(thing))]
+
+
+@_opened.register(bytes)
+@_opened.register(bytearray)
+def _(thing) -> tuple[str, list]:
+    return "bytes", [memoryview(thing)]
+
+
+@_opened.register(list)
+@_opened.register(tuple)
+def _(thing) -> tuple[str, list]:
+    if all(type(each) in (bool, int, float, str) for each in thing):
+        return f"plain {type(thing).__name__}", [_bytes(repr(list(thing)))]
+    return type(thing).__name__, list(thing)
+
+
+@_opened.register(Mapping)
+def _(thing) -> tuple[str, list]:
+    keys = sorted(thing, key=fingerprint)
+    return "mapping", [each for key in keys for each in (key, thing[key])]
+
+
+@_opened.register(Set)
+def _(thing) -> tuple[str, list]:
+    return "set", sorted(map(fingerprint, thing))
+
+
+@_opened.register(Tensor)
+def _(thing) -> tuple[str, list]:
+    if thing.layout != torch.strided:
+        thing = thing.to_dense()
+    flat = thing.detach().cpu().contiguous().reshape(-1)
+    raw = memoryview(flat.resolve_conj().view(torch.uint8).numpy())
+    return f"tensor {thing.dtype} {tuple(thing.shape)}", [raw]
+
+
+@_opened.register(np.ndarray)
+def _(thing) -> tuple[str, list]:
+    if thing.dtype.hasobject:
+        return "array", [thing.tolist()]
+    if isinstance(thing, np.memmap) and thing.ndim:  # may be larger than the memory
+        return f"array on the disk {thing.dtype} {thing.shape}", [np.array(thing[_spread(thing)])]
+    raw = np.ascontiguousarray(thing).reshape(-1).view(np.uint8)
+    return f"array {thing.dtype} {thing.shape}", [memoryview(raw)]
+
+
+@_opened.register(nn.Module)
+def _(thing) -> tuple[str, list]:
+    return "network", [structure(thing), contents(thing)]
+
+
+@_opened.register(torch.Generator)
+def _(thing) -> tuple[str, list]:
+    return "generator", [thing.get_state()]
+
+
+@_opened.register(Examples)
+def _(thing) -> tuple[str, list]:
+    return "examples", [thing.inputs, thing.targets]
+
+
+@_opened.register(Request)
+def _(thing) -> tuple[str, list]:
+    return "request", [thing.train, thing.mask]
+
+
+@_opened.register(Dataset)
+def _dataset(thing) -> tuple[str, list]:
+    return f"{type(thing).__name__} {len(thing)}", [_held(thing), _items(thing)]
+
+
+def _held(data):
+    """What a dataset holds and can be had without reading an item."""
+    if isinstance(data, Examples | Tensor | np.ndarray):
+        return data
+    if isinstance(data, Unlabelled):
+        inner = data.dataset
+        memory = isinstance(inner, list | tuple)
+        return ["inputs of", [item[0] for item in inner] if memory else _held(inner)]
+    if isinstance(data, Subset):
+        return [_held(data.dataset), torch.as_tensor(data.indices)]
+    if isinstance(data, TensorDataset):
+        return list(data.tensors)
+    if isinstance(data, ConcatDataset):
+        return list(map(_held, data.datasets))
+    if isinstance(data, StackDataset):
+        named = isinstance(data.datasets, dict)
+        return list(map(_held, data.datasets.values() if named else data.datasets))
+    if isinstance(data, list | tuple):
+        return data
+    return {name: _held(v) for name, v in getattr(data, "__dict__", {}).items() if _is_content(v)}
+
+
+def _is_content(value) -> bool:
+    if isinstance(value, list | tuple):
+        return all(type(each) in (bool, int, float) for each in value)
+    return isinstance(value, Tensor | np.ndarray | Dataset | Examples)
+
+
+def _items(data) -> list:
+    """Fingerprints of a few items; of one that is drawn anew at every reading, nothing."""
+    found = []
+    for i in _spread(data):
+        readings = []
+        for _ in range(2):
+            with seeded(0):
+                readings.append(fingerprint(data[i]))
+        found.append(readings[0] if readings[0] == readings[1] else "drawn anew")
+    return found
+
+
+def _spread(data) -> list[int]:
+    """The positions of a few items, evenly from the first to the last."""
+    last = len(data) - 1
+    return sorted({round(last * i / (ITEMS - 1)) for i in range(ITEMS)}) if last >= 0 else []

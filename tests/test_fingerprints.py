@@ -1,0 +1,308 @@
+"""Fingerprints: two things have the same where a run could not tell them apart, and only there."""
+
+import random
+import subprocess
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from shared import Pairs
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
+
+from minilearn.data import Examples, Unlabelled
+from minilearn.fingerprints import ITEMS, code_of, fingerprint, in_words, structure
+from minilearn.methods import L2UL
+from minilearn.requests import Request, by_index
+from minilearn.training import Training
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Some settings."""
+
+    a: object
+    b: object = None
+
+
+class Plain:
+    """Not a dataclass."""
+
+    def __init__(self, a):
+        self.a = a
+
+
+class Scale(nn.Module):
+    """A network whose settings are in no repr."""
+
+    def __init__(self, by, act=F.relu):
+        super().__init__()
+        self.by, self.act = by, act
+
+    def forward(self, x):
+        """Scaled and bent."""
+        return self.act(x) * self.by
+
+
+zeros, ones = torch.zeros(2), torch.ones(2)
+VALUES = [
+    *(1, 1.0, True, "1", "1.0", "True", None, "None", 0, False, "", b"", b"1", 1 + 0j),
+    *([], (), {}, set(), [[]], [()], [[], []], [[[]]], ([],), [None], [""], [0], [1]),
+    *([1, 1, 1], [2, 2, 2], (1, 1, 1), [1, 1], [1.0, 1.0], ["1", "1"], ["1, 1"], [True, 1]),
+    *(
+        (1, (2, 3)),
+        ((1, 2), 3),
+        (1, 2, 3),
+        [1, [2, 3]],
+        [[1, 2], 3],
+        ((1,), (2, 3)),
+        ((1, 2), (3,)),
+    ),
+    *(range(3), range(1, 3), range(0, 3, 2)),
+    *({1: 2}, {2: 1}, {1: (2,)}, {"1": 2}, {1: {2: 3}}, {1: 2, 3: 4}, [1, 2], {1, 2}, {1, 3}),
+    *(np.array([1, 1]), np.array([1, 2]), np.array([1.0, 1.0]), np.array([[1], [1]])),
+    *(np.array([1, 2, 3]), np.array(["a"]), np.array([None, 1]), np.array([], int)),
+    *(torch.tensor([1, 1]), torch.tensor([1, 2]), torch.tensor([1.0, 1.0]), torch.tensor([[1, 1]])),
+    *(torch.zeros(0), torch.zeros(0, 1), zeros.bfloat16(), zeros.half(), zeros.cfloat()),
+    *(torch.tensor([True, False]), torch.float32, torch.int8),
+    *([zeros], [ones], [zeros, zeros], [torch.zeros(4)], [zeros, ones], [ones, zeros]),
+    *(Setting(1), Setting(2), Setting(1, 2), Setting(Setting(1)), Setting([1]), Setting([2])),
+    *(Plain(1), Plain(2), Plain([1]), nn.Linear, nn.ReLU),
+    *(Image.new("L", (2, 2)), Image.new("L", (2, 2), 1), Image.new("RGB", (2, 2))),
+    *(nn.ReLU(), nn.Tanh(), nn.Dropout(0.1), nn.Dropout(0.2), nn.Sequential(nn.ReLU())),
+    *(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Sequential(nn.Tanh(), nn.ReLU())),
+    *(Scale(1), Scale(2), Scale(2.0), Scale((2,)), Scale(2, F.gelu)),
+    *(nn.MSELoss(), nn.L1Loss(), nn.MSELoss(reduction="sum")),
+    *(Training(), Training(lr=1e-2), L2UL()),
+]
+
+
+def test_contents_structure_and_brackets_are_told_apart():
+    found = [fingerprint(value) for value in VALUES]
+    for i, mark in enumerate(found):
+        twins = [VALUES[j] for j in range(i) if found[j] == mark]
+        assert not twins, f"{VALUES[i]!r} and {twins[0]!r}"
+    inside = [fingerprint([[value], 7.5]) for value in VALUES]
+    assert len({*inside, *found}) == 2 * len(VALUES)
+
+
+def test_what_is_the_same_is_the_same():
+    table = np.arange(6).reshape(2, 3)
+    same = [
+        ({1: 2, 3: 4}, {3: 4, 1: 2}),
+        ({1: 2}, OrderedDict({1: 2})),
+        ({"a", "b", "c"}, {"c", "b", "a"}),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (table.T, table.T.copy()),
+        (torch.from_numpy(table).T, torch.from_numpy(table).T.contiguous()),
+        (Setting([1]), Setting([1])),
+        (Plain({"x": 1}), Plain({"x": 1})),
+        (Training(), replace(Training())),
+        (Scale(2).train(), Scale(2).eval()),
+        (torch.eye(2).to_sparse(), torch.eye(2)),
+    ]
+    for one, other in same:
+        assert fingerprint(one) == fingerprint(other), one
+    endless = [1]
+    endless.append(endless)
+    assert fingerprint(endless) != fingerprint([1])
+
+
+def test_all_buffers_of_a_network_count():
+    one, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    other.load_state_dict(one.state_dict())
+    for net, value in ((one, 0.0), (other, 1.0)):
+        net.register_buffer("mean", torch.tensor(value), persistent=False)
+    assert fingerprint(one) != fingerprint(other)
+    other.mean.zero_()
+    assert fingerprint(one) == fingerprint(other)
+
+
+PROGRAM = """
+import torch
+from torch import nn
+from minilearn.fingerprints import code_of, fingerprint
+
+class Own(nn.Module):
+    def forward(self, x):
+        "Its documentation."
+        return x if x in {"a", "b", "c"} else [lambda: x]
+
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(2, 2), Own())
+print(fingerprint((net, {"a", "b", "c"}, object())), code_of(net))
+"""
+
+
+def test_it_is_the_same_in_another_process(capsys):
+    """Where sets have another order, and things another place in memory."""
+    command = [sys.executable, "-c", PROGRAM]
+    found = subprocess.run(command, capture_output=True, text=True).stdout
+    exec(PROGRAM, {})
+    assert capsys.readouterr().out == found != ""
+
+
+def test_the_code_of_a_network_is_told_apart():
+    def of(body: str, documentation: str = "") -> str:
+        space = {"nn": nn}
+        lines = ["class Net(nn.Module):", " def forward(self, x, by=3):", f"  {documentation!r}"]
+        exec("\n".join([*lines, f"  return {body}"]), space)
+        return code_of(nn.Sequential(space["Net"]()))
+
+    bodies = ["x * 2", "x * 3", "x + 2", "x * by", "self.a(x)", "self.b(x)", "x in (1, 2)"]
+    assert len({of(body) for body in bodies}) == len(bodies)
+    assert of("x * 2") == of("x * 2", "Other words.")
+    assert code_of(nn.ReLU()) == code_of(nn.Tanh())
+
+
+# ---- datasets
+
+
+def moved(data, place: int) -> Examples:
+    """The same data but for one number."""
+    inputs = data.inputs.clone()
+    inputs[place, 0] += 1e-3
+    return Examples(inputs, data.targets)
+
+
+class Folder(Dataset):
+    """Holds nothing, reads item by item."""
+
+    def __init__(self, length=1000, change=None):
+        self.length, self.change, self.seen = length, change, []
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, i):
+        self.seen.append(i)
+        return Image.new("L", (2, 2), i % 200 + (i == self.change)), i % 3
+
+
+class Unregistered:
+    """No Dataset of torch, but with a length and items."""
+
+    def __init__(self, data):
+        self.data = data.inputs
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        return self.data[i]
+
+
+KINDS = {
+    "examples": lambda d: d,
+    "tensors": lambda d: TensorDataset(d.inputs, d.targets),
+    "positions": lambda d: Subset(Pairs(d), range(5, 20)),
+    "two": lambda d: ConcatDataset([Pairs(d[:3]), Pairs(d[3:])]),
+    "stacked": lambda d: StackDataset(Unlabelled(Pairs(d)), d.targets),
+    "stacked by name": lambda d: StackDataset(inputs=d.inputs, targets=d.targets),
+    "inputs": lambda d: Unlabelled(Pairs(d)),
+    "request": lambda d: by_index(d, [1]),
+    "one's own": Pairs,
+    "no Dataset": Unregistered,
+    "list": lambda d: list(d.inputs),
+    "pairs": lambda d: list(zip(d.inputs, d.targets, strict=True)),
+    "inputs of pairs": lambda d: Unlabelled(list(zip(d.inputs, d.targets, strict=True))),
+    "array": lambda d: d.inputs.numpy(),
+    "positions of positions": lambda d: Subset(Subset(Pairs(d), range(3, 24)), [4, 5]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_what_a_dataset_holds_counts_to_the_last_number(classification, kind):
+    first = fingerprint(kind(classification))
+    assert first == fingerprint(kind(classification[:]))
+    for place in range(5, 12):
+        assert fingerprint(kind(moved(classification, place))) != first
+
+
+def test_kinds_of_datasets_are_told_apart(classification):
+    found = [fingerprint(make(classification)) for make in KINDS.values()]
+    assert len(set(found)) == len(found)
+
+
+def test_positions_and_masks_count(classification):
+    pairs, mask = Pairs(classification), torch.arange(24) < 3
+    assert fingerprint(Subset(pairs, [0, 1])) != fingerprint(Subset(pairs, [0, 2]))
+    assert fingerprint(Subset(pairs, [0, 1])) == fingerprint(Subset(pairs, torch.tensor([0, 1])))
+    requests = [Request(classification, mask), Request(classification, ~mask)]
+    assert fingerprint(requests[0]) != fingerprint(requests[1])
+    assert fingerprint(requests[0]) == fingerprint(replace(requests[0], name="another name"))
+
+
+def test_of_a_dataset_that_holds_nothing_a_few_items_are_read():
+    data = Folder()
+    first = fingerprint(data)
+    assert len(data.seen) == 2 * ITEMS and len(set(data.seen)) == ITEMS and {0, 999} <= {*data.seen}
+    assert first == fingerprint(Folder())
+    for other in (Folder(999), Folder(change=0), Folder(change=999), Unlabelled(Folder())):
+        assert fingerprint(other) != first
+
+
+def test_an_array_on_the_disk_is_read_in_places(tmp_path):
+    array = np.memmap(tmp_path / "array", "f4", "w+", shape=(1000, 2))
+    first = fingerprint(array)
+    array[999, 1] = 1
+    assert fingerprint(array) != first
+
+
+class Drawn(Pairs):
+    """Augmented: every reading is another copy."""
+
+    def __init__(self, data, kind):
+        super().__init__(data)
+        self.kind, self.private = kind, np.random.default_rng(0)
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        draw = {
+            "torch": lambda: float(torch.rand(())),
+            "numpy": np.random.rand,
+            "random": random.random,
+            "private": self.private.random,
+        }
+        return x + draw[self.kind](), y
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "random", "private"])
+def test_an_augmented_dataset_is_known_again_and_no_generator_moves(classification, kind):
+    data = Drawn(classification, kind)
+    first = fingerprint(data)
+    for seed in (1, 2):
+        torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+        assert fingerprint(data) == fingerprint(Drawn(classification, kind)) == first
+        assert fingerprint(Drawn(moved(classification, 9), kind)) != first
+        drawn = float(torch.rand(())), np.random.rand(), random.random()
+        torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+        assert drawn == (float(torch.rand(())), np.random.rand(), random.random())
+
+
+def test_a_function_is_refused():
+    for function in (lambda: 1, print, Plain(1).__init__, [lambda: 1]):
+        with pytest.raises(ValueError, match="a function cannot be looked into"):
+            fingerprint(function)
+
+
+# ---- in words
+
+
+def test_in_words_names_settings_parts_and_sizes(classification):
+    assert in_words(Setting(Setting(np.int64(3)), torch.zeros(4, 2))) == {
+        "a.a": "3",
+        "a.b": "None",
+        "b": "Tensor of 4",
+    }
+    assert in_words((classification, None)) == {"[0]": "Examples of 24", "[1]": "None"}
+    assert in_words(torch.tensor(1.0)) == {"": "Tensor"} and in_words(Plain(1)) == {"": "Plain"}
+    assert in_words(list(range(20))) == {"": "list of 20"}
+    assert structure(Scale(2)) == {"": "Scale()", "by": "2", "act": "relu"}
+    assert structure(nn.Sequential(nn.ReLU()))["0"] == "ReLU()"
