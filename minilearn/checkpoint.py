@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from minilearn.checks import check_file
 from minilearn.cost import Cost
-from minilearn.files import read_state, write_state
+from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import code_of, contents, fingerprint, in_words, structure
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
@@ -44,7 +43,6 @@ class Checkpoint:
         self.history = history
         self.cost = cost
         self.begun = cost + Cost()  # what the ledger had before
-        self.others = _other_generators()
         self.device = next(model.parameters()).device
         frozen = tuple(name for name, p in model.named_parameters() if not p.requires_grad)
         self.run = {name: _identity(value) for name, value in run.items()}
@@ -102,15 +100,14 @@ class Checkpoint:
         write_state(self.path, state | self._kept())
         self.left = left
 
-    def __enter__(self) -> Checkpoint:
-        return self
+    def __enter__(self) -> int:
+        return self.load()
 
     def __exit__(self, kind, error, trace):
-        """Note in the ledger what it has of this run; global generators are as before."""
+        """Note in the ledger what it has of this run."""
         if self.path is not None:
             before = self.cost.runs.get(self._key(), Cost())
             self.cost.runs[self._key()] = before + (self.cost - self.begun)
-            _set_other_generators(self.others)
 
     def _key(self) -> tuple[str, str]:
         return str(self.path.absolute()), fingerprint(self.run)
@@ -154,14 +151,18 @@ class Checkpoint:
         states = {"order": self.order.get_state(), "cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return states | _other_generators()
+        kind, words, *rest = np.random.get_state()
+        states["numpy"] = [kind, torch.from_numpy(words.astype(np.int64)), *rest]
+        return states | {"python": random.getstate()}
 
     def _set_generators(self, states: dict):
         self.order.set_state(states["order"])
         torch.set_rng_state(states["cpu"])
         if self.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], self.device)
-        _set_other_generators(states)
+        kind, words, *rest = states["numpy"]
+        np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+        random.setstate(states["python"])
 
 
 def check_resumable(path, config, seed: int):
@@ -234,19 +235,6 @@ def _difference(there: dict[str, str], here: dict[str, str]) -> str:
     ]
     more = ["..."] * (len(names) > 2)
     return f" ({'; '.join(shown + more)})" if shown else ""
-
-
-def _other_generators() -> dict:
-    """The states of the global generators of NumPy and of `random`."""
-    kind, words, *rest = np.random.get_state()
-    words = torch.from_numpy(words.astype(np.int64))
-    return {"numpy": [kind, words, *rest], "random": random.getstate()}
-
-
-def _set_other_generators(states: dict):
-    kind, words, *rest = states["numpy"]
-    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
-    random.setstate(states["random"])
 
 
 def plain(value):

@@ -19,6 +19,33 @@ DIGEST = hashlib.sha256().digest_size  # bytes at the end of a file, over all be
 HOUR = 3600  # seconds after which nobody writes a neighbour of a file any more
 
 
+def check_file(name: str, value) -> Path | None:
+    """The path of a file, `~` written out, or None where there is none.
+
+    Raises: ValueError if it names a folder or no file; OSError if nothing can be written there
+    """
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else getattr(value, "__fspath__", lambda: "")()
+    path = os.path.expanduser(text) if isinstance(text, str) else ""
+    is_other = os.path.exists(path) and not os.path.isfile(path)
+    if not path.strip() or "\0" in path or is_other or os.path.basename(path) in ("", ".", ".."):
+        raise ValueError(f"{name} must name a file, got {value!r}")
+    return check_place(name, Path(path))
+
+
+def check_place(name: str, path: Path) -> Path:
+    """A path where a file can be written, its folder made before; OSError if nothing can be."""
+    folder = Path(os.path.realpath(path)).parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not os.path.isdir(folder):
+        raise OSError(f"{name}: {path} could not be written, because {folder} is a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(f"{name}: {path} could not be written, because {folder} may not be changed")
+    return path
+
+
 def write_state(path: Path, state: dict):
     """Write numbers, texts and tensors, and at the end a digest of every byte; see `write_whole`.
 

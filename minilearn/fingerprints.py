@@ -104,7 +104,8 @@ def structure(model: nn.Module) -> dict[str, str]:
 
 def contents(model: nn.Module) -> dict[str, Tensor]:
     """All parameters and all buffers by name, also those that no state_dict has."""
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor.detach() for name, tensor in named}
 
 
 def code_of(model: nn.Module) -> str:

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from minilearn import graphs, precision
 from minilearn.checkpoint import Checkpoint, plain
-from minilearn.checks import all_finite, check_count, check_file, check_function, device_of
+from minilearn.checks import all_finite, check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.draws import seeded
+from minilearn.files import check_file
 from minilearn.models import in_mode, mode, tensors_of, with_gradients
 from minilearn.models.modes import in_words
 from minilearn.stopping import Stop
@@ -146,8 +147,8 @@ class Run:
         about = {"settings": self.config, "seed": self.seed} | self.about | self._fast.identity()
         kept = [*self._optimizers, *([self._scaler] if self._scaler else [])]
         parts = self.model, kept, self.order, self.history, self.cost
-        self._checkpoint = self._block.enter_context(Checkpoint(self.file, about, *parts))
-        begin = self._checkpoint.load()
+        self._checkpoint = Checkpoint(self.file, about, *parts)
+        begin = self._block.enter_context(self._checkpoint)
         options = {"initial": begin, "total": count, "desc": "training", "unit": "epoch"}
         options |= {"delay": 1, "leave": False, "disable": not self.progress}
         for epoch in tqdm(range(begin, count), **options):
@@ -242,9 +243,8 @@ class Run:
         losses = torch.stack(self._losses).float().cpu()[: self._stop.taken()]
         self._clock.close()
         self._refuse_non_finite(losses)
-        seen = self._watched()
+        self.history.epochs += self._watched()
         self.history.loss = torch.cat([self.history.loss, losses])
-        self.history.epochs += seen
         self._checkpoint.save(finished=self._epoch + 1)
         self._before = None
 

@@ -20,9 +20,10 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from minilearn.checks import check_choice, check_count, check_file
+from minilearn.checks import check_choice, check_count
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
+from minilearn.files import check_file
 from minilearn.fingerprints import fingerprint
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE

@@ -14,7 +14,6 @@ from minilearn.checks import (
     all_finite,
     check_count,
     check_dataset,
-    check_file,
     check_function,
     check_kind,
     device_of,
@@ -22,6 +21,7 @@ from minilearn.checks import (
 )
 from minilearn.data.examples import Examples, Unlabelled, check_device, without_targets
 from minilearn.draws import seeded
+from minilearn.files import check_file
 from minilearn.models import with_gradients
 from minilearn.requests import Request
 from minilearn.unlearned import NothingToDo, Unlearned

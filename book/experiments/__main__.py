@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from book.experiments import NAMES, REPOSITORY, Run, command, measure, module_of, units_of
-from minilearn.checks import check_count, check_place
+from minilearn.checks import check_count
 from minilearn.environment import provenance
+from minilearn.files import check_place
 from minilearn.sweep import Unit, read_rows, run_units
 
 TIMINGS = ("kernels", "speed")  # they choose what they time, and must be alone on the machine

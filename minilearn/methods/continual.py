@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilearn.checkpoint import fill, held_by
-from minilearn.checks import check_count, check_file, check_function
+from minilearn.checks import check_count, check_function
 from minilearn.cost import Cost
 from minilearn.data.examples import subset
 from minilearn.evaluation import evaluate
-from minilearn.files import read_state, write_state
+from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint
 from minilearn.models import duplicate
 from minilearn.requests import Request

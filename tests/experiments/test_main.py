@@ -63,6 +63,18 @@ def test_a_file_for_a_folder_is_refused(tmp_path):
         main(["rotated_digits", "--out", str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("option", ["--out", "--cache"])
+def test_a_folder_is_looked_at_before_any_work_and_may_be_at_home(tmp_path, monkeypatch, option):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=f"{option}.*/file"):
+        main(["rotated_digits", option, str(tmp_path / "file" / "folder")])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+    monkeypatch.setattr(rotated_digits, "units", lambda run: [seen.append(run.cache)][:0])
+    main(["rotated_digits", "--out=~/new", "--cache=~/models"])
+    assert seen == [tmp_path / "models"]
+
+
 def test_a_damaged_file_is_found_out_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(rotated_digits, "units", lambda run: pytest.fail("it began to work"))
     (tmp_path / "rotated_digits.csv").write_text("half a li")

@@ -46,6 +46,16 @@ def test_a_unit_that_is_there_is_not_written_again(path, make_row):
         assert append_unit(path, [make_row(**{other: "17"})])
 
 
+def test_a_link_stays_a_link_and_home_is_found(tmp_path, make_row, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here.csv").symlink_to("there/results.csv")
+    for seed in "01":
+        append_unit("~/here.csv", [make_row(seed=seed)])
+    assert (tmp_path / "here.csv").is_symlink() and len(read_rows("~/here.csv")) == 2
+    assert [p.name for p in (tmp_path / "there").iterdir()] == ["results.csv"]
+
+
 def test_no_file_has_no_rows(path):
     assert read_rows(path) == []
 

@@ -120,6 +120,19 @@ def test_bad_input_is_one_sentence(call, path, changes, sentence):
     assert len(str(refused.value).splitlines()) == 1 and not path.exists()
 
 
+@pytest.mark.parametrize("place", [None, True, "", "a/", ".", "mine.csv/table.csv"])
+def test_a_place_where_nothing_can_be_written_is_found_before_any_work(
+    call, tmp_path, monkeypatch, place
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.csv").write_text("")
+    monkeypatch.setattr("minilearn.sweep.retrain", None)
+    with pytest.raises((ValueError, OSError), match="path"):
+        call(path=place)
+    with pytest.raises((ValueError, OSError), match="path"):
+        run_units("x", [], place, {})
+
+
 def test_a_unit_of_an_experiment_is_measured_from_plain_arguments(monkeypatch, path, origin):
     run = Run(seeds=range(1))
     monkeypatch.setattr(rotated_digits, "SIZES", {"toy": (12, 1, "small_cnn")})

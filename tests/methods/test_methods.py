@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import importlib.util
 import inspect
+import os
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,42 @@ def test_a_checkpoint_of_another_call_is_refused(method, run, tmp_path, case, or
     for change in changes:
         with pytest.raises(ValueError, match="belongs to a run with other"):
             run(checkpoint=path, **change)
+
+
+def test_a_file_that_is_of_no_use_is_refused_before_a_network_is_asked(
+    method, run, original, tmp_path, epochs
+):
+    path, broken = tmp_path / "run", tmp_path / "broken"
+    run(checkpoint=path)
+    broken.write_bytes(path.read_bytes()[:-1])
+    left = sorted(tmp_path.iterdir())
+    another = {"lr": 0.5, "lr_extraction": 0.5, "epochs": 3}
+    fields = {f.name for f in dataclasses.fields(run.config)}
+    config = dataclasses.replace(run.config, **{k: v for k, v in another.items() if k in fields})
+    asked = torch.nn.modules.module.register_module_forward_pre_hook(fail)
+    try:
+        for place in (True, tmp_path, broken, broken / "run", "a/", os.devnull):
+            with pytest.raises((ValueError, OSError), match="checkpoint"):
+                run(checkpoint=place)
+        for change in ({"seed": 7}, {"config": config}):
+            with pytest.raises(ValueError, match="belongs to a run with other (seed|settings) [(]"):
+                run(checkpoint=path, **change)
+    finally:
+        asked.remove()
+    assert sorted(tmp_path.iterdir()) == left
+
+
+def fail(module, inputs):
+    raise AssertionError("a network was asked")
+
+
+def test_a_checkpoint_lies_where_home_is(run, tmp_path, monkeypatch, epochs):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run(checkpoint="~/new folder/run")
+    files = {path.name for path in (tmp_path / "new folder").iterdir()}
+    assert "run" in files and all(name.startswith("run") for name in files)
+    assert [path.name for path in tmp_path.iterdir()] == ["new folder"]
 
 
 def test_a_frozen_part_stays_and_a_frozen_whole_is_trained(method, run, original):
