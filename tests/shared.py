@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from minilearn.data import Examples, batches
 from minilearn.evaluation import Evaluation
-from minilearn.fingerprints import fingerprint
+from minilearn.fingerprints import contents, fingerprint
 from minilearn.run import Run
 from minilearn.training import Training
 from minilearn.unlearned import History, Unlearned
@@ -98,7 +98,7 @@ def same(a, b) -> bool:
 
 def bits(result: Unlearned) -> str:
     """Differs where a bit of the new model or of its losses does."""
-    return fingerprint((result.model, result.history.loss))
+    return fingerprint((contents(result.model), result.history.loss))
 
 
 def cross_entropy(model, x, y):

@@ -308,6 +308,28 @@ def test_interrupted_at_any_step_it_ends_with_the_same_bits(classification, tmp_
         assert torch.equal(history.loss, its_history.loss)
 
 
+@pytest.mark.parametrize("when", ["before the file has its name", "when it just has it"])
+def test_interrupted_while_it_is_written_the_same_model_goes_on(
+    tiny_net, classification, tmp_path, monkeypatch, when
+):
+    expected, net, path = tiny_net(), tiny_net(), tmp_path / "run"
+    fit(expected, classification, SHORT)
+    real, calls = os.replace, iter(range(100))
+
+    def replace(part, path):
+        stop = next(calls) == 2  # after the second epoch
+        if not (stop and when == "before the file has its name"):
+            real(part, path)
+        if stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt, match="the model has the weights of 1 finished epochs"):
+        fit(net, classification, SHORT, checkpoint=path)
+    fit(net, classification, SHORT, checkpoint=path)
+    assert same(weights(net), weights(expected))
+
+
 def known_draws():
     np.random.seed(7)
     random.seed(7)
