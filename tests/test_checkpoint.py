@@ -147,6 +147,21 @@ def test_a_checkpoint_of_another_run_is_refused(tiny_net, classification, tmp_pa
         assert same(before, weights(given["model"])) and path.read_bytes() == held
 
 
+def test_a_network_whose_code_was_changed_is_refused(classification, tmp_path):
+    """The same class with the same weights, edited and run again."""
+
+    def net(factor: int) -> nn.Module:
+        space = {"nn": nn}
+        exec(f"class Net(nn.Linear):\n def forward(self, x): return {factor} * x[:, :3]", space)
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 6), space["Net"](3, 3))
+
+    for _ in range(2):
+        fit(net(2), classification, SHORT, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="belongs to a run with other code of the network; delete"):
+        fit(net(3), classification, SHORT, checkpoint=tmp_path / "run")
+
+
 def test_a_run_is_about_what_it_names(tiny_net, classification, tmp_path):
     def stream(order):
         yield classification.inputs, classification.targets
@@ -314,10 +329,11 @@ def test_interrupted_while_it_is_written_the_same_model_goes_on(
 ):
     expected, net, path = tiny_net(), tiny_net(), tmp_path / "run"
     fit(expected, classification, SHORT)
+    interrupted(tiny_net(), classification, path, SHORT, 2)
     real, calls = os.replace, iter(range(100))
 
     def replace(part, path):
-        stop = next(calls) == 2  # after the second epoch
+        stop = next(calls) == 0  # after the second epoch
         if not (stop and when == "before the file has its name"):
             real(part, path)
         if stop:
@@ -364,7 +380,8 @@ def test_a_ledger_that_is_handed_in_again_counts_once(tiny_net, classification, 
         "forget": 8,
     }
     path.unlink()  # done once more, it costs once more
-    fit(tiny_net(), classification, SHORT, cost=cost, checkpoint=path)
+    for _ in range(2):
+        fit(tiny_net(), classification, SHORT, cost=cost, checkpoint=path)
     assert cost.by_source()["retain"] == 3 * expected.by_source()["retain"]
     fresh = Cost()
     fit(tiny_net(), classification, SHORT, cost=fresh, checkpoint=path)

@@ -70,6 +70,7 @@ VALUES = [
     *(torch.tensor([1, 1]), torch.tensor([1, 2]), torch.tensor([1.0, 1.0]), torch.tensor([[1, 1]])),
     *(torch.zeros(0), torch.zeros(0, 1), zeros.bfloat16(), zeros.half(), zeros.cfloat()),
     *(torch.tensor([True, False]), torch.float32, torch.int8),
+    *([[zeros], ones], [[zeros, ones]], [zeros, [ones]], [[zeros], [ones]], [[], zeros], [[zeros]]),
     *([zeros], [ones], [zeros, zeros], [torch.zeros(4)], [zeros, ones], [ones, zeros]),
     *(Setting(1), Setting(2), Setting(1, 2), Setting(Setting(1)), Setting([1]), Setting([2])),
     *(Plain(1), Plain(2), Plain([1]), nn.Linear, nn.ReLU),
