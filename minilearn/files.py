@@ -30,7 +30,7 @@ def check_file(name: str, value) -> Path | None:
     path = os.path.expanduser(text) if isinstance(text, str) else ""
     is_other = os.path.exists(path) and not os.path.isfile(path)
     if not path.strip() or "\0" in path or is_other or os.path.basename(path) in ("", ".", ".."):
-        raise ValueError(f"{name} must name a file, got {value!r}")
+        raise ValueError(f"{name} must name a file, got {value!r:.80}")
     return check_place(name, Path(path))
 
 

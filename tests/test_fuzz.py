@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 import minilearn
 from minilearn import data, draws, losses, methods, metrics, models, precision, requests
-from minilearn.checkpoint import fingerprint
 from minilearn.data import Examples
 from minilearn.data.examples import Unlabelled
 from minilearn.evaluation import evaluate
+from minilearn.fingerprints import fingerprint
 from minilearn.kernels.abs_bmm import abs_bmm
 from minilearn.kernels.gaussian_elbo import gaussian_elbo
 from minilearn.kernels.l2_pgd import l2_pgd_step

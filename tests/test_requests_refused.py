@@ -83,8 +83,8 @@ def test_by_group_needs_groups():
 @pytest.mark.parametrize(
     ("indices", "sentence"),
     [
-        ([4], r"outside 0..3: they run from 4 to 4"),
-        ([0, -1], "outside 0..3: they run from -1 to 0"),
+        ([4], r"index 4 lies outside 0..3"),
+        ([0, -1], "index -1 lies outside 0..3"),
         ([1, 1], "named twice"),
         ([], "nothing is to be forgotten; the forget set is empty"),
         (range(4), "nothing is retained"),
