@@ -154,6 +154,17 @@ def _shown(value) -> str:
     return f"{value!r:.80}" if known else type(value).__name__
 
 
+def as_numbers(name: str, values) -> Tensor:
+    """A tensor of real numbers, made of a tensor, an array or a list; else ValueError."""
+    try:
+        numbers = torch.as_tensor(values)
+    except (RuntimeError, TypeError, ValueError):
+        numbers = None
+    if numbers is None or numbers.is_complex() or numbers.is_meta:
+        raise ValueError(f"{name} must be numbers, as a tensor, got {_shown(values)}")
+    return numbers
+
+
 def check_integers(name: str, values) -> Tensor:
     """A flat list of integers, in any form, as int64 on the CPU; ValueError if it is a mask."""
     try:

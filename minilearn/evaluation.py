@@ -13,8 +13,7 @@ from minilearn.data.batches import batches, pair
 from minilearn.data.examples import WITHOUT_TARGETS, Examples, Unlabelled, check_device
 from minilearn.draws import seeded
 from minilearn.losses import Loss, loss_per_example
-from minilearn.models import device_of, mode
-from minilearn.models.modes import in_words
+from minilearn.models import device_of, in_words, mode
 
 SEED = 0  # of what is drawn at random while a model is evaluated
 

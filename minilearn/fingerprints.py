@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
 
 from minilearn.data.examples import Examples, Unlabelled
+from minilearn.data.reading import Told
 from minilearn.draws import seeded
 from minilearn.requests import Request
 
@@ -277,7 +278,7 @@ def _items(data) -> list:
         readings = []
         for _ in range(2):
             with seeded(0):
-                readings.append(fingerprint(data[i]))
+                readings.append(fingerprint(Told(data)[i]))
         found.append(readings[0] if readings[0] == readings[1] else "drawn anew")
     return found
 

@@ -16,8 +16,7 @@ from minilearn.checks import all_finite, check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.draws import seeded
 from minilearn.files import check_file
-from minilearn.models import in_mode, mode, tensors_of, with_gradients
-from minilearn.models.modes import in_words
+from minilearn.models import in_mode, in_words, mode, tensors_of, with_gradients
 from minilearn.stopping import Stop
 from minilearn.unlearned import History, NonFiniteLoss, Unlearned
 
@@ -88,7 +87,6 @@ class Run:
         self._losses: list[Tensor] = []
         self._before: list[Tensor] | None = None  # the weights that an unfinished epoch began with
         self._stop = Stop(self.model, None)
-        self._block = ExitStack()
         self._clock = ExitStack()
         half = self._fast.dtype == torch.float16
         self._scaler = torch.amp.GradScaler(self.device.type) if half else None
@@ -96,9 +94,11 @@ class Run:
         self._replayed = graphs.Replayed(self._step, self._state) if recorded else None
 
     def __enter__(self) -> Run:
-        self._block.enter_context(seeded(self.seed))
-        self._block.enter_context(with_gradients())
-        self._block.enter_context(in_mode(self.model, self.train))
+        with ExitStack() as block:  # if one refuses, those before it are left again
+            block.enter_context(with_gradients())
+            block.enter_context(seeded(self.seed))
+            block.enter_context(in_mode(self.model, self.train))
+            self._block = block.pop_all()
         return self
 
     def __exit__(self, kind, error, trace):

@@ -12,8 +12,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
 from minilearn.losses import loss_per_example
-from minilearn.models import check_architecture, copy_of, mode
-from minilearn.models.modes import in_words
+from minilearn.models import check_architecture, copy_of, in_words, mode
 from minilearn.run import NonFiniteLoss
 from minilearn.unlearn import Unlearned, method
 from minilearn.unlearned import History

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minilearn.checks import check_count
+from minilearn.checks import as_numbers, check_count, check_number
 from minilearn.evaluation import Evaluation
 from minilearn.metrics.utility import check_evaluations
 
@@ -84,8 +84,7 @@ def tpr_at_fpr(members: Tensor, nonmembers: Tensor, fpr: float = 0.01) -> float:
         >>> tpr_at_fpr(torch.tensor([5., 1.]), torch.arange(4.), fpr=0.25)
         0.5
     """
-    if not 0 <= fpr < 1:
-        raise ValueError(f"fpr is a share in [0, 1), got {fpr}")
+    fpr = check_number("fpr", fpr, 0, 1, ends="[)")
     members, nonmembers = _scores(members), _scores(nonmembers)
     threshold = nonmembers.sort(descending=True).values[_allowed(fpr, len(nonmembers))]
     return (members > threshold).double().mean().item()
@@ -253,7 +252,7 @@ def _allowed(fpr: float, nonmembers: int) -> int:
 
 
 def _scores(values: Tensor) -> Tensor:
-    values = torch.as_tensor(values).double().contiguous()
+    values = as_numbers("scores", values).double().contiguous()
     if values.ndim != 1 or len(values) == 0 or not values.isfinite().all():
         raise ValueError(
             f"an attack needs finite scores of both kinds, got shape {tuple(values.shape)}"

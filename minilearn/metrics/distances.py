@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from minilearn.checks import as_numbers
+
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Kullback-Leibler divergence KL(p || q) of every example, summed over classes, in nats.
@@ -71,8 +73,8 @@ def wasserstein(u: Tensor, r: Tensor) -> Tensor:
     """
     from scipy.stats import wasserstein_distance
 
-    u = torch.as_tensor(u).double().cpu()
-    r = torch.as_tensor(r).double().cpu()
+    u = as_numbers("u", u).double().cpu()
+    r = as_numbers("r", r).double().cpu()
     for sample in (u, r):
         if sample.ndim != 1 or len(sample) == 0 or not sample.isfinite().all():
             raise ValueError(
@@ -96,8 +98,8 @@ def paired_difference(u: Tensor, r: Tensor) -> Tensor:
         >>> paired_difference(torch.tensor([1., 2., 3.]), torch.tensor([3., 1., 2.]))
         tensor([2., 1., 1.])
     """
-    u = torch.as_tensor(u)
-    r = torch.as_tensor(r)
+    u = as_numbers("u", u)
+    r = as_numbers("r", r)
     if u.shape != r.shape or u.ndim == 0 or len(u) == 0:
         raise ValueError(
             f"predictions must be paired: got shapes {tuple(u.shape)} and {tuple(r.shape)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -243,9 +243,9 @@ def by_name(names: Sequence[str]) -> list[Metric]:
 
     Raises: ValueError if there is no metric of a name
     """
-    if isinstance(names, str):
-        raise ValueError(f'metrics must be a list of names, as ["{names}"]')
+    if isinstance(names, str) or not isinstance(names, Sequence | Mapping | Set):
+        raise ValueError(f'metrics must be a list of names, as ["accuracy"], got {names!r:.80}')
     for name in names:
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
+        if not isinstance(name, str) or name not in METRICS:
+            raise ValueError(f"unknown metric {name!r:.80}; there are {', '.join(METRICS)}")
     return [METRICS[name] for name in dict.fromkeys(names)]

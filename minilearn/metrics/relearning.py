@@ -9,7 +9,7 @@ from itertools import chain, repeat
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import check_count, check_kind, check_number
+from minilearn.checks import as_numbers, check_count, check_kind, check_number
 from minilearn.data.batches import batches, pair
 from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import loss_per_example
@@ -51,6 +51,8 @@ def relearn_curve(
     Differs: from Tarun et al.'s code, which trains the models that it measures (metrics.py:83-142)
     Raises: ValueError if steps do not ascend from 0 or above, a set is empty, or the loss diverges
     """
+    if not isinstance(steps, Sequence):
+        raise ValueError(f"steps must be a list of whole numbers, got {type(steps).__name__}")
     steps = [check_count("a step", step, 0) for step in steps]
     if not steps or steps != sorted(set(steps)):
         raise ValueError(f"steps must be whole numbers that ascend from 0 or above, got {steps}")
@@ -154,7 +156,7 @@ def relearn_area(unlearned: Tensor, retrained: Tensor, original: Tensor) -> floa
         >>> relearn_area(torch.tensor([1., 1.]), torch.tensor([2., 2.]), torch.tensor([0., 0.]))
         0.5
     """
-    curves = [torch.as_tensor(curve).double() for curve in (unlearned, retrained, original)]
+    curves = [as_numbers("a curve", curve).double() for curve in (unlearned, retrained, original)]
     unlearned, retrained, original = curves
     shapes = [tuple(curve.shape) for curve in curves]
     if len(set(shapes)) > 1 or unlearned.ndim != 1 or not len(unlearned):

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from minilearn.checks import as_numbers, check_number
 from minilearn.evaluation import Evaluation
 from minilearn.losses import Loss, Quantile, loss_per_example
 
@@ -146,7 +147,7 @@ def constant_answer(targets: Tensor, loss: Loss = "auto") -> Evaluation:
     Shapes: targets (N,) or (N, ...) float
     Raises: ValueError if there are no targets, they are not finite numbers, or the loss is none
     """
-    targets = torch.as_tensor(targets).double()
+    targets = as_numbers("targets", targets).double()
     if targets.ndim == 0 or len(targets) == 0 or not targets.isfinite().all():
         raise ValueError(f"needs finite targets, at least one, got shape {tuple(targets.shape)}")
     answer = targets.mean(0).expand_as(targets)
@@ -173,7 +174,8 @@ def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
         >>> round(tow(0.1, 0.1, 0.1), 3)
         0.729
     """
-    gaps = [float(forget_gap), float(retain_gap), float(test_gap)]
-    if not all(map(math.isfinite, gaps)):
-        raise ValueError(f"gaps must be finite numbers, got {gaps}")
-    return math.prod(1 - min(abs(g), 1) for g in gaps)
+    gaps = []
+    for gap in (forget_gap, retain_gap, test_gap):
+        scalar = isinstance(gap, Tensor) and gap.ndim == 0
+        gaps.append(check_number("a gap", gap.item() if scalar else gap))
+    return math.prod(1 - min(abs(gap), 1) for gap in gaps)

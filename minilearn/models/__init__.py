@@ -22,6 +22,7 @@ from minilearn.models.inside import (
 from minilearn.models.modes import (
     freeze_batch_norm,
     in_mode,
+    in_words,
     mode,
     tensors_of,
     with_gradients,

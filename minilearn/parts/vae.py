@@ -15,8 +15,7 @@ from minilearn.checks import device_of
 from minilearn.cost import Cost
 from minilearn.data.batches import batches, paired_batches
 from minilearn.data.examples import Examples
-from minilearn.models import VAE, build, extractor, mode
-from minilearn.models.modes import in_words
+from minilearn.models import VAE, build, extractor, in_words, mode
 from minilearn.run import File, NonFiniteLoss, Run
 
 AUTOENCODERS = 20_000  # is added to the seed: each network begins otherwise
