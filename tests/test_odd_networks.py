@@ -378,6 +378,9 @@ def test_a_model_and_its_copy_differ_by_nothing_in_any_metric(task, kind):
         methods={"twin": [twin]},
         metrics=[name for name, metric in METRICS.items() if task in metric.tasks],
     )
+    assert ("drawn at random, for all models alike: forget, retain, test" in str(found)) == (
+        kind in DRAWS
+    )
     rows = {(row.metric, row.split, row.method): row.values for row in found.rows}
     for (metric, split, name), values in rows.items():
         if name == "original":

@@ -106,7 +106,7 @@ def _count(name: str, text: str) -> int:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # holds numbers, too
     except (RuntimeError, AssertionError):
         raise ValueError(f"--device {name} cannot be used here; cpu always can") from None
     return device

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from minilearn.data.examples import Examples
+from minilearn.data.reading import varies
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
 from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
@@ -33,13 +34,14 @@ class Report:
 
     A star marks a value in the null band: by that metric not distinguishable from retraining.
     `retrained` counts the retrained models, and `left_out` says which metrics are missing, and for
-    lack of what.
+    lack of what. `drawn` names the sets that give other examples at every reading.
     """
 
     rows: tuple[Row, ...]
     title: str
     retrained: int = 0
     left_out: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     def row(self, metric: str, split: str, method: str) -> Row:
         """One row by name; the split of a metric of all splits, and of a cost, is "".
@@ -93,6 +95,8 @@ class Report:
         sizes = {r.split: r.examples for r in self.rows if r.examples}
         lines = self._judges(sizes)
         lines += [f"left out: {words}" for words in self.left_out]
+        if self.drawn:
+            lines.append(f"drawn at random, for all models alike: {', '.join(self.drawn)}")
         count = ", ".join(f"{method} {n}" for method, n in seeds.items())
         several = f"mean ± half of the {PERCENT} interval over seeds: {count}"
         lines += [several if max(seeds.values()) > 1 else "one seed each: no interval"]
@@ -194,7 +198,8 @@ def report(
     pairs = [(m, split) for m in possible for split in m.splits if not split or split in splits]
     rows = [row for metric, split in pairs for row in _rows(metric, split, results)]
     title = _title(request, retrained)
-    return Report(tuple(rows + _costs(columns)), title, len(retrained or ()), left_out)
+    drawn = tuple(split for split, data in splits.items() if varies(data))
+    return Report(tuple(rows + _costs(columns)), title, len(retrained or ()), left_out, drawn)
 
 
 def _alike(a: Results, b: Results) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from book.experiments import NAMES, module_of, rotated_digits
 from book.experiments import __main__ as command
-from book.experiments.__main__ import main
+from book.experiments.__main__ import _device, main
 from minilearn import environment, precision
 from minilearn.sweep import read_rows
 from minilearn.training import Training
@@ -188,6 +188,12 @@ def test_the_commit_says_whether_the_code_has_changed(tmp_path):
     (tmp_path / "new.py").write_text("")
     assert environment.commit(tmp_path) == f"{head}-dirty"
     assert environment.commit(tmp_path / "book") == ""  # a folder in somebody else's repository
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:99", "nothing"])
+def test_a_device_that_computes_nothing_is_refused(name):
+    with pytest.raises(ValueError, match=f"--device {name} cannot be used here; cpu always can"):
+        _device(name)
 
 
 def test_the_device_is_a_model_in_words(tmp_path):
