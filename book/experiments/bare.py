@@ -176,7 +176,7 @@ def bare_l2ul(model, request: Request, config: L2UL, order, options) -> nn.Modul
     """Of `l2ul`: the items are tested before each epoch and after each step."""
     student, forget = copy.deepcopy(model).train(), request.forget
     images = around(model, forget, config.attack, options["seed"], Cost())
-    anchor = anchored(student, forget, config, Cost())
+    anchor = anchored(student, forget, config, options["seed"], Cost())
     optimizer = torch.optim.SGD(
         student.parameters(), config.lr, config.momentum, 0, config.weight_decay, foreach=True
     )

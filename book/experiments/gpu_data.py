@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from minilearn.checkpoint import write_whole
 from minilearn.data.places import data_root, missing
 from minilearn.data.vision import _files
+from minilearn.files import write_whole
 
 SETS = ("MNIST", "CIFAR10")  # all rows of Fashion-MNIST are in the book
 LIMIT = 54_300_000  # bytes of a packed file: with the repository less than 64 MiB

@@ -244,7 +244,8 @@ def by_name(names: Sequence[str]) -> list[Metric]:
     Raises: ValueError if there is no metric of a name
     """
     if isinstance(names, str) or not isinstance(names, Sequence | Mapping | Set):
-        raise ValueError(f'metrics must be a list of names, as ["accuracy"], got {names!r:.80}')
+        example = names if isinstance(names, str) else "accuracy"
+        raise ValueError(f'metrics must be a list of names, as ["{example}"]')
     for name in names:
         if not isinstance(name, str) or name not in METRICS:
             raise ValueError(f"unknown metric {name!r:.80}; there are {', '.join(METRICS)}")

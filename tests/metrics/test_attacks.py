@@ -303,7 +303,7 @@ def test_clear_errors_for_scores(metric, bad):
 
 @pytest.mark.parametrize("fpr", [-0.1, 1.0, 5, math.nan])
 def test_clear_error_for_fpr(fpr):
-    with pytest.raises(ValueError, match="share in"):
+    with pytest.raises(ValueError, match="fpr must be"):
         tpr_at_fpr(torch.zeros(3), torch.zeros(3), fpr)
 
 
