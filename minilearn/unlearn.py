@@ -138,7 +138,7 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
             parameter = signature.parameters[name]
             call.arguments[name] = _checked(name, value, parameter, call.arguments.get("model"))
         check_resumable(*(call.arguments.get(name) for name in ("checkpoint", "config", "seed")))
-        with seeded(call.arguments["seed"]), with_gradients():
+        with seeded(call.arguments.get("seed", 0)), with_gradients():
             return function(*call.args, **call.kwargs)
 
     return checked
