@@ -1,0 +1,191 @@
+"""Attacks per example against formulas written out, worlds with a known answer, and the null."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from minilearn.evaluation import Evaluation
+from minilearn.metrics import per_example
+from minilearn.metrics.per_example import (
+    divergence_of_fits,
+    memory_left,
+    of_forgotten,
+    rmia,
+    signal,
+    ulira,
+)
+
+
+def draws(count: int, candidates: int, seed: int = 0) -> torch.Tensor:
+    """Which candidates are forgotten: pairs of complementary halves."""
+    generator = torch.Generator().manual_seed(seed)
+    half = torch.rand(count // 2, candidates, generator=generator) < 0.5
+    return torch.stack([half, ~half], 1).reshape(count, candidates)
+
+
+def world(count: int, candidates: int, shift: float, seed: int = 0):
+    """Unlearned models that stand `shift` standard deviations above retrained ones; who forgot."""
+    generator = torch.Generator().manual_seed(seed)
+    middle = 3 * torch.randn(candidates, generator=generator)
+
+    def models(by: float) -> torch.Tensor:
+        return middle + by + torch.randn(count, candidates, generator=generator)
+
+    return models(shift), models(0.0), draws(count, candidates, seed)
+
+
+def test_of_each_pair_the_draw_counts_that_forgets():
+    forgotten = torch.tensor([[True, False, True], [False, True, False]])
+    answers = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert of_forgotten(answers, forgotten).tolist() == [[1.0, 5.0, 3.0]]
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.0])
+def test_with_many_draws_it_is_as_good_as_knowing_both_distributions(shift):
+    found = ulira(*world(128, 64, shift))
+    assert found.auc == pytest.approx(norm.cdf(shift / math.sqrt(2)), abs=0.03)
+    assert found.low < norm.cdf(shift / math.sqrt(2)) + 0.02 and found.high > found.auc > 0.5
+    assert (found.candidates, found.draws) == (64, 128)
+
+
+def test_scores_are_the_formula_written_out():
+    u, r, forgotten = world(16, 5, 1.0)
+    mine = [of_forgotten(values, forgotten) for values in (u, r)]
+    fit, prior = torch.tensor([0, 2, 5]), 8.0
+    score = per_example._likelihood_ratio(mine[0][fit], mine[1][fit], prior)(mine[0])
+    for i in range(5):
+        logs = []
+        for values in mine:
+            columns = values[fit].numpy()
+            squares = ((columns - columns.mean(0)) ** 2).sum(0)
+            pooled = squares.sum() / (5 * 2)
+            variance = (prior * pooled + squares[i]) / (prior + 2)
+            scale = math.sqrt(variance * (1 + 1 / 3))
+            x = mine[0][:, i].numpy()
+            logs.append(student.logpdf(x, prior + 2, columns[:, i].mean(), scale))
+        torch.testing.assert_close(score[:, i], torch.from_numpy(logs[0] - logs[1]))
+
+
+def test_a_second_retrained_model_is_at_one_half_and_inside_the_interval():
+    nulls = [ulira(*world(16, 24, 0.0, seed)) for seed in range(30)]
+    assert sum(null.auc for null in nulls) / 30 == pytest.approx(0.5, abs=0.015)
+    assert sum(null.low <= 0.5 <= null.high for null in nulls) >= 27
+
+
+def test_fitting_where_one_reads_finds_what_is_not_there(monkeypatch):
+    """The planted fault that the folds are for."""
+    verdict = per_example._verdict
+
+    def in_sample(scores, *rest):
+        return verdict(lambda fit, read: scores(read, read), *rest)
+
+    worlds = [world(16, 24, 0.0, seed) for seed in range(8)]
+    right = sum(ulira(*one).auc for one in worlds) / 8
+    monkeypatch.setattr(per_example, "_verdict", in_sample)
+    wrong = sum(ulira(*one).auc for one in worlds) / 8
+    assert abs(right - 0.5) < 0.03 < 0.1 < wrong - 0.5
+
+
+def test_memory_left_is_one_at_the_original_and_nought_at_the_retrained():
+    _, retrained, forgotten = world(32, 12, 0.0)
+    original = retrained + 4.0
+    original[:, :3] = retrained[:, :3] + 0.01  # the original hardly knows these
+    for unlearned, left in ((original, 1.0), (retrained, 0.0), (retrained + 1.0, 0.25)):
+        found = memory_left(unlearned, retrained, original, forgotten)
+        assert found[:3].isnan().all()
+        torch.testing.assert_close(found[3:], torch.full((9,), left, dtype=torch.float64))
+    beyond = memory_left(retrained - 2.0, retrained, original, forgotten)
+    assert beyond[3:] == pytest.approx(-0.5)
+
+
+def test_the_divergence_is_that_of_two_normal_distributions():
+    unlearned, retrained, forgotten = world(512, 8, 1.0)
+    parts = [of_forgotten(values, forgotten) for values in (unlearned, retrained)]
+    p, q = (torch.distributions.Normal(x.mean(0), x.std(0)) for x in parts)
+    expected = torch.distributions.kl_divergence(p, q).mean().item()
+    assert divergence_of_fits(unlearned, retrained, forgotten) == pytest.approx(expected, rel=0.05)
+    assert expected == pytest.approx(0.5, abs=0.1)
+    assert divergence_of_fits(retrained, retrained, forgotten) == pytest.approx(0, abs=1e-12)
+
+
+def test_rmia_is_the_share_of_unseen_that_a_candidate_beats():
+    unlearned, retrained, forgotten = world(16, 6, 1.5)
+    generator = torch.Generator().manual_seed(5)
+    unseen = [torch.randn(16, 7, generator=generator) for _ in range(2)]
+    seen = {}
+
+    def spy(scores, pairs, candidates, seed):
+        fit, read = torch.tensor([1, 4, 6]), torch.tensor([0, 3])
+        seen["scores"] = scores(fit, read)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(per_example, "_verdict", spy)
+        rmia(unlearned, retrained, forgotten, *unseen, references=2, gamma=2.0)
+    u, r = (of_forgotten(values, forgotten) for values in (unlearned, retrained))
+    for row, j in enumerate((0, 3)):
+        for i in range(6):
+            draw = 2 * j + int(not forgotten[2 * j, i])
+            for side, (mine, others) in enumerate(((u, unseen[0]), (r, unseen[1]))):
+                base = r[[1, 4], i].exp().mean()
+                ratio = mine[j, i].exp() / base
+                beaten = 0
+                for z in range(7):
+                    base_z = unseen[1][[2, 8], z].double().exp().mean()
+                    beaten += bool(ratio / (others[draw, z].double().exp() / base_z) > 2.0)
+                assert seen["scores"][side][row, i].item() == pytest.approx(beaten / 7)
+    assert rmia(unlearned, retrained, forgotten, *unseen).auc > 0.6
+
+
+def test_with_too_few_candidates_or_draws_there_is_no_verdict():
+    for count, candidates in ((10, 64), (64, 3)):
+        found = ulira(*world(count, candidates, 3.0))
+        assert math.isnan(found.auc) and math.isnan(found.low)
+        assert str(found) == (
+            f"no verdict: it takes 4 candidates and 12 draws, here are {candidates} candidates, "
+            f"{count} draws"
+        )
+    assert str(ulira(*world(16, 8, 3.0))).endswith("8 candidates, 16 draws")
+
+
+def test_the_signal_is_phi_or_the_signed_prediction():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 3.0]])
+    classes = Evaluation(logits, torch.tensor([0, 1]), torch.zeros(2))
+    p = logits.double().softmax(1)[[0, 1], [0, 1]]
+    torch.testing.assert_close(signal(classes), (p / (1 - p)).log(), rtol=1e-5, atol=1e-6)
+    values = torch.tensor([-1.0, 2.0])
+    assert signal(Evaluation(values, torch.zeros(2), values.abs())).tolist() == [-1.0, 2.0]
+    with pytest.raises(ValueError, match=r"one prediction an example is needed, .* shape \(2, 3\)"):
+        signal(Evaluation(logits, logits, torch.zeros(2)))
+
+
+U, R, FORGOTTEN = world(16, 8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((U, R, FORGOTTEN.long()), "forgotten must be a boolean tensor"),
+        ((U, R, FORGOTTEN[:-1]), "draws must come in pairs"),
+        ((U, R, torch.ones_like(FORGOTTEN)), "draws must come in pairs"),
+        ((U[:-2], R, FORGOTTEN), "finite numbers with 16 rows, got shape"),
+        ((U[:, :-1], R, FORGOTTEN), r"one shape \(T, P\)"),
+        ((U, R / 0, FORGOTTEN), "finite numbers"),
+        (("text", R, FORGOTTEN), "answers must be numbers, as a tensor, got 'text'"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ulira(*arguments)
+
+
+def test_bad_settings_are_one_sentence():
+    with pytest.raises(ValueError, match="prior must be a finite number above 0"):
+        ulira(U, R, FORGOTTEN, prior=0)
+    with pytest.raises(ValueError, match="7 references need 32 draws, got 16"):
+        rmia(U, R, FORGOTTEN, U, R, references=7)
+    with pytest.raises(ValueError, match="gamma must be a finite number above 0"):
+        rmia(U, R, FORGOTTEN, U, R, gamma=0)
