@@ -1,0 +1,230 @@
+"""Many draws of what is to be forgotten, with all the models that strong attacks ask for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minilearn.checks import check_choice, check_count, check_dataset, check_kind
+from minilearn.data.examples import Examples, subset
+from minilearn.draws import order_of
+from minilearn.evaluation import evaluate
+from minilearn.files import read_state, write_state
+from minilearn.fingerprints import fingerprint
+from minilearn.methods import METHODS, retrain, unlearn
+from minilearn.methods.retrain import RECIPE
+from minilearn.metrics.per_example import Verdict, memory_left, signal, ulira
+from minilearn.models import build
+from minilearn.requests import Request, by_index
+from minilearn.training import Training
+from minilearn.unlearned import NothingToDo
+
+ORIGINAL, RETRAINED, AGAIN = "original", "retrained", "retrained again"
+SEEDS = 1_000  # apart: the seeds of one draw's models from those of the next
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """What the models of many draws say of candidates, and of examples that nobody trained on.
+
+    Columns are "original", which did nothing; "retrained"; "retrained again", the null; and the
+    methods. Draws 2j and 2j + 1 forget each other's complement.
+
+    Args:
+        forgotten: (T, P) bool, which candidates a draw forgets
+        candidates: by column (T, P) float64, see `metrics.signal`
+        unseen: by column (T, U) float64, the same of unseen examples
+    """
+
+    forgotten: Tensor
+    candidates: dict[str, Tensor]
+    unseen: dict[str, Tensor]
+
+    def attack(self, column: str, unseen: bool = False) -> Verdict:
+        """How well `metrics.ulira` tells a column from retrained models.
+
+        With `unseen` by the examples that nobody trained on: an attack also sees that a model was
+        changed at all. What it finds there is not memory.
+
+        Raises: ValueError if there is no such column
+        """
+        check_choice("column", column, self.candidates)
+        if not unseen:
+            return ulira(self.candidates[column], self.candidates[RETRAINED], self.forgotten)
+        mine, theirs = self.unseen[column], self.unseen[RETRAINED]
+        generator = order_of(0)
+        half = torch.rand(len(mine) // 2, mine.shape[1], generator=generator) < 0.5
+        return ulira(mine, theirs, torch.stack([half, ~half], 1).flatten(0, 1))
+
+    def memory_left(self, column: str) -> Tensor:
+        """`metrics.memory_left` of every candidate: (P,); NaN where the original hardly knew it.
+
+        Raises: ValueError if there is no such column
+        """
+        check_choice("column", column, self.candidates)
+        known = self.candidates
+        return memory_left(known[column], known[RETRAINED], known[ORIGINAL], self.forgotten)
+
+    def frame(self):
+        """A pandas DataFrame, a row a column: the attack, its interval, the control, the memory."""
+        import pandas
+
+        rows = {}
+        for column in self.candidates:
+            if column != RETRAINED:
+                verdict, control = self.attack(column), self.attack(column, unseen=True)
+                left = self.memory_left(column)
+                left = left[left.isfinite()]
+                q = left.new_tensor([0.1, 0.5, 0.9])
+                low, median, high = left.quantile(q).tolist() if len(left) else [math.nan] * 3
+                rows[column] = {
+                    "auc": verdict.auc,
+                    "low": verdict.low,
+                    "high": verdict.high,
+                    "tpr at 1 %": verdict.tpr_at_1fpr,
+                    "auc on unseen": control.auc,
+                    "memory left": median,
+                    "10 %": low,
+                    "90 %": high,
+                }
+        return pandas.DataFrame.from_dict(rows, orient="index")
+
+
+def pairs_of_draws(draws: int, candidates: int, seed: int = 0) -> Tensor:
+    """Which candidates each draw forgets: (draws, candidates) bool, in complementary halves.
+
+    Raises: ValueError if `draws` is odd or below 2, or there are fewer than two candidates
+    Example:
+        >>> pairs_of_draws(2, 4).sum(1).tolist()
+        [2, 2]
+    """
+    candidates = check_count("candidates", candidates, 2)
+    if check_count("draws", draws, 2) % 2:
+        raise ValueError(f"draws come in pairs: take an even number, got {draws}")
+    order = order_of(seed)
+    forgotten = torch.zeros(draws, candidates, dtype=torch.bool)
+    for pair in range(0, draws, 2):
+        forgotten[pair, torch.randperm(candidates, generator=order)[: candidates // 2]] = True
+        forgotten[pair + 1] = ~forgotten[pair]
+    return forgotten
+
+
+def trials(
+    fresh: Callable[[], nn.Module],
+    train,
+    pool: Sequence[int] | Tensor,
+    unseen,
+    methods: Mapping[str, object],
+    folder: str | os.PathLike,
+    *,
+    draws: int = 16,
+    training: Training = RECIPE,
+    seed: int = 0,
+    jobs: int = 1,
+) -> Trials:
+    """Train, unlearn and retrain for many draws from a pool of candidates.
+
+    In every draw another half of the pool is forgotten, and there is an original, a model retrained
+    without that half, a second one of another seed, and one model of every method.
+
+    Args:
+        fresh: makes a new network
+        train: the training set, Examples or a dataset
+        pool: positions of the candidates in it
+        unseen: examples of the same kind that are in no training set
+        methods: settings by name, as in `minilearn.sweep.sweep`: {"scrub": None, "scrub long": ...}
+        folder: where the answers of each draw and column are kept; the same call goes on there, and
+            another method is added without a new draw
+        draws: an even number; from 12 on there is a verdict, 16 show a method that does nothing
+        training: the recipe of all originals and retrained models
+        seed: of the draws and of all models
+        jobs: processes that work at once
+    Raises: ValueError if an argument is no good, a candidate is among the unseen examples, or a
+        file of the folder is damaged; whatever a method raises
+    """
+    from joblib import Parallel, delayed
+
+    if not isinstance(methods, Mapping):
+        raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
+    for name in methods:
+        check_choice(f"the first word of {name!r}", str(name).split(" ")[0], METHODS)
+    check_kind("training", training, Training)
+    check_count("seed", seed, 0)
+    check_dataset(unseen)
+    request = by_index(train, pool)
+    _refuse_overlap(request, unseen)
+    forgotten = pairs_of_draws(draws, len(request.indices), seed)
+    about = fingerprint((train, request.indices, unseen, training, seed, build(fresh, 0)))
+    place = Path(folder).expanduser() / about
+    arguments = (fresh, request, unseen, methods, training, place)
+    threads = torch.get_num_threads()
+    work = [
+        delayed(_draw)(*arguments, forgotten[i], SEEDS * (seed * draws + i), i, threads)
+        for i in range(draws)
+    ]
+    done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
+    found = list(tqdm(done, "draws", draws, unit="draw", delay=1, leave=False))
+    columns = (ORIGINAL, RETRAINED, AGAIN, *methods)
+    candidates, others = (
+        {name: torch.stack([draw[name][part] for draw in found]) for name in columns}
+        for part in ("candidates", "unseen")
+    )
+    return Trials(forgotten, candidates, others)
+
+
+def _refuse_overlap(request: Request, unseen):
+    """Refuse, by ValueError, candidates among the unseen examples, as far as tensors tell."""
+    candidates = request.forget
+    if isinstance(candidates, Examples) and isinstance(unseen, Examples):
+        known = {row.numpy().tobytes() for row in candidates.inputs.cpu()}
+        common = sum(row.numpy().tobytes() in known for row in unseen.inputs.cpu())
+        if common:
+            raise ValueError(f"{common} of the unseen examples are candidates: give others")
+
+
+def _draw(fresh, pool, unseen, methods, training, place, forgotten, seed, number, threads) -> dict:
+    """The answers of one draw by column; what is in the folder already is read."""
+    torch.set_num_threads(threads)
+    mask = torch.zeros_like(pool.mask)
+    mask[pool.indices[forgotten]] = True
+    request = Request(pool.train, mask, f"draw {number}")
+    candidates = subset(pool.train, pool.mask)
+    originals = []
+
+    def original() -> nn.Module:
+        """Trained when it is asked for the first time."""
+        if not originals:
+            originals.append(retrain(fresh, pool.train, config=training, seed=seed).model)
+        return originals[0]
+
+    def model(column: str) -> nn.Module:
+        if column == ORIGINAL:
+            return original()
+        if column in (RETRAINED, AGAIN):
+            other = seed + (1 if column == RETRAINED else 2)
+            return retrain(fresh, request.retain, config=training, seed=other).model
+        method = METHODS[column.split(" ")[0]]
+        options = {"fresh": fresh, "start": build(fresh, seed), "config": methods[column]}
+        try:
+            return unlearn(method, original(), request, **options, seed=seed).model
+        except NothingToDo:
+            return original()
+
+    def answers(column: str) -> dict[str, Tensor]:
+        file = place / f"{number:03d} {fingerprint((column, methods.get(column)))}.pt"
+        if file.exists():
+            return read_state(file, {"candidates", "unseen"})
+        network = model(column)
+        kinds = {"candidates": candidates, "unseen": unseen}
+        found = {kind: signal(evaluate(network, data)).cpu() for kind, data in kinds.items()}
+        write_state(file, found)
+        return found
+
+    return {column: answers(column) for column in (ORIGINAL, RETRAINED, AGAIN, *methods)}
