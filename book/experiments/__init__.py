@@ -22,7 +22,15 @@ from minilearn.precision import fast
 from minilearn.sweep import Unit
 
 NAMES = (
-    *("coverage", "rotated_digits", "stsb", "electricity", "l2ul_digits", "l2ul_cifar10"),
+    *(
+        "coverage",
+        "audit_digits",
+        "rotated_digits",
+        "stsb",
+        "electricity",
+        "l2ul_digits",
+        "l2ul_cifar10",
+    ),
     *("laf_digits", "laf_mnist", "laf_fashion", "laf_cifar10", "speed", "kernels"),
 )
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +41,8 @@ KNOWN = {
     *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),
     *("steps", "finished", "overflowed", "reached", "agreement"),
     *("bandwidth", "launches", "turns", "overhead"),  # of `kernels` and `speed`
+    *("ulira_auc", "ulira_low", "ulira_high", "ulira_tpr"),  # of `audit_digits`
+    *("memory_left", "memory_left_low", "memory_left_high"),
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
 }
 
