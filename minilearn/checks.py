@@ -23,7 +23,9 @@ def check_count(name: str, value, low: int) -> int:
         number = operator.index(value)
     except (TypeError, RuntimeError):
         number = None
-    if number is None or isinstance(value, bool) or not low <= number < 2**63:
+    if number is not None and number >= 2**63:
+        raise ValueError(f"{name} must be a whole number below 2^63, got {_shown(value)}")
+    if number is None or isinstance(value, bool) or number < low:
         raise ValueError(f"{name} must be a whole number of at least {low}, got {_shown(value)}")
     return number
 
@@ -215,6 +217,8 @@ def check_dataset(data):
             f"data came as a table, {kind}: make it Examples(inputs, targets) of tensors, as "
             'torch.tensor(frame[["a", "b"]].to_numpy()), or read the file by data.table'
         )
+    if hasattr(data, "forget") and hasattr(data, "mask"):
+        raise ValueError(f"data came as a {kind}: give a part of it, its .forget or .retain")
     by_position = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not by_position or isinstance(data, str | bytes | dict | set):
         raise ValueError(
@@ -236,10 +240,9 @@ def check_default_device():
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """The device of a model's first parameter.
-
-    Raises: ValueError if it is no torch module or has no parameters
-    """
+    """The device of a model's first parameter; ValueError if it is no module or has none."""
+    if isinstance(getattr(model, "model", None), nn.Module):
+        raise ValueError(f"a {type(model).__name__} holds the network: give its .model")
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model must be a torch.nn.Module, got {type(model).__name__}")
     parameter = next(model.parameters(), None)

@@ -113,6 +113,12 @@ def number_of_classes(model: nn.Module, data) -> int | None:
     check_device(model, data)
     if isinstance(data, Examples) and data.task == "classification":
         return data.classes
+    if isinstance(data, Examples) and data.targets.unique().tolist() == [0.0, 1.0]:
+        warnings.warn(
+            "all targets are the numbers 0 and 1, and are fitted as numbers, by their error: for "
+            "classes give targets.long(), and a network with an output for each class",
+            stacklevel=3,
+        )
     return None
 
 

@@ -21,7 +21,7 @@ from minilearn.requests import Request
 
 ITEMS = 8  # so many items of a dataset are read, the first and the last among them
 PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
-SETTINGS = (*PLAIN, FunctionType, BuiltinFunctionType, type)
+SETTINGS = (*PLAIN, Tensor, np.ndarray, FunctionType, BuiltinFunctionType, type)
 
 
 def fingerprint(thing) -> str:
@@ -98,9 +98,17 @@ def structure(model: nn.Module) -> dict[str, str]:
         found[name] = f"{type(part).__name__}({_without_addresses(part.extra_repr())})"
         for setting, value in vars(part).items():
             if setting not in usual and _is_setting(value):
-                text = getattr(value, "__qualname__", None) or repr(value)
-                found[f"{name}.{setting}".lstrip(".")] = text
+                found[f"{name}.{setting}".lstrip(".")] = _said(value)
     return found
+
+
+def _said(setting) -> str:
+    """A setting in words; of a function its name and code, of a tensor what is in it."""
+    if isinstance(setting, FunctionType):
+        return f"{setting.__qualname__} {fingerprint(_code_of(setting))}"
+    if isinstance(setting, Tensor | np.ndarray):
+        return f"{type(setting).__name__} {fingerprint(setting)}"
+    return getattr(setting, "__qualname__", None) or repr(setting)
 
 
 def contents(model: nn.Module) -> dict[str, Tensor]:
@@ -131,7 +139,7 @@ def _code(code: CodeType, docstring: str | None = None) -> tuple:
 
 
 def _is_setting(value) -> bool:
-    """Whether it is a number, a text, a function or a class, or a tuple of such."""
+    """Whether it is a number, a text, a tensor, a function or a class, or a tuple of such."""
     return all(map(_is_setting, value)) if type(value) is tuple else isinstance(value, SETTINGS)
 
 
@@ -267,7 +275,7 @@ def _held(data):
 
 def _is_content(value) -> bool:
     if isinstance(value, list | tuple):
-        return all(type(each) in (bool, int, float) for each in value)
+        return all(type(each) in (bool, int, float, str) or _is_content(each) for each in value)
     return isinstance(value, Tensor | np.ndarray | Dataset | Examples)
 
 

@@ -209,7 +209,7 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int | None) -> Ten
     if outputs.shape[1] < classes:
         raise ValueError(
             f"the model gives {shapes} but the labels go up to {classes - 1}: "
-            f"it needs logits (B, C) with C >= {classes}"
+            f"it needs logits (B, C) with C >= {classes}; numbers to predict are given as .float()"
         )
     return F.cross_entropy(outputs, targets, reduction="none")
 

@@ -62,7 +62,10 @@ class Request:
     def retain(self) -> Examples | Dataset:
         """Everything else; ValueError if it is not at hand."""
         if self.mask.all():
-            raise ValueError(f"{self.name}: the retained data, which this needs, are not at hand")
+            words = (
+                "the retained data, needed here, are not at hand (some methods take retain=None)"
+            )
+            raise ValueError(f"{self.name}: {words}")
         return subset(self.train, ~self.mask)
 
     @property
@@ -202,15 +205,16 @@ def mislabel(
     """
     _require_examples("mislabel writes labels", train)
     targets = _labels(train)
-    if train.classes < 2:
+    occurring, number = targets.unique(return_inverse=True)
+    if len(occurring) < 2:
         raise ValueError("a wrong label needs at least two classes")
-    reach = train.classes if reach is None else check_count("reach", reach, 2)
+    reach = len(occurring) if reach is None else check_count("reach", reach, 2)
     mask, name = _fraction(targets, fraction, classes, seed)
-    if reach > train.classes or bool((targets[mask] >= reach).any()):
+    if reach > len(occurring) or bool((number[mask] >= reach).any()):
         raise ValueError(f"reach must hold the chosen classes and no more than all, got {reach}")
     generator = order_of(check_count("seed", seed, 0) + 1)
     shift = torch.randint(1, reach, (len(targets),), generator=generator)
-    wrong = torch.where(mask, (targets + shift) % reach, targets)
+    wrong = torch.where(mask, occurring[(number + shift) % reach], targets)
     return Request(train.with_targets(wrong.to(train.device)), mask, f"{name} mislabelled")
 
 
@@ -265,10 +269,8 @@ def _require_examples(why: str, train):
 def _labels(train) -> Tensor:
     targets = targets_of(train)
     if targets.is_floating_point():
-        raise ValueError(
-            "this request is about classes, but the targets are floating-point numbers; "
-            "for a regression target use by_range"
-        )
+        words = "this request is about classes, but the targets are floating-point numbers"
+        raise ValueError(f"{words}; for a regression target use by_range")
     return targets.cpu()
 
 
@@ -281,9 +283,7 @@ def _occurring(kind: str, chosen, values: Tensor) -> list[int]:
     for number in chosen:
         if number not in occurring:
             first = ", ".join(map(str, occurring[:12])) + ", ..." * (len(occurring) > 12)
-            raise ValueError(
-                f"{kind} {number} does not occur in the training set, which has {first}"
-            )
+            raise ValueError(f"{kind} {number} does not occur in the training set: it has {first}")
     return chosen
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +21,11 @@ from torch import nn
 from tqdm import tqdm
 
 from minilearn.checks import check_choice, check_count
+from minilearn.cost import Cost
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file
-from minilearn.fingerprints import fingerprint
+from minilearn.fingerprints import code_of, fingerprint
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.report import t_half_width
@@ -32,6 +33,7 @@ from minilearn.models import build, device_of
 from minilearn.requests import Request
 from minilearn.results import COLUMNS, UNIT, append_unit, read_rows, unit_of
 from minilearn.training import NonFiniteLoss, Training
+from minilearn.unlearned import NothingToDo
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
     """The units of one seed, whose original is in `originals` when they are measured."""
     start = build(fresh, seed)
     common = f"training={training}; measure={getattr(measure, '__name__', '')}; "
-    common += f"data={fingerprint((request.train, request.mask))}; network={fingerprint(start)}"
+    common += f"data={fingerprint((request.train, request.mask))}; "
+    common += f"network={fingerprint((start, code_of(start)))}"
 
     def result(name: str) -> Unlearned:
         if name == "original":
@@ -158,7 +161,10 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
         if name == "retrained":  # from other new weights than the original
             return retrain(fresh, request.retain, config=training, seed=100 + seed)
         arguments = {"fresh": fresh, "start": start, "config": methods[name], "seed": seed}
-        return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **arguments)
+        try:
+            return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **arguments)
+        except NothingToDo:  # the original answers as asked
+            return replace(originals[seed], cost=Cost())
 
     def numbers(name: str) -> list[dict]:
         try:

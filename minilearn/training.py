@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from minilearn.checkpoint import fill, held_by
 from minilearn.checks import check_dataset, check_kind, check_settings, device_of
 from minilearn.cost import Cost
 from minilearn.data.batches import batches, pair
@@ -154,11 +156,11 @@ class Best:
         loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
         if loss < self.lowest:
             self.epoch, self.lowest = epoch, loss
-            self.weights = {name: v.clone() for name, v in model.state_dict().items()}
+            self.weights = copy.deepcopy(held_by(model))
         return {"validation": loss}
 
     def restore(self, model: nn.Module):
         """Give `model` the kept weights."""
         if not self.weights:
             raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
-        model.load_state_dict(self.weights)
+        fill(model, self.weights)

@@ -132,7 +132,11 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
 
     @functools.wraps(function)
     def checked(*positional, **named) -> Unlearned:
-        call = signature.bind(*positional, **named)
+        try:
+            call = signature.bind(*positional, **named)
+        except TypeError as error:
+            words = f"{function.__name__}{signature}".split(" ->")[0]
+            raise ValueError(f"{error}; settings go by name, config=...: {words:.300}") from None
         call.apply_defaults()
         for name, value in call.arguments.items():
             parameter = signature.parameters[name]

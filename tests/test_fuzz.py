@@ -40,6 +40,17 @@ from minilearn.run import Run
 from minilearn.training import Training, fit
 
 PACKAGE = str(Path(minilearn.__file__).parent)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _folder_of_its_own(tmp_path_factory):
+    """A text is the name of a file where a checkpoint is asked for."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("fuzz"))
+    yield
+    os.chdir(before)
+
+
 CALLS = int(os.environ.get("MINILEARN_FUZZ", "400"))
 
 

@@ -28,7 +28,10 @@ def targets_of(data: Examples | Dataset) -> Tensor:
     if isinstance(data, Tensor | Unlabelled):
         raise ValueError("these are inputs without targets; this call needs the targets too")
     if type(data) is Subset:
-        return targets_of(data.dataset)[torch.as_tensor(data.indices)]
+        places = torch.as_tensor(data.indices)
+        if int(places.max()) >= len(data.dataset) or int(places.min()) < 0:
+            raise ValueError(f"a position of the Subset lies outside its {len(data.dataset)} items")
+        return targets_of(data.dataset)[places]
     targets = getattr(data, "targets", None)
     if targets is not None:
         targets = _stacked(targets)
@@ -101,17 +104,41 @@ def varies(data) -> bool:
     check_dataset(data)
     if isinstance(data, Examples | Tensor):
         return False
-    places = torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().unique().tolist()
-
-    def read() -> list[Tensor]:
-        items = [Told(data)[place] for place in places]
-        inputs = items if isinstance(data, Unlabelled) else [pair_of(item)[0] for item in items]
-        return [torch.as_tensor(x) for x in inputs]
-
+    places = _places(data)
     with seeded(0):
-        first = read()
-        second = read()
-    return any(
-        x.shape != again.shape or not torch.equal(x, again)
+        first = _inputs_at(data, places)
+        second = _inputs_at(data, places)
+    return not _alike(first, second)
+
+
+def strays(data) -> bool:
+    """Whether a set gives other inputs even under one seed: it draws from a generator of its own.
+
+    Then no two models can be shown the same examples. Of up to 32 items, read twice.
+    """
+    check_dataset(data)
+    if isinstance(data, Examples | Tensor):
+        return False
+    readings = []
+    for _ in range(2):
+        with seeded(0):
+            readings.append(_inputs_at(data, _places(data)))
+    return not _alike(*readings)
+
+
+def _places(data) -> list[int]:
+    return torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().unique().tolist()
+
+
+def _inputs_at(data, places: list[int]) -> list[Tensor]:
+    items = [Told(data)[place] for place in places]
+    inputs = items if isinstance(data, Unlabelled) else [pair_of(item)[0] for item in items]
+    return [torch.as_tensor(x) for x in inputs]
+
+
+def _alike(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Whether all inputs are the same; what is not a number is like what is not."""
+    return all(
+        x.shape == again.shape and torch.equal(x.nan_to_num(), again.nan_to_num())
         for x, again in zip(first, second, strict=True)
     )

@@ -16,7 +16,7 @@ from minilearn.cost import Cost
 from minilearn.data.examples import subset
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file, read_state, write_state
-from minilearn.fingerprints import fingerprint
+from minilearn.fingerprints import code_of, fingerprint
 from minilearn.models import duplicate
 from minilearn.requests import Request
 from minilearn.run import File
@@ -32,8 +32,8 @@ class Served:
         request, items, seed: its name, how many items it withdraws, the seed it ran with
         before, after: fingerprints of the two models
         finished: whether the method stopped by its own rule
-        recognised: for every request up to this one, the share of its items that the new model
-            still gives their old label
+        recognised: for every request up to this one the share of its items that the new model
+            still gives their old label; nothing where there are no classes
         metrics: what `measure` returned
         seconds, samples: what it took
     """
@@ -99,7 +99,8 @@ def continual(
     if not hasattr(method, "__name__"):  # records and the file say which method it was
         raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
     model, served = duplicate(model), []
-    about = _identity(method, model, requests, options, config, seed) if path else ""
+    settings = (repr(config), seed, getattr(measure, "__name__", ""))
+    about = _identity(method, model, requests, options, settings) if path else ""
     if path and path.exists():
         served = _load(path, about, model)
     elif path:  # a disk that cannot be written is found out before any work
@@ -107,7 +108,10 @@ def continual(
     steps = range(len(served), len(requests))
     for i in tqdm(steps, desc="requests", unit="request", delay=1, leave=False):
         request = requests[i]
-        request = Request(subset(request.train, left[i]), request.mask[left[i]], request.name)
+        mask = request.mask[left[i]]
+        everything = bool(mask.all())  # the last of the data, or there was nothing else at hand
+        mask = None if everything else mask
+        request = Request(subset(request.train, left[i]), mask, request.name)
         arguments = {"fresh": fresh, "config": config, "seed": seed + i} | options[i]
         before = fingerprint(model)
         try:
@@ -132,7 +136,7 @@ def _record(result: Unlearned, before: str, requests: Sequence[Request], numbers
         before=before,
         after=fingerprint(model),
         finished=result.finished,
-        recognised=tuple(_recognised(model, past) for past in requests),
+        recognised=tuple(share for past in requests for share in _recognised(model, past)),
         metrics={name: float(number) for name, number in numbers.items()},
         seconds=result.cost.seconds,
         samples=result.cost.samples,
@@ -157,15 +161,17 @@ def _left(requests: Sequence[Request]) -> list[Tensor]:
     return left
 
 
-def _recognised(model: nn.Module, request: Request) -> float:
-    return evaluate(model, request.forget).correct.double().mean().item()
+def _recognised(model: nn.Module, request: Request) -> list[float]:
+    """The share in a list, which is empty where there are no classes."""
+    result = evaluate(model, request.forget)
+    if result.targets.is_floating_point():
+        return []
+    return [result.correct.double().mean().item()]
 
 
-def _identity(method, model, requests, options, config, seed: int) -> str:
-    settings = (method.__name__, access(method), repr(config), seed)
-    return fingerprint(
-        (settings, model, requests[0].train, *(r.mask for r in requests), *map(dict, options))
-    )
+def _identity(method, model, requests, options, settings: tuple) -> str:
+    asked = (requests[0].train, *(r.mask for r in requests), *map(dict, options))
+    return fingerprint((method.__name__, access(method), settings, model, code_of(model), *asked))
 
 
 def _load(path: Path, about: str, model: nn.Module) -> list[Served]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from minilearn.checkpoint import fill, held_by
 from minilearn.checks import check_count, check_kind, check_settings, whole
 from minilearn.cost import Cost
 from minilearn.data import Examples
@@ -151,8 +153,8 @@ def _trained(records: Sharded, jobs: int) -> Sharded:
     for shard, (states, spent) in enumerate(done):
         cost.include(replace(spent, seconds=0.0))
         if bool((_inside(records, shard) & ~records.forgotten).any()):
-            member = build(records.fresh, 0).to(device)
-            member.load_state_dict(states[-1])
+            member = build(records.fresh, _first_seed(records, shard)).to(device)
+            fill(member, states[-1])
             members.append(member)
     result = replace(records.result, model=Ensemble(members), cost=cost)
     return replace(records, result=result, weights=tuple(states for states, _ in done))
@@ -164,10 +166,10 @@ def _train_shard(records: Sharded, shard: int, threads: int) -> tuple[tuple[dict
     config = records.result.config
     states = list(records.weights[shard])
     cost = Cost()
-    first_seed = 1_000 * (shard + 1) + 1_000_000 * records.result.seed
+    first_seed = _first_seed(records, shard)
     model = build(records.fresh, first_seed).to(records.train.device)
     if states:
-        model.load_state_dict(states[-1])
+        fill(model, states[-1])
     recipe = replace(config.training, epochs=config.epochs)
     for number in range(len(states), config.slices):
         up_to_here = _inside(records, shard) & (records.place % config.slices <= number)
@@ -175,8 +177,13 @@ def _train_shard(records: Sharded, shard: int, threads: int) -> tuple[tuple[dict
         if bool(chosen.any()):
             seed = first_seed + number
             fit(model, records.train[chosen], recipe, seed=seed, cost=cost, progress=False)
-        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        states.append(copy.deepcopy(held_by(model)))
     return tuple(states), cost
+
+
+def _first_seed(records: Sharded, shard: int) -> int:
+    """Of a shard's first weights; what no training changes is drawn by it as well."""
+    return 1_000 * (shard + 1) + 1_000_000 * records.result.seed
 
 
 def _inside(records: Sharded, shard: int) -> Tensor:

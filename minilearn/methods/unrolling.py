@@ -58,8 +58,8 @@ def unrolling(
     Paper: Thudi et al. 2022, unrolling SGD.          Chapter: 8
     Differs: the formula is derived here, and not checked against the authors' code; the loss that
         they add to training, to make it work better, is not a part of it. It is for plain SGD
-    Raises: ValueError if `start` has another architecture; NonFiniteLoss if a gradient is not
-        finite
+    Raises: ValueError if `start` has another architecture, or the trained weights; NonFiniteLoss if
+        a gradient is not finite
     Example:
         >>> net, start = nn.Linear(2, 2), nn.Linear(2, 2)
         >>> data = Examples(torch.randn(8, 2), torch.tensor([0, 1] * 4))
@@ -67,6 +67,11 @@ def unrolling(
         Unlearned(unrolling, seed 0, 24 sample units)
     """
     check_architecture(model, start)
+    if all(map(torch.equal, model.parameters(), start.parameters())):
+        raise ValueError(
+            "start has the model's own weights, but must be the network before training, which "
+            "fit changes in place: take start=copy.deepcopy(model) before it"
+        )
     student, cost = copy_of(model), Cost()
     scale = config.lr * config.epochs / config.batch_size
     with cost.clock(device_of(model)):
@@ -94,4 +99,5 @@ def _summed_gradients(start: nn.Module, data, cost: Cost) -> tuple[Tensor, list[
             loss.backward()
             total = total + loss.detach()
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in start.parameters()]
+    gradients = [gradient.to_dense() for gradient in gradients]  # an embedding's may be sparse
     return total / len(data), gradients

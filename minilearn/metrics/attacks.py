@@ -187,8 +187,7 @@ def logistic_attack(
     Raises: ValueError if there are fewer than 4 unseen examples, no retained or forgotten ones,
         repeats < 1, or the seed is no whole number from 0
     """
-    if repeats < 1:
-        raise ValueError(f"needs at least one round, got repeats {repeats}")
+    repeats = check_count("repeats", repeats, 1)
     results = (retain, unseen, forget, unseen if unseen_forget is None else unseen_forget)
     x_retain, x_unseen, x_forget, x_apart = attack_inputs(*results)
     generator = generator_of(seed)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from minilearn.data.examples import Examples
 from minilearn.metrics.band import BAND, RETRAINED
 from minilearn.unlearned import Unlearned
 
@@ -31,12 +32,30 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
             raise ValueError(f"{name} must be a non-empty list, one model a seed")
         if len({id(model_of(entry)) for entry in models}) < len(models):
             raise ValueError(f"{name} names one model twice; every seed is a model of its own")
+        networks = [model_of(entry) for entry in models]
+        if any(_equal(a, b) for i, a in enumerate(networks) for b in networks[:i]):
+            raise ValueError(
+                f"{name} holds the same weights twice, as if one seed had been run again: give "
+                "every model a seed of its own"
+            )
     if any(_equal(model_of(o), model_of(r)) for o in original for r in retrained or ()):
         raise ValueError(
             "retrained holds the original, or its weights: it takes models that were trained "
             "without the forgotten data; where there are none, leave retrained out"
         )
     return columns
+
+
+def refuse_seen(forget, tests: dict):
+    """Refuse, by ValueError, the forgotten examples in the place of unseen ones."""
+    if not isinstance(forget, Examples):
+        return
+    for name, data in tests.items():
+        if isinstance(data, Examples) and torch.equal(data.inputs.cpu(), forget.inputs.cpu()):
+            raise ValueError(
+                f"{name!r} holds the forgotten examples themselves, but attacks take it for unseen "
+                "ones: give examples of their kind that nobody trained on"
+            )
 
 
 def model_of(entry) -> nn.Module:

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from minilearn.data.examples import Examples
-from minilearn.data.reading import varies
+from minilearn.data.reading import strays, varies
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
 from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
-from minilearn.metrics.columns import ORIGINAL, UNTRAINED, columns_of, model_of
+from minilearn.metrics.columns import ORIGINAL, UNTRAINED, columns_of, model_of, refuse_seen
 from minilearn.metrics.metric import ALL, FORGET, TEST, Metric, Results, results_of, task_of
 from minilearn.metrics.registry import DEFAULT, METRICS, by_name
 from minilearn.models import build, device_of
@@ -171,6 +171,13 @@ def report(
         outputs are not finite
     """
     splits = _splits(request, test)
+    for split, data in splits.items():
+        if strays(data):
+            raise ValueError(
+                f"{split} gives other examples at every reading, by a generator of its own that no "
+                "seed here reaches, so that two models would be shown different ones: give the set "
+                "without augmentation, or let it draw from torch's, NumPy's or Python's generator"
+            )
     columns = columns_of(original, retrained, methods)
     chosen = by_name(metrics)
     if fresh is not None:
@@ -238,6 +245,7 @@ def _splits(request: Request, test) -> dict:
             'a dictionary of test sets must hold "test", and may hold "test_forget" and '
             f'"test_retain"; got {", ".join(map(repr, tests))}'
         )
+    refuse_seen(request.forget, tests)
     retain = {} if request.mask.all() else {"retain": request.retain}
     return {FORGET: request.forget, **retain, **tests}
 

@@ -18,6 +18,7 @@ def check_evaluations(*results: Evaluation):
     Raises: ValueError if something is no `Evaluation`, is empty, has targets or losses of other
         examples than its outputs, or holds NaN or infinite numbers
     """
+    kinds = set()
     for result in results:
         if not isinstance(result, Evaluation):
             raise ValueError(
@@ -26,6 +27,7 @@ def check_evaluations(*results: Evaluation):
             )
         if len(result.loss) == 0:
             raise ValueError("a metric needs at least one example, got an empty evaluation")
+        kinds.add((result.targets.is_floating_point(), tuple(result.outputs.shape[1:])))
         _check_shapes(result)
         outputs = result.outputs.reshape(len(result.loss), -1)
         good = outputs.isfinite().all(1) & result.loss.isfinite()
@@ -34,6 +36,11 @@ def check_evaluations(*results: Evaluation):
                 f"the model's outputs on {int((~good).sum())} of {len(good)} examples are NaN or "
                 "infinite: it has diverged; train or unlearn it with a smaller learning rate"
             )
+    if len(kinds) > 1:
+        raise ValueError(
+            "the evaluations are of several tasks, or of networks with other numbers of outputs: "
+            "compare like with like"
+        )
 
 
 def _check_shapes(result: Evaluation):

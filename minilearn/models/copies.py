@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
             "fresh must be a function that makes a new, untrained model, as in "
             f"fresh=lambda: MyNetwork(); got {type(fresh).__name__}"
         )
+    _check_without_arguments(fresh)
     with seeded(seed):
         model = fresh()
         second = fresh()
@@ -57,6 +59,19 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
             "already: it must make a new one at every call"
         )
     return model
+
+
+def _check_without_arguments(fresh: Callable):
+    """Refuse, by ValueError, a function that cannot be called as fresh()."""
+    try:
+        inspect.signature(fresh).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"fresh() is called without arguments, but {fresh!r:.60} is {error}: give "
+            "fresh=lambda: MyNetwork(...)"
+        ) from None
+    except ValueError:  # a function of C that has no signature
+        return
 
 
 def check_architecture(model: nn.Module, new: nn.Module):

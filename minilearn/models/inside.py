@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from minilearn.checks import device_of
 from minilearn.data.batches import batches
+from minilearn.draws import seeded
 from minilearn.models.modes import in_words, mode
 
 
@@ -255,7 +256,7 @@ def representation(
     """
     extract = extractor(model, layer)
     features = []
-    with mode(model, train=False), torch.no_grad():
+    with mode(model, train=False), seeded(0), torch.no_grad():
         for batch in batches(data, batch_size, device=device_of(model)):
             features.append(extract(batch if isinstance(batch, Tensor) else batch[0]))
     return torch.cat(features)

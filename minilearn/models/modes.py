@@ -47,6 +47,8 @@ def in_mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
     before = [(module, module.training) for module in model.modules()]
     if any(flag != train for _, flag in before):
         model.train(train)
+    if train:
+        _keep_frozen_statistics(model)
     try:
         yield model
     finally:
@@ -79,6 +81,15 @@ def tensors_of(model: nn.Module) -> Iterator[Tensor]:
     """All that training changes: parameters and buffers."""
     yield from model.parameters()
     yield from model.buffers()
+
+
+def _keep_frozen_statistics(model: nn.Module):
+    """Let batch normalisation whose weights are frozen keep its statistics, too."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            weights = [*module.parameters()]
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()
 
 
 def freeze_batch_norm(model: nn.Module):

@@ -174,10 +174,11 @@ def check_inside(inputs: Tensor, config):
     Raises: ValueError if they are no floating-point numbers or lie outside the config's box
     """
     if not inputs.is_floating_point():
-        raise ValueError(f"an attack needs floating-point inputs, got {inputs.dtype}")
+        cure = "where there are no pixels, L2UL(attack=None) goes without"
+        raise ValueError(f"an attack needs floating-point inputs, got {inputs.dtype}; {cure}")
     if config.box is None:
         return
-    low, high = (float(end) for end in inputs.aminmax())
+    low, high = (float(end) for end in inputs.detach().aminmax())
     if low < config.box[0] or high > config.box[1]:
         raise ValueError(
             f"the inputs run from {low:g} to {high:g}, outside the box {config.box}: give the true "

@@ -150,7 +150,7 @@ def autoencoder(features: Features, config, seed: int, checkpoint: File | None, 
     """
     name = "all" if features.source == "other" else features.source
     _, e = next(features.batches(1, None, cost))
-    vae = build(lambda: VAE(e.shape[1], config.latent, config.decoder), seed).to(e.device)
+    vae = build(lambda: VAE(e.shape[1], config.latent, config.decoder), seed).to(e)
 
     def loss(e: Tensor) -> Tensor:
         return vae.loss(e, config.kl).mean()
@@ -199,7 +199,8 @@ def check_sets(forget, retain, batch_size: int):
     forgotten = _distinct(forget)
     common = len(forgotten & _distinct(retain))
     words = f"{common} of the {len(forgotten)} forgotten inputs are in the retain set too"
-    if 2 * common > len(forgotten):
+    rarely_twice = 2 * len(forgotten) > len(forget)  # else inputs are few values, often alike
+    if 2 * common > len(forgotten) and rarely_twice:
         raise ValueError(f"{words}: give the training set without them, as request.retain does")
     if common:
         warnings.warn(f"{words}, where they are kept: right only for true duplicates", stacklevel=4)
