@@ -21,18 +21,23 @@ from minilearn.metrics.registry import METRICS
 from minilearn.precision import fast
 from minilearn.sweep import Unit
 
-NAMES = (
-    *(
-        "coverage",
-        "audit_digits",
-        "rotated_digits",
-        "stsb",
-        "electricity",
-        "l2ul_digits",
-        "l2ul_cifar10",
-    ),
-    *("laf_digits", "laf_mnist", "laf_fashion", "laf_cifar10", "speed", "kernels"),
-)
+# Experiments that are a module of their own, or a row of a module's table; all in one order.
+MODULES = {"coverage": "coverage", "audit_digits": "audit_digits"}
+MODULES |= {name: name for name in ("rotated_digits", "stsb", "electricity", "l2ul_digits")}
+MODULES |= {name: name for name in ("l2ul_cifar10", "laf_digits", "laf_mnist", "laf_fashion")}
+MODULES |= {"laf_cifar10": "laf_images", "speed": "speed", "kernels": "kernels"}
+MODULES |= {f"laf_{row}": "laf_images" for row in ("cifar10_224", "svhn", "svhn_224")}
+MODULES |= {
+    f"{faces}_{network}": "faces"
+    for faces in ("agedb", "imdb_wiki")
+    for network in ("allcnn", "resnet18", "mobilenet_v3")
+}
+MODULES |= {
+    f"l2ul_{row}": "l2ul_images"
+    for row in ("cifar10_resnet18", "cifar100_resnet50", "cifar100_vit")
+}
+MODULES |= {f"l2ul_{row}": "l2ul_images" for row in ("imagenet_resnet50", "utkface_resnet18")}
+NAMES = tuple(MODULES)
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Settings that are younger than the stored rows, by config.
 YOUNG = {"L2UL": ("shuffle",), "PGD": ("floor",), "NegGrad": ("loss",)}
@@ -43,6 +48,7 @@ KNOWN = {
     *("bandwidth", "launches", "turns", "overhead"),  # of `kernels` and `speed`
     *("ulira_auc", "ulira_low", "ulira_high", "ulira_tpr"),  # of `audit_digits`
     *("memory_left", "memory_left_low", "memory_left_high"),
+    *("svc", "svc_published", "anamnesis"),  # of faces
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
 }
 
@@ -52,7 +58,8 @@ class Run:
     """What the command line asks of an experiment.
 
     `cache` is a folder for trained models, so that an interrupted run need not train them again;
-    `fast` says that they are trained inside `precision.fast`, which makes others of them.
+    `fast` says that they are trained inside `precision.fast`, which makes others of them; `made`
+    that the files are made and nothing is measured, see `book.experiments.made`.
     """
 
     seeds: Sequence[int] = range(5)
@@ -60,6 +67,7 @@ class Run:
     size: str = "toy"
     cache: Path | None = None
     fast: bool = False
+    made: bool = False
 
     def file(self, *names) -> Path | None:
         """A checkpoint in the cache, None without a cache."""
@@ -74,23 +82,27 @@ def module_of(name: str) -> ModuleType:
 
     Raises: ValueError if there is no such experiment
     """
-    if name not in NAMES:
+    if name not in MODULES:
         close = get_close_matches(name.lower().replace("-", "_"), NAMES, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"there is no experiment {name!r}, only {', '.join(NAMES)}{hint}")
-    return importlib.import_module(f"book.experiments.{name}")
+    return importlib.import_module(f"book.experiments.{MODULES[name]}")
 
 
 def units_of(name: str, run: Run) -> list[Unit]:
     """Everything that an experiment measures in a run, always in the same order."""
-    units = list(module_of(name).units(run))
+    module = module_of(name)
+    units = list(module.units(run) if MODULES[name] == name else module.units(run, name))
+    if run.made:
+        units = [_marked(unit) for unit in units]
     return [_inside_fast(unit) for unit in units] if run.fast else units
 
 
 def command(name: str, run: Run) -> str:
     """The command line of a run, for the rows."""
     text = f"python -m book.experiments {name} --seeds {max(run.seeds) + 1} "
-    return text + f"--device {run.device} --size {run.size}" + " --fast" * run.fast
+    text += f"--device {run.device} --size {run.size}"
+    return text + " --fast" * run.fast + " --made" * run.made
 
 
 def measure(name: str, run: Run, index: int) -> list[dict]:
@@ -134,3 +146,9 @@ def _inside_fast(unit: Unit) -> Unit:
     """The same unit under other settings: whatever it trains is another run, rounded otherwise."""
     switched = fast(torch.float32, graph=True)(unit.measure)
     return replace(unit, config=f"{unit.config}; inside fast", measure=switched)
+
+
+def _marked(unit: Unit) -> Unit:
+    """The same unit, named so that no table takes it for a measurement."""
+    config = unit.config.replace("size=toy", "size=toy, made files", 1)
+    return replace(unit, dataset=f"made {unit.dataset}", config=config)

@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from book.experiments import NAMES, REPOSITORY, Run, command, measure, module_of, units_of
+from book.experiments import NAMES, REPOSITORY, Run, command, made, measure, module_of, units_of
+from book.experiments.papers import ROWS, row_of
 from minilearn.checks import check_count
 from minilearn.environment import provenance
 from minilearn.files import check_place
@@ -22,11 +24,14 @@ TIMINGS = ("kernels", "speed")  # they choose what they time, and must be alone 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the arguments name; returns how many units were written.
+    """Run what the arguments name; returns how many units were written. No name: list them all.
 
     Raises: SystemExit with one sentence if the arguments or the result file are no good
     """
     asked = _parser().parse_args(arguments)
+    if asked.name is None:
+        print(listed())
+        return 0
     try:
         path = _folder(asked.out) / f"{asked.name}.csv"
         run = _run(asked)
@@ -34,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if jobs > 1 and asked.name in TIMINGS:
             raise ValueError(f"--jobs is not for {asked.name}, which measures time: leave it out")
         read_rows(path)  # a damaged file is found out before any work
-        units = _part(_units(asked.name, run, jobs), asked.part)
         origin = provenance(run.device, command(asked.name, run), REPOSITORY)
-        written = run_units(asked.name, units, path, origin, jobs)
+        with made.files(row_of(asked.name)) if run.made else nullcontext():
+            units = _part(_units(asked.name, run, jobs), asked.part)
+            written = run_units(asked.name, units, path, origin, jobs)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -50,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m book.experiments",
         description="Run a named experiment; run again, it goes on where it stopped.",
     )
-    parser.add_argument("name", help=", ".join(NAMES))
+    parser.add_argument("name", nargs="?", help="without it all are listed")
     parser.add_argument("--seeds", help="how many seeds, from 0 on")
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
     parser.add_argument("--size", default="toy", choices=["toy", "small", "paper"])
@@ -62,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     words = "train inside precision.fast in single precision; on a GPU small steps are recorded"
     parser.add_argument("--fast", action="store_true", help=words)
+    words = "try a row of the papers on made files (size toy, a folder of your own for --out)"
+    parser.add_argument("--made", action="store_true", help=words)
     words = "folder to keep trained models in (default: none are kept)"
     parser.add_argument("--cache", type=home, help=words)
     return parser
@@ -75,7 +83,32 @@ def _run(asked: argparse.Namespace) -> Run:
     cache = None if asked.cache is None else Path(asked.cache)
     if cache is not None:
         check_place("--cache", cache / "model")
-    return Run(range(seeds), _device(asked.device), asked.size, cache, asked.fast)
+    if asked.made:
+        _check_made(asked)
+    return Run(range(seeds), _device(asked.device), asked.size, cache, asked.fast, asked.made)
+
+
+def _check_made(asked: argparse.Namespace):
+    """Refuse, by ValueError, what made files are not for."""
+    if row_of(asked.name) is None:
+        names = ", ".join(row.experiment for row in ROWS)
+        raise ValueError(f"--made is for the papers' rows, not for {asked.name}: {names}")
+    if asked.size != "toy":
+        raise ValueError(f"--made is for --size toy, got {asked.size}: nothing is measured by it")
+    if asked.out is None:
+        raise ValueError("--made needs a folder of your own, as --out FOLDER: it is no result")
+    if asked.jobs != "1":
+        raise ValueError(f"--made runs in one process, got --jobs {asked.jobs}: leave it out")
+
+
+def listed() -> str:
+    """Every experiment: the papers' rows with data set and network, then the book's own."""
+    lines = ["The papers' rows, by `python -m book.experiments NAME --size paper`:", ""]
+    for row in ROWS:
+        tasks = ", ".join(row.tasks)
+        lines.append(f"  {row.experiment:24}{row.work}: {row.dataset}, {row.network}: {tasks}")
+    others = [name for name in NAMES if row_of(name) is None]
+    return "\n".join([*lines, "", "The book's own:", "", *(f"  {name}" for name in others)])
 
 
 def _units(name: str, run: Run, jobs: int) -> list[Unit]:

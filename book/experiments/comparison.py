@@ -13,6 +13,7 @@ from book.experiments import Run, said
 from minilearn.data.examples import Examples
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
+from minilearn.metrics import anamnesis_index, svc_attack, svc_attack_published
 from minilearn.metrics.registry import METRICS
 from minilearn.requests import Request
 from minilearn.sweep import Unit, value
@@ -27,7 +28,9 @@ class Case:
 
     `unseen` is the same request on the test set. With `validation`, the same on a validation set,
     every model but the student keeps its best epoch: of all of it for the original, of its retained
-    part for the others.
+    part for the others; or those that `selected` names do. What `without_retain` names sees the
+    forgotten examples alone. With `relearning`, a recipe whose epochs are the most, the paper's
+    attack and its anamnesis index are measured, too.
     """
 
     dataset: str
@@ -39,6 +42,9 @@ class Case:
     units: tuple[str, str]  # of the score and of a prediction
     settings: str  # what makes the data and the network
     validation: Request | None = None
+    selected: tuple[str, ...] | None = None
+    without_retain: tuple[str, ...] = ()
+    relearning: Training | None = None
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (method, split)
     source: str = ""
 
@@ -68,8 +74,8 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
 
     def from_scratch(name: str, seed: int, data: Examples, config: Training, shift: int = 0):
         # the weights of the best epoch are not in a checkpoint: then it is all trained again
-        path = None if case.validation else run.file(case.dataset, name, seed)
-        best = _best(case, whole=name == "original")
+        best = _best(case, name)
+        path = run.file(case.dataset, name, seed) if best is None else None
         result = retrain(
             case.fresh, data, config=config, seed=seed + shift, watch=best, checkpoint=path
         )
@@ -96,9 +102,11 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
         return replace(result, cost=result.cost + taught.cost)
 
     def other(name: str, seed: int) -> Unlearned:
-        best, config = _best(case), case.configs[name]
-        start = original(seed).model
-        result = unlearn(METHODS[name], start, case.request, config=config, seed=seed, watch=best)
+        best, start = _best(case, name), original(seed).model
+        options = {"config": case.configs[name], "seed": seed, "watch": best}
+        if name in case.without_retain:
+            options["retain"] = None
+        result = unlearn(METHODS[name], start, case.request, **options)
         return _kept(result, best)
 
     others = {name: partial(other, name) for name in case.configs if name != "blindspot"}
@@ -106,10 +114,10 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
     return models | {"blindspot_model": teacher, "blindspot": student}
 
 
-def _best(case: Case, whole: bool = False) -> Best | None:
-    if case.validation is None:
+def _best(case: Case, name: str) -> Best | None:
+    if case.validation is None or name not in (case.selected or (name,)):
         return None
-    data = case.validation.train if whole else case.validation.retain
+    data = case.validation.train if name == "original" else case.validation.retain
     return Best(data, loss=case.recipe.loss)
 
 
@@ -134,8 +142,35 @@ def _measure(case: Case, models: dict, name: str, seed: int) -> list[dict]:
     for metric in ("wasserstein", "paired_difference"):
         number = METRICS[metric].compute(ours, theirs, "forget")
         rows.append(value(metric, "forget", number, case.units[1]))
+    if case.relearning is not None:
+        models_of = (result.model, reference.model, models["original"](seed).model)
+        rows += [*_attacked(case, result.model, ours), *_relearned(case, *models_of)]
     rows.append(value("samples", "", result.cost.samples, "sample units"))
     return [*rows, value("seconds", "", result.cost.seconds, "s")]
+
+
+def _attacked(case: Case, model: nn.Module, ours: dict[str, Evaluation]) -> Iterator[dict]:
+    """The paper's attack: whom it calls a member as published, and its balanced accuracy."""
+    whole, test = (
+        evaluate(model, request.train, loss=case.recipe.loss)
+        for request in (case.request, case.unseen)
+    )
+    called = svc_attack_published(whole, test, ours["forget"]).shares[0]
+    yield value("svc_published", "forget", called, "fraction")
+    sets = ours["retain"], ours["test_retain"], ours["forget"]
+    attack = svc_attack(*sets, unseen_forget=ours["test_forget"])
+    yield value("svc", "forget", attack.balanced_accuracy, "fraction")
+
+
+def _relearned(case: Case, model: nn.Module, gold: nn.Module, original: nn.Module):
+    """The anamnesis index on validation; no row where one of the two was not there in time."""
+    request, recipe = case.validation or case.unseen, case.relearning
+    cap = recipe.epochs * -(-len(case.request.train) // recipe.batch_size)
+    sets = case.request.train, request.forget
+    index = anamnesis_index(model, gold, original, *sets, cap=cap, config=recipe, seeds=1)
+    ratio = index.median
+    if ratio is not None and ratio[0] == ratio[1]:
+        yield value("anamnesis", "", ratio[0], "of the retrained model's steps")
 
 
 def _score(case: Case, name: str, split: str, evaluation: Evaluation) -> dict:

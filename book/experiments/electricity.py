@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from book.experiments import Run
 from book.experiments.comparison import Case, compare
+from book.experiments.papers import brief, wanted
 from minilearn.data.embedded import Split
 from minilearn.data.examples import Examples
 from minilearn.data.loads import ORIGINAL, daily_loads, electricity, level
@@ -47,18 +48,22 @@ PAPER_CONFIGS = {
 
 def units(run: Run) -> Iterator[Unit]:
     """Everything to be measured, method by method for every seed."""
-    dataset, file, parts = _loads(run.size)
+    dataset, file, parts = _loads(run)
     train, test = (part.to(run.device) for part in parts)
     limit = level(train).quantile(1 - SHARE)
     network, recipe, configs = "quantile_net()", RECIPE, CONFIGS
-    if run.size == "paper":
-        network, recipe, configs = "tft(width=160)", PAPER_RECIPE, PAPER_CONFIGS
+    width = 8 if run.made else 160
+    if run.size == "paper" or run.made:
+        network, recipe, configs = f"tft(width={width})", PAPER_RECIPE, PAPER_CONFIGS
+    if run.made:
+        recipe = brief(recipe)
+        configs = {name: brief(config) for name, config in configs.items()}
 
     def high(part: Examples) -> Request:
         return Request(part, (level(part) > limit).cpu(), "the days of high load")
 
     def fresh():
-        return (tft(width=160) if run.size == "paper" else quantile_net()).to(run.device)
+        return (tft(width=width) if network.startswith("tft") else quantile_net()).to(run.device)
 
     return compare(
         run,
@@ -75,11 +80,11 @@ def units(run: Run) -> Iterator[Unit]:
     )
 
 
-def _loads(size: str) -> tuple[str, str, Split]:
+def _loads(run: Run) -> tuple[str, str, Split]:
     """The data set's name, the file if there are several forms of it, and the windows."""
-    if size == "toy":
+    if run.size == "toy" and not run.made:
         return "daily_loads", "", daily_loads()
     folder = data_root() / "electricity"
     tables = [] if (folder / ORIGINAL).exists() else sorted(folder.glob("*.csv"))
     file = tables[0].name if tables else ORIGINAL
-    return "electricity", f"{file}; ", electricity(file=file)
+    return "electricity", f"{file}; ", wanted("electricity", lambda: electricity(file=file))

@@ -12,12 +12,15 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from book.experiments import said
+from minilearn.checks import device_of
+from minilearn.data.batches import items_of
 from minilearn.data.examples import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, l2_pgd, l2ul
+from minilearn.methods.continual import continual
 from minilearn.requests import Request
 from minilearn.sweep import Unit, value
 from minilearn.training import NonFiniteLoss
@@ -65,9 +68,13 @@ def unit(
     settings: str,
     model: Callable[[], nn.Module],
     splits: Callable[[Request], Mapping[str, Examples]],
+    relabel: Callable[[Examples], Tensor] | None = None,
 ) -> Unit:
-    """A unit of L2UL; `name` says in words what is asked, `splits(request)` what is evaluated."""
-    measure = partial(_measure, request, seed, config, model, splits)
+    """A unit of L2UL; `name` says in words what is asked, `splits(request)` what is evaluated.
+
+    `relabel(items)` gives the items' new labels; without it they are to be misclassified.
+    """
+    measure = partial(_measure, request, seed, config, model, splits, relabel)
     return Unit(dataset, name, method, seed, f"{settings}; {said(config)}", measure)
 
 
@@ -88,11 +95,34 @@ def reference(
     return Unit(dataset, name, method, seed, settings, measure)
 
 
-def _measure(request, seed: int, config: L2UL, model, splits) -> list[dict]:
+def streamed(requests, seed: int, config: L2UL, model, splits) -> list[dict]:
+    """What is left of a model that served several requests one after another.
+
+    `forget` are the items of all requests; `finished` says whether every request was.
+    """
+    requests = requests()
+    masks = torch.stack([request.mask for request in requests]).any(0)
+    whole = Request(requests[0].train, masks, "all requests")
+    requests = [replace(request, train=whole.train) for request in requests]
+    try:
+        after, served = continual(l2ul, model(), requests, config=config, seed=seed)
+    except NonFiniteLoss:
+        return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
+    finished = all(one.finished for one in served)
+    samples = sum(one.samples for one in served)
+    rows = [*_accuracies(after, splits(whole)), value("finished", "", int(finished), "0 or 1")]
+    rows.append(value("samples", "", samples, "sample units"))
+    return [*rows, value("seconds", "", sum(one.seconds for one in served), "s")]
+
+
+def _measure(request, seed: int, config: L2UL, model, splits, relabel=None) -> list[dict]:
     request = request()
     before = model()
+    new = {}
+    if relabel is not None:
+        new["relabel"] = relabel(items_of(request.forget, device_of(before)))
     try:
-        result = l2ul(before, request.forget, config=config, seed=seed)
+        result = l2ul(before, request.forget, **new, config=config, seed=seed)
     except NonFiniteLoss:  # the ascent overflowed: no model is left
         return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
     except NothingToDo:  # no item is classified right

@@ -160,30 +160,36 @@ def trained(run: Run, train: Examples) -> nn.Module:
     def fresh() -> nn.Module:
         return nn.Sequential(Normalize(*PAPER), resnet18(pool=True)).to(run.device)
 
-    net = build(fresh, 0)
+    file = run.file("cifar10", "resnet18")
+    return pretrain(build(fresh, 0), train, RECIPE, partial(one_cycle, RECIPE), file)
+
+
+def pretrain(
+    net: nn.Module, train: Examples, recipe: Training, rate: Callable[[int], float], file
+) -> nn.Module:
+    """Train a network on images that are shifted and mirrored, by a rate for every epoch."""
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(net(x), y)
 
     about = {"data": train, "augmented": "one cycle, crops of 4, flips"}
-    file = run.file("cifar10", "resnet18")
-    with TrainingRun(net, RECIPE, checkpoint=file, **about) as training:
-        RECIPE.make_optimizer(training)
-        for epoch in training.epochs(RECIPE.epochs):
-            training.set_lr(one_cycle(epoch))
-            for x, y in batches(train, RECIPE.batch_size, order=training.order):
+    with TrainingRun(net, recipe, checkpoint=file, **about) as training:
+        recipe.make_optimizer(training)
+        for epoch in training.epochs(recipe.epochs):
+            training.set_lr(rate(epoch))
+            for x, y in batches(train, recipe.batch_size, order=training.order):
                 training.step(loss, moved(x, training.order), y)
     return net.to(memory_format=torch.contiguous_format).eval()
 
 
-def one_cycle(epoch: int) -> float:
+def one_cycle(recipe: Training, epoch: int) -> float:
     """The rate of an epoch: up to its peak in the first fifth of them, then down to nearly nought.
 
     Paper: Smith and Topin 2019, super-convergence.
     """
-    rise = RECIPE.epochs / 5
-    left = (RECIPE.epochs - epoch) / (RECIPE.epochs - rise)
-    return RECIPE.lr * min((epoch + 1) / rise, left)
+    rise = recipe.epochs / 5
+    left = (recipe.epochs - epoch) / (recipe.epochs - rise)
+    return recipe.lr * min((epoch + 1) / rise, left)
 
 
 def moved(x: Tensor, order: torch.Generator, by: int = 4) -> Tensor:

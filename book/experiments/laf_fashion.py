@@ -13,4 +13,4 @@ from minilearn.sweep import Unit
 
 def units(run: Run) -> Iterator[Unit]:
     """All three tasks on Fashion-MNIST."""
-    return compare(run, case("fashion_mnist", run.size))
+    return compare(run, case("fashion_mnist", run.size, run.made))

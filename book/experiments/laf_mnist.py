@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from book.experiments import Run
 from book.experiments.label_free import TASKS, Case
 from book.experiments.label_free import units as compare
+from book.experiments.papers import brief, wanted
 from minilearn import data
 from minilearn.methods import LAF, Repair
 from minilearn.models import cnn
@@ -21,19 +22,20 @@ SEEDS = 5
 IMAGES = {"toy": 2_000, "small": 10_000, "paper": 60_000}
 
 
-def case(name: str, size: str) -> Case:
-    """The comparison on "mnist" or "fashion_mnist"."""
+def case(name: str, size: str, made: bool = False) -> Case:
+    """The comparison on "mnist" or "fashion_mnist"; on made files it is brief."""
+    shorten = brief if made else lambda recipe: recipe
 
     def sets():
-        train, test = data.load(name)
+        train, test = wanted(name, lambda: data.load(name))
         return train.sample(IMAGES[size]), test
 
     return Case(
         dataset=name,
         data=sets,
         fresh=cnn,
-        recipe=Training.paper(name, "laf"),
-        laf={task: LAF.paper(name, task) for task in TASKS},
+        recipe=shorten(Training.paper(name, "laf")),
+        laf={task: shorten(LAF.paper(name, task)) for task in TASKS},
         others={},
         repair=Repair.paper(name),
         settings=f"{name}, {IMAGES[size]:,} images; cnn",
@@ -42,4 +44,4 @@ def case(name: str, size: str) -> Case:
 
 def units(run: Run) -> Iterator[Unit]:
     """All three tasks on MNIST."""
-    return compare(run, case("mnist", run.size))
+    return compare(run, case("mnist", run.size, run.made))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from book.experiments import Run
 from book.experiments.comparison import Case, compare
+from book.experiments.papers import brief, wanted
 from minilearn.data.places import data_root
 from minilearn.data.sentences import PAIR_WORDS, Corpus, sentence_pairs, stsb_corpus, word_vectors
 from minilearn.methods.amnesiac import Amnesiac
@@ -48,13 +49,17 @@ PUBLISHED = {  # mean squared error on the retained and the forgotten part of it
 
 def units(run: Run) -> Iterator[Unit]:
     """Everything to be measured, method by method for every seed."""
-    corpus, vectors = _corpus(run.size), _vectors(run.size)
+    corpus, vectors = _corpus(run), _vectors(run.size)
     words = {"vocabulary": len(corpus.words)}
     if vectors is not None:
         words = {"vectors": word_vectors(vectors, corpus.words)}
     train, validation, test = (
         None if part is None else by_range(part.to(run.device), *BAND) for part in corpus[:3]
     )
+
+    configs = CONFIGS
+    if run.made:
+        configs = {name: brief(config) for name, config in CONFIGS.items()}
 
     def fresh():
         return siamese_lstm(**words).to(run.device)
@@ -67,12 +72,12 @@ def units(run: Run) -> Iterator[Unit]:
     return compare(
         run,
         Case(
-            dataset="sentence_pairs" if run.size == "toy" else "stsb",
+            dataset="sentence_pairs" if run.size == "toy" and not run.made else "stsb",
             request=train,
             unseen=test,
             fresh=fresh,
-            recipe=RECIPES[run.size],
-            configs=CONFIGS,
+            recipe=brief(RECIPES["paper"]) if run.made else RECIPES[run.size],
+            configs=configs,
             units=("score squared", "score"),
             settings=f"siamese_lstm with {'GloVe 840B' if vectors else 'learnt'} vectors"
             + ("; best validation epoch" if validation else ""),
@@ -83,9 +88,9 @@ def units(run: Run) -> Iterator[Unit]:
     )
 
 
-def _corpus(size: str) -> Corpus:
-    if size != "toy":
-        return stsb_corpus()
+def _corpus(run: Run) -> Corpus:
+    if run.size != "toy" or run.made:
+        return wanted("stsb", stsb_corpus)
     train, test = sentence_pairs()
     return Corpus(train, None, test, PAIR_WORDS)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,12 @@ from minilearn.cost import Cost, ledger
 from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
-from minilearn.kernels.abs_bmm import AT_ONCE, abs_bmm
 from minilearn.models import copy_of, mode, uncompiled, with_gradients
+from minilearn.parts.products import RULES
 
 KINDS = ("per-item", "loop", "batch-mean")
 LOOP = 'importance="loop" in L2UL, or importance(model, data, "loop"), takes any network'
+CHECKED: WeakKeyDictionary = WeakKeyDictionary()  # what a network was when its products were right
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -42,10 +44,11 @@ def importance(
     gradient of what it gives out, its share of the sum is one product (for a linear layer without
     positions |G|^T |A|), so that no gradient of one item is ever kept. It knows linear,
     convolution and normalisation layers, self-attention, and weights added to every item such as
-    a position embedding. Two items are checked against their own gradients, so that a network
-    that uses its weights in another way is refused. "loop" is the definition, item by item, for
-    any network. "batch-mean" is the released variant: the mean over batches, weighted by their
-    size, of |d mean_b |f(x_b)| / d theta|, where items of opposite sign cancel.
+    a position embedding. At the first call for a network two items are checked against their own
+    gradients, so that one that uses its weights in another way is refused. "loop" is the
+    definition, item by item, for any network. "batch-mean" is the released variant: the mean over
+    batches, weighted by their size, of |d mean_b |f(x_b)| / d theta|, where items of opposite sign
+    cancel.
 
     Args:
         kind: how it is computed, see above
@@ -69,6 +72,7 @@ def importance(
     check_count("batch_size", batch_size, 1)
     if train and kind != "batch-mean":
         raise ValueError("in training mode a batch shares its statistics: an item has no gradient")
+    given, built = model, _built(model, x)
     model = copy_of(model).requires_grad_()
     prefix = ""
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -84,7 +88,8 @@ def importance(
             number = len(x) / len(parts[0])  # of batches, the last one perhaps a part of one
             omega = {name: total / number for name, total in omega.items()}
         else:
-            omega = _per_item(model, parts, cost)
+            omega = _per_item(model, parts, cost, CHECKED.get(given) == built)
+            CHECKED[given] = built
     for name, total in omega.items():
         refuse_non_finite(f"importance of {name}", total.reshape(1, -1))
     return {prefix + name: total for name, total in omega.items()}
@@ -115,22 +120,46 @@ def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str,
     return omega
 
 
-def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost) -> dict[str, Tensor]:
+def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost, checked: bool):
+    """The importance by products; unless `checked`, two items' are held against the definition."""
     names = {id(p): name for name, p in model.named_parameters()}
     for path, module in model.named_modules():
         _refuse(path, module)
-    expected = _absolute_gradients(model, parts[0][:2].split(1), cost, torch.sum)
-    bare = _opened(model)
+    if not checked:
+        wrong = _differing(copy_of(model), parts[0][:2], cost)
+        if wrong:  # at a kink, single precision may fall to either side
+            with suppress(RuntimeError, TypeError):  # not every network or device has double
+                wrong = _differing(copy_of(model).double(), parts[0][:2].double(), cost)
+        if wrong:
+            raise ValueError(f"the network uses {wrong} in a way that has no product here; {LOOP}")
+    return _products(model, parts, names, _opened(model), cost)
+
+
+def _differing(model: nn.Module, two: Tensor, cost: Cost) -> str:
+    """The first parameter whose product is not its two items' gradients; "" if there is none."""
+    model.requires_grad_()
+    names = {id(p): name for name, p in model.named_parameters()}
+    expected = _absolute_gradients(model, two.split(1), cost, torch.sum)
     try:
-        tried = _products(model, (parts[0][:2],), names, bare, cost)
+        tried = _products(model, (two,), names, _opened(model), cost)
     except AttributeError as error:  # the network looks inside an attention that was opened
         raise ValueError(f"the network cannot be opened ({error}); {LOOP}") from None
     largest = max(float(omega.norm()) for omega in expected.values())
-    near = 1e-3 if parts[0].device.type == "cpu" else 3e-2  # convolutions in TF32
+    near = 1e-3 if two.device.type == "cpu" else 3e-2  # convolutions in TF32
     for name, omega in expected.items():
         if not (tried[name] - omega).norm() <= near * (omega.norm() + 1e-2 * largest):
-            raise ValueError(f"the network uses {name} in a way that has no product here; {LOOP}")
-    return _products(model, parts, names, bare, cost)
+            return name
+    return ""
+
+
+def _built(model: nn.Module, x: Tensor) -> list:
+    """What a network is built of and given, as far as its products depend on it."""
+    plain = int | float | str | tuple | Callable | None
+    parts = [
+        (path, type(module), {k: repr(v) for k, v in vars(module).items() if isinstance(v, plain)})
+        for path, module in model.named_modules()
+    ]
+    return [x.shape[1:], x.dtype, x.device, *parts]
 
 
 def _opened(model: nn.Module) -> list[str]:
@@ -210,60 +239,6 @@ def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], 
     finally:
         for handle in hooks:
             handle.remove()
-
-
-# What an item adds to the gradient of a layer, as the sum of absolute values over the items: `a` is
-# what the layer was given, `g` the gradient of what it gave out, both with one row an item.
-# abs_bmm(G, A) = sum_n | G_n A_n |
-
-
-def _linear(layer: nn.Linear, a: Tensor, g: Tensor):
-    a = a.reshape(len(a), -1, a.shape[-1])
-    g = g.reshape(len(g), -1, g.shape[-1])
-    yield layer.weight, abs_bmm(g.mT, a)
-    yield layer.bias, g.sum(1).abs().sum(0)
-
-
-def _convolution(layer: nn.Conv2d, a: Tensor, g: Tensor):
-    g = g.flatten(2)
-    total = torch.zeros_like(layer.weight).flatten(1)
-    shape = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    size = max(1, AT_ONCE // (total.shape[1] * g.shape[2]))
-    for part_g, part_a in zip(g.split(size), a.split(size), strict=True):
-        total += abs_bmm(part_g, F.unfold(part_a, *shape).mT)
-    yield layer.weight, total
-    yield layer.bias, g.sum(2).abs().sum(0)
-
-
-def _per_channel(layer, normal: Tensor, g: Tensor):
-    """What scales and shifts channel by channel: (N, C, ...)."""
-    for parameter, each in ((layer.weight, normal * g), (layer.bias, g)):
-        yield parameter, each.reshape(*g.shape[:2], -1).sum(2).abs().sum(0)
-
-
-def _batch_norm(layer, a: Tensor, g: Tensor):
-    normal = F.batch_norm(a, layer.running_mean, layer.running_var, eps=layer.eps)
-    return _per_channel(layer, normal, g)
-
-
-def _group_norm(layer: nn.GroupNorm, a: Tensor, g: Tensor):
-    return _per_channel(layer, F.group_norm(a, layer.num_groups, eps=layer.eps), g)
-
-
-def _layer_norm(layer: nn.LayerNorm, a: Tensor, g: Tensor):
-    normal = F.layer_norm(a, layer.normalized_shape, eps=layer.eps)
-    for parameter, each in ((layer.weight, normal * g), (layer.bias, g)):
-        yield parameter, each.reshape(len(g), -1, *layer.normalized_shape).sum(1).abs().sum(0)
-
-
-RULES = {
-    nn.Linear: _linear,
-    nn.Conv2d: _convolution,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.GroupNorm: _group_norm,
-    nn.LayerNorm: _layer_norm,
-}
 
 
 def _linear_of(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:

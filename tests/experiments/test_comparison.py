@@ -14,8 +14,9 @@ from minilearn.evaluation import evaluate
 from minilearn.methods import METHODS, retrain, unlearn
 from minilearn.methods.amnesiac import Amnesiac
 from minilearn.methods.blindspot import Blindspot
+from minilearn.methods.neggrad import NegGrad
 from minilearn.requests import by_index
-from minilearn.training import Plateau, Training
+from minilearn.training import Best, Plateau, Training
 from minilearn.unlearned import History
 
 RECIPE = Training(epochs=3, batch_size=8, lr=1e-2)
@@ -205,3 +206,41 @@ def test_the_real_data_are_read(module, realdata_root, monkeypatch):
     monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
     units = list(module.units(Run(seeds=range(1), size="small")))
     assert {unit.dataset for unit in units} == {module.__name__.rsplit(".", 1)[1]}
+
+
+def test_the_papers_attack_and_index_are_those_of_the_calls_by_hand(case, fresh):
+    recipe = Training(epochs=2, batch_size=8, lr=1e-2)
+    case = dataclasses.replace(case, relearning=recipe)
+    found, request = measured(compare(Run(seeds=range(1)), case)), case.request
+    original = retrain(fresh, request.train, config=RECIPE, seed=0).model
+    gold = retrain(fresh, request.retain, config=RECIPE, seed=100).model
+    model = unlearn(METHODS["finetune"], original, request, config=CONFIGS["finetune"]).model
+    sets = [evaluate(model, data) for data in (request.train, case.unseen.train, request.forget)]
+    expected = metrics.svc_attack_published(*sets).shares[0]
+    assert found["finetune", 0]["svc_published", "forget"] == pytest.approx(expected)
+    parts = (request.retain, case.unseen.retain, request.forget, case.unseen.forget)
+    *sets, alike = (evaluate(model, data) for data in parts)
+    expected = metrics.svc_attack(*sets, unseen_forget=alike).balanced_accuracy
+    assert found["finetune", 0]["svc", "forget"] == pytest.approx(expected)
+    steps = 2 * -(-len(request.train) // 8)
+    sets = request.train, case.unseen.forget
+    index = metrics.anamnesis_index(model, gold, original, *sets, cap=steps, config=recipe, seeds=1)
+    low, high = index.median or (None, None)
+    assert found["finetune", 0].get(("anamnesis", "")) == (low if low == high else None)
+
+
+def test_selected_models_alone_keep_their_best_epoch_and_ascent_sees_no_retained_data(case, fresh):
+    validation = by_index(case.request.train, range(9))
+    configs = CONFIGS | {"neggrad": NegGrad(epochs=2, batch_size=4)}
+    given = {"configs": configs, "selected": ("original",), "without_retain": ("neggrad",)}
+    case = dataclasses.replace(case, validation=validation, **given)
+    found, request = measured(compare(Run(seeds=range(1)), case)), case.request
+    best = Best(validation.train)
+    original = retrain(fresh, request.train, config=RECIPE, seed=0, watch=best).model
+    best.restore(original)
+    gold = retrain(fresh, request.retain, config=RECIPE, seed=100).model
+    model = unlearn(METHODS["finetune"], original, request, config=configs["finetune"]).model
+    ascent = METHODS["neggrad"](original, request.forget, config=configs["neggrad"], seed=0).model
+    for name, one in (("retrained", gold), ("finetune", model), ("neggrad", ascent)):
+        error = metrics.mae(evaluate(one, request.forget))
+        assert found[name, 0]["mae", "forget"] == pytest.approx(error, abs=1e-6), name

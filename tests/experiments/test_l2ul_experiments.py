@@ -20,6 +20,7 @@ from book.experiments import (
 from minilearn.data import Examples, load
 from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, PGD, importance, l2_pgd, l2ul
+from minilearn.methods.continual import continual
 from minilearn.parts import attack
 from minilearn.requests import by_index
 from minilearn.training import Training
@@ -57,6 +58,35 @@ def test_a_unit_is_what_the_method_gives(trained, classification):
     assert 0 <= found["reached", ""] <= 1 and 0 <= found["agreement", ""] <= 1
     untouched = measured(trained, request, dataclasses.replace(SHORT, lr=0.0))
     assert untouched["agreement", ""] == 1
+
+
+def test_a_stream_is_what_continual_gives(trained, classification):
+    right = evaluate(trained, classification).correct.nonzero().flatten()
+    stream = [by_index(classification, right[i : i + 2]) for i in (0, 2)]
+    after, served = continual(l2ul, trained, stream, config=SHORT, seed=0)
+
+    def asked():  # every request made anew, over an equal training set
+        return [by_index(classification[:], right[i : i + 2]) for i in (0, 2)]
+
+    rows = instances.streamed(asked, 0, SHORT, lambda: trained, splits)
+    found = {(row["metric"], row["split"]): float(row["value"]) for row in rows}
+    items = classification[right[:4]]
+    assert found["accuracy", "forget"] == evaluate(after, items).correct.double().mean().item()
+    assert found["finished", ""] == all(one.finished for one in served)
+    assert found["samples", ""] == sum(one.samples for one in served)
+
+
+def test_items_are_called_by_their_new_labels(trained, classification):
+    right = evaluate(trained, classification).correct.nonzero().flatten()
+    request = by_index(classification, right[:2])
+    new = (request.forget.targets + 1) % 3
+    given = "a set", lambda: request, "relabel", "l2ul", 0, SHORT, "size=toy", lambda: trained
+    unit = instances.unit(*given, splits, relabel=lambda items: new)
+    found = {(row["metric"], row["split"]): float(row["value"]) for row in unit.measure()}
+    result = l2ul(trained, request.forget, relabel=new, config=SHORT, seed=0)
+    assert found["steps", ""] == len(result.history.loss)
+    expected = evaluate(result.model, request.forget).correct.double().mean().item()
+    assert found["accuracy", "forget"] == expected and found["finished", ""] == result.finished
 
 
 def test_a_run_that_overflows_or_has_nothing_to_do_is_a_row(trained, classification):
@@ -109,7 +139,7 @@ def test_resnet18_is_asked_for_all_numbers_of_items_by_both_recipes():
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nought():
     count = l2ul_cifar10.RECIPE.epochs
-    rates = [l2ul_cifar10.one_cycle(epoch) for epoch in range(count)]
+    rates = [l2ul_cifar10.one_cycle(l2ul_cifar10.RECIPE, epoch) for epoch in range(count)]
     top = rates.index(max(rates))
     assert max(rates) == l2ul_cifar10.RECIPE.lr and top + 1 == count / 5
     assert rates[: top + 1] == sorted(rates[: top + 1])
@@ -124,10 +154,10 @@ def test_the_resnet18_goes_on_where_it_stopped_and_is_laid_out_as_others(tmp_pat
     run = Run(cache=tmp_path)
     rate = l2ul_cifar10.one_cycle
 
-    def stopped(epoch):
+    def stopped(recipe, epoch):
         if epoch == 1:
             raise KeyboardInterrupt
-        return rate(epoch)
+        return rate(recipe, epoch)
 
     monkeypatch.setattr(l2ul_cifar10, "one_cycle", stopped)
     with pytest.raises(KeyboardInterrupt):

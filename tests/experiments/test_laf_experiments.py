@@ -1,6 +1,7 @@
 """The LAF experiments: what is asked, what is written, and what stands on the released side."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,18 +12,19 @@ from book.experiments import (
     KNOWN,
     Run,
     label_free,
-    laf_cifar10,
     laf_digits,
-    laf_fashion,
+    laf_images,
     laf_mnist,
     released_laf,
     speed_laf,
+    units_of,
 )
 from minilearn.cost import Cost
 from minilearn.data import Examples, digits
 from minilearn.methods import LAF, METHODS, Repair
 from minilearn.metrics.metric import ALL
 from minilearn.requests import by_class, mislabel
+from minilearn.sweep import read_rows
 from minilearn.training import Training
 
 
@@ -89,25 +91,24 @@ def test_the_requests_are_the_published_ones():
     assert torch.equal(again.train.targets, noisy.train.targets)
 
 
-@pytest.mark.parametrize("module", [laf_mnist, laf_fashion, laf_cifar10])
-def test_the_units_of_the_large_sets_need_only_their_data(module, monkeypatch):
+@pytest.mark.parametrize("name", ["laf_mnist", "laf_fashion", *laf_images.ROWS])
+def test_the_units_of_the_large_sets_need_only_their_data(name, monkeypatch):
     from minilearn import data
 
-    channels = 3 if module is laf_cifar10 else 1
+    channels = 3 if name in laf_images.ROWS else 1
     size = 8 if channels == 3 else 28
     part = Examples(torch.rand(40, channels, size, size), torch.arange(40) % 10)
     monkeypatch.setattr(data, "load", lambda name: data.Split(part, part))
-    units = list(module.units(Run(seeds=range(2))))
+    units = units_of(name, Run(seeds=range(2)))
     keys = [(u.dataset, u.request, u.method, u.seed, u.config) for u in units]
     assert len(set(keys)) == len(keys) and all(u.config.startswith("size=toy") for u in units)
-    tasks = {u.request.split(":")[0] for u in units}
-    assert tasks == ({"class"} if channels == 3 else set(label_free.TASKS))
+    assert {u.request.split(":")[0] for u in units} == set(label_free.TASKS)
 
 
-def test_the_large_sets_have_the_papers_recipes(monkeypatch):
+def test_the_large_sets_have_the_papers_recipes():
     cases = {name: laf_mnist.case(name, "paper") for name in ("mnist", "fashion_mnist")}
-    monkeypatch.setattr(laf_cifar10, "compare", lambda run, case, tasks: case)
-    cases["cifar10"] = laf_cifar10.units(Run(seeds=range(1), size="paper"))
+    run = Run(seeds=range(1), size="paper")
+    cases |= {dataset: laf_images.case(run, f"laf_{dataset}") for dataset in laf_images.ALL}
     for name, case in cases.items():
         assert case.recipe == Training.paper(name, "laf") and case.repair == Repair.paper(name)
         assert case.laf == {task: LAF.paper(name, task) for task in case.laf}
@@ -115,9 +116,26 @@ def test_the_large_sets_have_the_papers_recipes(monkeypatch):
     assert laf_digits.recipe("random").temperature == 5  # as its rows and chapter 7 have it
 
 
-def test_the_published_figures_stand_beside_their_rows(monkeypatch):
-    monkeypatch.setattr(laf_cifar10, "compare", lambda run, case, tasks: case)
-    case = laf_cifar10.units(Run(seeds=range(1)))
+def test_the_networks_are_the_papers():
+    for pixels, count in ((224, 11_310_410), (32, 11_302_730)):
+        net = laf_images.network(pixels)
+        assert sum(p.numel() for p in net.parameters()) == count
+        with torch.no_grad():
+            assert net.eval().features(torch.rand(1, 3, 32, 32)).shape == (1, 256)
+
+
+def test_the_stored_rows_of_cifar10_are_units_of_its_row_with_the_repair_of_that_time():
+    case = laf_images.case(Run(seeds=range(1), size="paper"), "laf_cifar10")
+    about = f"size=paper; {case.settings}; original={case.recipe}"
+    rows = read_rows(Path(__file__).parents[2] / "book" / "results" / "laf_cifar10.csv")
+    assert {row["config"] for row in rows if row["method"] == "original"} == {
+        f"{about}; inside fast"
+    }
+
+
+def test_the_published_figures_stand_beside_their_rows():
+    case = laf_images.case(Run(seeds=range(1)), "laf_cifar10")
+    assert not laf_images.case(Run(seeds=range(1)), "laf_svhn").published
     part = Examples(torch.rand(200, 3, 2, 2), torch.arange(200) % 10)
     request, done = (
         by_class(part, 0),
@@ -130,7 +148,7 @@ def test_the_published_figures_stand_beside_their_rows(monkeypatch):
     expected = {("accuracy", split): number / 100 for split, number in figures.items()}
     assert beside == pytest.approx(expected | {("asr_published", "forget"): 0.4761})
     # the test accuracy is the mean of the ten classes', each a tenth of CIFAR-10's test set
-    for numbers in laf_cifar10.NOTEBOOK.values():
+    for numbers in laf_images.NOTEBOOK.values():
         assert 0.9 * numbers[3] + 0.1 * numbers[4] == pytest.approx(numbers[2], abs=0.02)
 
 

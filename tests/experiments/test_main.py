@@ -11,6 +11,7 @@ import torch
 from book.experiments import NAMES, module_of, rotated_digits
 from book.experiments import __main__ as command
 from book.experiments.__main__ import _device, main
+from book.experiments.papers import ROWS
 from minilearn import environment, precision
 from minilearn.sweep import read_rows
 from minilearn.training import Training
@@ -18,7 +19,7 @@ from minilearn.training import Training
 WRONG = {
     "an unknown name": (["rotated"], "no experiment 'rotated', only .* mean rotated_digits?"),
     "a name with a hyphen": (["rotated-digits"], "did you mean rotated_digits?"),
-    "no name like it": (["42"], "no experiment '42', only coverage, rotated_digits"),
+    "no name like it": (["42"], "no experiment '42', only coverage, audit_digits"),
     "an empty name": ([""], "no experiment ''"),
     "no seeds": (["speed", "--seeds", "0"], "--seeds must be a whole number of at least 1, got 0"),
     "half a seed": (["speed", "--seeds", "1.5"], "--seeds must be a whole number"),
@@ -29,6 +30,12 @@ WRONG = {
         ["speed", "--jobs", "2"],
         "--jobs is not for speed, which measures",
     ),
+    "made files of no row": (["speed", "--made"], "--made is for the papers' rows, not for speed"),
+    "made files as a measurement": (
+        ["stsb", "--made", "--size", "paper"],
+        "--made is for --size toy, got paper",
+    ),
+    "made files for several": (["stsb", "--made", "--jobs", "2"], "--made runs in one process"),
     "half a part": (["stsb", "--part", "1/x"], "--part must be a whole number of at least 1"),
     "a part too many": (["rotated_digits", "--part", "3/2"], "--part 3/2 names no part: it is 1/2"),
     "a switch of its own": (
@@ -48,13 +55,18 @@ def test_a_wrong_call_is_one_sentence(tmp_path, arguments, sentence):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["speed", "--size", "huge"], ["speed", "--sdees", "1"]])
+@pytest.mark.parametrize("arguments", [["speed", "--size", "huge"], ["speed", "--sdees", "1"]])
 def test_what_the_parser_refuses(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert (
-        "required: name" in (said := capsys.readouterr().err) or "huge" in said or "sdees" in said
-    )
+    assert "huge" in (said := capsys.readouterr().err) or "sdees" in said
+
+
+def test_without_a_name_every_experiment_is_listed(capsys):
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name}" in said for name in NAMES)
+    assert all(f"{row.dataset}, {row.network}" in said for row in ROWS)
 
 
 def test_a_file_for_a_folder_is_refused(tmp_path):
@@ -104,7 +116,8 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, make_units):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_has_itsmodule_of(name):
     module = module_of(name)
-    assert module.SEEDS >= 1 and callable(module.units) and name in module.__name__
+    assert module.SEEDS >= 1 and callable(module.units)
+    assert name in module.__name__ or name in module.ROWS
 
 
 def test_it_writes_and_goes_on(tmp_path, monkeypatch, make_units, capsys):

@@ -10,6 +10,7 @@ from minilearn.data import Examples
 from minilearn.fingerprints import fingerprint
 from minilearn.kernels.abs_bmm import abs_bmm
 from minilearn.parts import importance as mas
+from minilearn.parts import products
 from minilearn.parts.anchor import Anchor, firmness
 from minilearn.parts.importance import importance
 
@@ -117,7 +118,7 @@ def test_products_are_the_sum_over_items(case):
 @pytest.mark.parametrize("at_once", [1, 200, 2**30])
 def test_chunks_do_not_change_the_sum(monkeypatch, at_once):
     g, a = images(7, 3, 4) - 0.5, images(7, 4, 5) - 0.5
-    monkeypatch.setattr(mas, "AT_ONCE", at_once)
+    monkeypatch.setattr(products, "AT_ONCE", at_once)
     expected = sum((one @ two).abs() for one, two in zip(g, a, strict=True))
     torch.testing.assert_close(abs_bmm(g, a), expected)
     one = sum((g[n, :, :1] @ a[n, :1]).abs() for n in range(7))
@@ -133,7 +134,7 @@ def test_no_product_holds_a_gradient_of_every_item(monkeypatch):
         return bmm(*given)
 
     monkeypatch.setattr(torch, "bmm", spy)
-    monkeypatch.setattr(mas, "AT_ONCE", 500)
+    monkeypatch.setattr(products, "AT_ONCE", 500)
     net = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Flatten())
     importance(net, images(20, 4, 6, 6), batch_size=20)
     assert max(sizes) <= max(500, 8 * 4 * 9) and len(sizes) > 20
@@ -215,8 +216,67 @@ def test_cost_counts_every_pass():
     importance(nn.Linear(2, 2), torch.rand(7, 2), "loop", cost=cost)
     assert (cost.forward["forget"], cost.backward["forget"]) == (7, 7)
     cost = Cost()
-    importance(nn.Linear(2, 2), torch.rand(7, 2), cost=cost)  # and two items checked, twice
+    net = nn.Linear(2, 2)
+    importance(net, torch.rand(7, 2), cost=cost)  # and two items checked, twice
     assert (cost.forward["forget"], cost.backward["forget"]) == (11, 11)
+    cost = Cost()
+    importance(net, torch.rand(7, 2), cost=cost)  # a network is checked once
+    assert (cost.forward["forget"], cost.backward["forget"]) == (7, 7)
+
+
+class Switched(nn.Module):
+    """A network that uses its weight plainly, or with the batch's sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(3, 3)
+        self.odd = False
+
+    def forward(self, x):
+        y = self.one(x)
+        return y + self.one.weight.sum() * x if self.odd else y
+
+
+CHANGES = {
+    "a setting": lambda net: setattr(net, "odd", True),
+    "a layer": lambda net: setattr(net, "one", Outside()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_network_that_has_changed_is_checked_again(change):
+    net, x = Switched(), torch.randn(4, 3)
+    first = importance(net, x)
+    with torch.no_grad():
+        net.one.weight += 1  # other weights are the same network
+    cost = Cost()
+    importance(net, x, cost=cost)
+    assert cost.forward["forget"] == 4 and len(first) == 2
+    change(net)
+    with pytest.raises(ValueError, match="in a way that has no product"):
+        importance(net, x)
+    with pytest.raises(ValueError, match="in a way that has no product"):
+        importance(net, x)  # what was refused is not remembered as right
+
+
+def test_a_kink_refuses_no_network(monkeypatch):
+    """Where single precision falls to another side alone than in a batch, double decides."""
+    net, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)), torch.randn(4, 3)
+    right = importance(net, x)
+    mas.CHECKED.clear()
+    plain, seen = mas._absolute_gradients, []
+
+    def shaken(model, parts, cost, reduce):
+        found = plain(model, parts, cost, reduce)
+        seen.append(parts[0].dtype)
+        if parts[0].dtype == torch.float32:
+            found["0.weight"] = found["0.weight"] + 1
+        return found
+
+    monkeypatch.setattr(mas, "_absolute_gradients", shaken)
+    again = importance(net, x)
+    assert seen == [torch.float32, torch.float64]
+    assert all(torch.equal(right[name], again[name]) for name in right)
 
 
 def test_the_given_model_is_as_before(everything_of, tiny_net):
@@ -385,3 +445,14 @@ def test_the_penalty_and_its_gradient_are_autograds(tiny_net):
 def test_examples_and_their_inputs_give_the_same():
     net, data = nn.Linear(3, 3), Examples(images(4, 3), torch.tensor([0, 1, 2, 0]))
     assert fingerprint(importance(net, data)) == fingerprint(importance(net, data.inputs))
+
+
+@pytest.mark.parametrize("seed", [163, 200])
+def test_a_resnet_is_not_refused_for_a_kink(seed):
+    """Inputs at which, on one CPU at least, a batch and an item fall to other sides of a ReLU."""
+    net = models.build(lambda: models.resnet18(pool=True), 0).eval()
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    found = importance(net, x)
+    expected = importance(net, x, "loop")
+    apart = (found["head.weight"] - expected["head.weight"]).norm()
+    assert apart < 1e-3 * expected["head.weight"].norm()

@@ -1,0 +1,304 @@
+"""The claims of the three papers, as a table, and the verdict that the measured rows give.
+
+A claim has its own words, where they stand, and a quantity with the bounds in which it holds. The
+quantity is taken seed by seed: a value, or its difference from another method's, its ratio to it,
+or how much nearer it is than that one to the retrained model's. Nothing measured is typed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import inf, isnan, nan
+
+import pandas
+
+from minilearn.metrics.report import t_half_width
+
+DIGITS, MNIST, FASHION, CIFAR, SVHN = (
+    f"laf_{name}" for name in ("digits", "mnist", "fashion", "cifar10", "svhn")
+)
+TASKS = {"random": "random items", "class": "a class", "noisy": "wrong labels"}
+ERRORS = {"stsb": "mse", "electricity": "quantile_loss"}  # of the others mae
+FACES = ("agedb_allcnn", "imdb_wiki_allcnn")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim on one data set.
+
+    Args:
+        work: as in `papers.Row`
+        words: the claim
+        source: where it stands
+        chapter: number of the chapter about it
+        experiment, request: the rows' file, and what their request begins with
+        metric, split, method: the rows
+        how: "value"; against `other` "difference", "ratio" or "nearer" (to the retrained model)
+        low, high: the claim holds if the whole interval lies here
+        size, label: of the rows' configs, where several stand in a file
+        base: what the request of the rows of `other` begins with, if it is another one
+    """
+
+    work: str
+    words: str
+    source: str
+    chapter: int
+    experiment: str = ""
+    request: str = ""
+    metric: str = "accuracy"
+    split: str = "test"
+    method: str = ""
+    how: str = "value"
+    other: str = ""
+    low: float = -inf
+    high: float = inf
+    size: str = ""
+    label: str = ""
+    base: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rows say: a word, the mean, half of its interval, seeds, and where it was measured.
+
+    `overflowed` counts the runs of the method that left no model and so no number.
+    """
+
+    word: str
+    mean: float = nan
+    half: float = nan
+    seeds: int = 0
+    device: str = ""
+    size: str = ""
+    overflowed: int = 0
+
+
+def verdict(claim: Claim, rows: pandas.DataFrame) -> Verdict:
+    """Held, or not held, if the 95 % interval over seeds lies within the bounds, or outside."""
+    best = Verdict("not measured")
+    for (device, size), own in rows.groupby(["device", "size"], sort=False):
+        if claim.size and size.split(",")[0] != claim.size:
+            continue
+        values = list(quantity(claim, own))
+        lost = _lost(claim, own)
+        if len(values) + lost > best.seeds + best.overflowed:
+            mean, half = (sum(values) / len(values), t_half_width(values)) if values else (nan, nan)
+            word = _word(claim, mean, half)
+            best = Verdict(word, mean, half, len(values), device, size, lost)
+    return best
+
+
+def _word(claim: Claim, mean: float, half: float) -> str:
+    if isnan(half):  # one seed, or every run overflowed
+        return "cannot be told"
+    if claim.low <= mean - half and mean + half <= claim.high:
+        return "held"
+    if mean + half < claim.low or claim.high < mean - half:
+        return "not held"
+    return "cannot be told"
+
+
+def quantity(claim: Claim, rows: pandas.DataFrame) -> Iterator[float]:
+    """The claim's quantity for every seed that has all of its numbers."""
+    own = _by_seed(claim, rows, claim.method)
+    other = _by_seed(claim, rows, claim.other)
+    gold = _by_seed(claim, rows, "retrained") if claim.how == "nearer" else {}
+    for seed, number in own.items():
+        if claim.how == "value":
+            yield number
+            continue
+        beside = other.get(seed, other.get("all"))
+        if beside is None or (claim.how == "nearer" and seed not in gold):
+            continue
+        if claim.how == "difference":
+            yield number - beside
+        elif claim.how == "ratio":
+            yield number / beside
+        else:
+            yield abs(number - gold[seed]) - abs(beside - gold[seed])
+
+
+def _by_seed(claim: Claim, rows: pandas.DataFrame, method: str) -> dict[str, float]:
+    """The numbers of a method's first setting, by seed; under "all" one that stands for all."""
+    alone = bool(claim.base) and method == claim.other
+    chosen = _chosen(claim, rows, method)
+    chosen = chosen[(chosen["metric"] == claim.metric) & (chosen["split"] == claim.split)]
+    if chosen.empty:
+        return {}
+    chosen = chosen[chosen["config"] == chosen["config"].iloc[0]]
+    numbers = dict(zip(chosen["seed"], chosen["value"].astype(float), strict=True))
+    if alone and len(numbers) == 1:
+        numbers["all"] = next(iter(numbers.values()))
+    return numbers
+
+
+def _chosen(claim: Claim, rows: pandas.DataFrame, method: str) -> pandas.DataFrame:
+    """A method's rows on the claim's request, or on that of `base`."""
+    alone = bool(claim.base) and method == claim.other
+    request = claim.base if alone else claim.request
+    chosen = rows[(rows["method"] == method) & rows["request"].str.startswith(request)]
+    if claim.label and not alone:
+        chosen = chosen[chosen["config"].str.split(";").str[1].str.strip() == claim.label]
+    return chosen
+
+
+def _lost(claim: Claim, rows: pandas.DataFrame) -> int:
+    """How many runs overflowed, of the method or of the one beside it."""
+    both = {claim.method, claim.other} - {""}
+    chosen = pandas.concat([_chosen(claim, rows, method) for method in sorted(both)])
+    return chosen.loc[chosen["metric"] == "overflowed", "seed"].nunique()
+
+
+def in_words(claim: Claim) -> str:
+    """What is compared, and when the claim holds; "" without a quantity."""
+    if not claim.method:
+        return ""
+    what = f"`{claim.method}`"
+    if claim.how == "difference":
+        what += f" - `{claim.other}`"
+    elif claim.how == "ratio":
+        what += f" / `{claim.other}`"
+    elif claim.how == "nearer":
+        what = f"distance to `retrained`: {what} - `{claim.other}`"
+    where = f" on `{claim.split}`" if claim.split else ""
+    bounds = []
+    if claim.low > -inf:
+        bounds.append(f"at least {claim.low:g}")
+    if claim.high < inf:
+        bounds.append(f"at most {claim.high:g}")
+    bound = " and ".join(bounds)
+    return f"{what}, `{claim.metric}`{where}: {bound}"
+
+
+# ---- the table
+
+
+def _laf() -> Iterator[Claim]:
+    abstract, notebook = "abstract", "authors' notebook, CIFAR-10, class 0"
+    protocol = "question RQ1, comparison with retraining"
+    for task, chapter in (("random", 7), ("class", 8), ("noisy", 8)):
+        base = Claim("LAF", "", abstract, chapter, DIGITS, task, method="laf", how="difference")
+        yield replace(
+            base,
+            words=f"Without labels it is comparable to methods with labels ({TASKS[task]})",
+            other="scrub",
+            low=-0.03,
+        )
+        yield replace(
+            base,
+            words=f"With a few labels it is better than methods with all of them ({TASKS[task]})",
+            method="laf_repair",
+            other="scrub",
+            low=0.0,
+        )
+    for name in (DIGITS, MNIST, FASHION, CIFAR, SVHN):
+        of_class = Claim("LAF", "A class is forgotten", notebook, 7, name, "class")
+        yield replace(of_class, method="laf", split="test_forget", high=0.05)
+        kept = replace(of_class, words="The other classes are read about as by a retrained model")
+        kept = replace(kept, method="laf", other="retrained", split="test_retain")
+        yield replace(kept, how="difference", low=-0.05)
+        items = replace(of_class, words="Answers on forgotten items move towards retraining")
+        items = replace(items, source=protocol, request="random", method="laf", split="forget")
+        yield replace(items, how="nearer", other="original", high=0.0)
+        noisy = replace(of_class, words="Wrong labels do less harm", source=protocol, chapter=8)
+        yield replace(
+            noisy, request="noisy", method="laf", how="difference", other="original", low=0.0
+        )
+        for task in TASKS:
+            attack = replace(items, words="The attack's success moves towards retraining")
+            attack = replace(attack, words=f"{attack.words} ({TASKS[task]})", request=task)
+            yield replace(attack, metric="asr_published", how="nearer", other="original", high=0.0)
+    yield Claim("LAF", "Its representations are like a retrained model's", "question RQ2", 7)
+    yield Claim("LAF", "Both of its losses are needed", "question RQ3", 7)
+
+
+def _dru() -> Iterator[Claim]:
+    nearer = {"how": "nearer", "high": 0.0, "split": "test_forget"}
+    for name in ("rotated_digits", "stsb", "electricity", *FACES):
+        metric = ERRORS.get(name, "mae")
+        chapter = 4 if name in ERRORS else 3
+        base = Claim("DRU", "", "authors' notebooks, AgeDB and STS-B", chapter, name, metric=metric)
+        about = "comes nearer to retraining on what is forgotten than"
+        for method, words, other, than in (
+            ("blindspot", "Blindspot", "finetune", "fine-tuning"),
+            ("blindspot", "Blindspot", "amnesiac", "Gaussian-Amnesiac"),
+            ("amnesiac", "Gaussian-Amnesiac", "finetune", "fine-tuning"),
+        ):
+            words = f"{words} {about} {than}"
+            yield replace(base, words=words, method=method, other=other, **nearer)
+        kept = replace(base, words="Blindspot keeps the error on what is retained")
+        kept = replace(kept, method="blindspot", other="retrained", split="test_retain")
+        yield replace(kept, how="ratio", high=1.1)
+        apart = replace(base, words="Blindspot's answers are distributed like a retrained model's")
+        apart = replace(apart, words=f"{apart.words}, more than fine-tuning's", split="forget")
+        apart = replace(apart, method="blindspot", other="finetune", metric="wasserstein")
+        yield replace(apart, how="difference", high=0.0)
+        cost = replace(base, words="Blindspot is cheaper than retraining", metric="samples")
+        cost = replace(cost, method="blindspot", other="retrained", split="")
+        yield replace(cost, how="ratio", high=1.0)
+    for name in FACES:
+        words = "By the attack it is nearer to retraining than fine-tuning is"
+        attack = Claim("DRU", words, "authors' notebook, AgeDB", 3, name, metric="svc_published")
+        attack = replace(attack, split="forget", method="blindspot", other="finetune")
+        yield replace(attack, how="nearer", high=0.0)
+        words = "Blindspot takes about as long to relearn as a retrained model"
+        index = Claim("DRU", words, "authors' notebook, AgeDB", 3, name, metric="anamnesis")
+        yield replace(index, split="", method="blindspot", low=0.5, high=2.0)
+
+
+SWEEPS = (  # file, size, label, requests
+    ("l2ul_digits", "toy", "base", ("1 random item", "16 random items", "64 random items")),
+    ("l2ul_cifar10", "toy", "base", ("1 random item", "16 random items", "64 random items")),
+    ("l2ul_cifar10", "toy", "released", ("16 random items",)),
+    ("l2ul_cifar10", "paper", "as released", ("16 random items", "64 random items")),
+)
+
+
+def _l2ul() -> Iterator[Claim]:
+    for name, size, label, requests in SWEEPS:
+        chapter, where = 5, {"experiment": name, "size": size, "label": label}
+        for request in requests:
+            base = Claim("L2UL", "", "abstract", chapter, request=request, **where)
+            against = {"how": "difference", "other": "original", "base": "nothing"}
+            yield replace(
+                base, words="Gradient ascent forgets", method="neggrad", split="forget", high=0.0
+            )
+            words = "Gradient ascent loses much on other data"
+            yield replace(base, words=words, method="neggrad", high=-0.1, **against)
+            for method, called in (
+                ("l2ul_adv", "With adversarial images"),
+                ("l2ul", "With adversarial images and the anchor"),
+            ):
+                done = replace(base, words=f"{called} all items are forgotten", method=method)
+                yield replace(done, split="forget", high=0.0)
+                for split, whose in (("test", "unseen data"), ("retain", "retained data")):
+                    words = f"{called} the accuracy on {whose} is kept"
+                    kept = replace(base, words=words, method=method, split=split)
+                    yield replace(kept, low=-0.02, **against)
+            more = replace(base, words="Adversarial images keep more than gradient ascent alone")
+            more = replace(more, how="difference", low=0.0)
+            yield replace(more, method="l2ul_adv", other="neggrad")
+            words = "The anchor keeps more than adversarial images alone"
+            yield replace(more, words=words, method="l2ul", other="l2ul_adv")
+    for words, request in (
+        ("Items can be given new labels", "relabel"),
+        ("A stream of requests can be served", "a stream"),
+    ):
+        asked = Claim("L2UL", words, "abstract", 6, "l2ul_cifar10_resnet18", request)
+        yield replace(asked, metric="finished", split="", method="l2ul", low=1.0)
+
+
+CLAIMS = (*_laf(), *_dru(), *_l2ul())
+
+
+def judged(
+    read: Callable[[str], pandas.DataFrame], claims: tuple[Claim, ...] = CLAIMS
+) -> list[tuple[Claim, Verdict]]:
+    """Every claim with its verdict; `read(experiment)` gives the rows."""
+    files = {name: read(name) for name in {claim.experiment for claim in claims} if name}
+    nothing = Verdict("not measured")
+    return [
+        (claim, verdict(claim, files[claim.experiment]) if claim.experiment else nothing)
+        for claim in claims
+    ]
