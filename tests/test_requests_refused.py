@@ -27,7 +27,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("classes", "sentence"),
     [
-        (2, "class 2 does not occur in the training set, which has 0, 1, 3"),
+        (2, "class 2 does not occur in the training set: it has 0, 1, 3"),
         ([1, 9], "class 9 does not occur"),
         (-1, "class -1 does not occur"),
         (1.0, "class numbers must be a flat list of integers"),
@@ -61,7 +61,7 @@ def test_classes_need_class_labels():
 @pytest.mark.parametrize(
     ("group", "sentence"),
     [
-        (14, "group 14 does not occur in the training set, which has 0, 1, 2, .*11, ..."),
+        (14, "group 14 does not occur in the training set: it has 0, 1, 2, .*11, ..."),
         (-1, "group must be a whole number"),
         ("5", "group must be a whole number"),
         (5.0, "group must be a whole number"),
@@ -246,6 +246,6 @@ def test_a_training_set_that_is_none(data):
 def test_without_the_retained_data_only_what_does_without_them_runs():
     alone = Request(FOUR, None, "patient 5")
     assert repr(alone) == "Request(patient 5: forget 4 of 4)" and len(alone.forget) == 4
-    with pytest.raises(ValueError, match="patient 5: the retained data, which this needs, are not"):
+    with pytest.raises(ValueError, match="patient 5: the retained data, needed here, are not"):
         unlearn(finetune, nn.Linear(2, 4), alone)
     assert unlearn(neggrad, nn.Linear(2, 4), alone, retain=None).method == "neggrad"

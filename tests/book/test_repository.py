@@ -59,7 +59,7 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1740,
+    ("methods", "parts"): 1760,
     ("metrics",): 1430,
     ("kernels",): 1000,
     ("data",): 1200,

@@ -320,5 +320,5 @@ def test_clear_errors_for_attacks():
         logistic_attack(good, good, empty)
     with pytest.raises(ValueError, match="at least 4 unseen"):
         logistic_attack(good, classes(3, 0), good)
-    with pytest.raises(ValueError, match="at least one round"):
+    with pytest.raises(ValueError, match="repeats must be a whole number of at least 1"):
         logistic_attack(good, good, good, repeats=0)
