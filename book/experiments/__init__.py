@@ -46,8 +46,6 @@ KNOWN = {
     *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),
     *("steps", "finished", "overflowed", "reached", "agreement"),
     *("bandwidth", "launches", "turns", "overhead"),  # of `kernels` and `speed`
-    *("ulira_auc", "ulira_low", "ulira_high", "ulira_tpr"),  # of `audit_digits`
-    *("memory_left", "memory_left_low", "memory_left_high"),
     *("svc", "svc_published", "anamnesis"),  # of faces
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
 }
