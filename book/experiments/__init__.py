@@ -22,7 +22,7 @@ from minilearn.precision import fast
 from minilearn.sweep import Unit
 
 # Experiments that are a module of their own, or a row of a module's table; all in one order.
-MODULES = {"coverage": "coverage", "audit_digits": "audit_digits"}
+MODULES = {"coverage": "coverage"}
 MODULES |= {name: name for name in ("rotated_digits", "stsb", "electricity", "l2ul_digits")}
 MODULES |= {name: name for name in ("l2ul_cifar10", "laf_digits", "laf_mnist", "laf_fashion")}
 MODULES |= {"laf_cifar10": "laf_images", "speed": "speed", "kernels": "kernels"}

@@ -60,12 +60,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1760,
-    ("metrics",): 1430,
+    ("metrics",): 1450,
     ("kernels",): 1000,
     ("data",): 1200,
     ("course",): 455,
 }
-WHOLE = 8950  # without check/
+WHOLE = 9050  # without check/
 
 
 def test_budgets_of_files():

@@ -19,7 +19,7 @@ from minilearn.training import Training
 WRONG = {
     "an unknown name": (["rotated"], "no experiment 'rotated', only .* mean rotated_digits?"),
     "a name with a hyphen": (["rotated-digits"], "did you mean rotated_digits?"),
-    "no name like it": (["42"], "no experiment '42', only coverage, audit_digits"),
+    "no name like it": (["42"], "no experiment '42', only coverage, rotated_digits"),
     "an empty name": ([""], "no experiment ''"),
     "no seeds": (["speed", "--seeds", "0"], "--seeds must be a whole number of at least 1, got 0"),
     "half a seed": (["speed", "--seeds", "1.5"], "--seeds must be a whole number"),
