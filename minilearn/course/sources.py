@@ -11,15 +11,20 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from minilearn.files import write_whole
-
 SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
 HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 RUBRIC = "<!-- BEGIN RUBRIC -->", "<!-- END RUBRIC -->"
-TEST = re.compile(r"# TEST (\w+) \((\d+) points?\)\s*")
+TEST = re.compile(r"# TEST (\w+) \((\d+) points?\)[ \t]*(?:\n|$)\s*")
+PART = re.compile(r"^# PART .*\((\d+) points?\)[ \t]*$", re.MULTILINE)
 ANSWER = re.compile(r"<!-- ANSWER (\w+) \((\d+) points?\) -->")
 STUB = "raise NotImplementedError  # your code here"  # inside a function
 BLANK = "# your code here"  # outside: the notebook goes on
+LIKE_A_MARK = re.compile(
+    r"\s*###|\s*#.*\d\s*(point|pt)|.*\b(begin|end)\W*(solution|hidden|rubric)"
+    r"|\s*#\W*(begin|end|test|part)\b|\s*#.*\b(solution|hidden)\b|.*\battempt\(",
+    re.IGNORECASE,
+)
+LIKE_A_QUESTION = re.compile(r".*(<!|-->|\bANSWER\b|\bRUBRIC\b)|.*### (BEGIN|END)")
 SHORT = 12  # characters: so short a line, such as `return x`, gives nothing away
 
 
@@ -36,13 +41,16 @@ def read_source(path: str | os.PathLike) -> dict:
     """The notebook of an assignment, looked through.
 
     Raises: ValueError with one sentence if it cannot be read, is no notebook, has no question or
-        no solution, a marker is not closed, a name comes twice, or a test is no test
+        no solution, a marker is not closed, a line looks like a mark and is none, a name comes
+        twice, a test is no test, or its parts have other points than it
     """
     notebook = read_notebook(path)
     cells = [text_of(cell) for cell in notebook["cells"]]
     for markers in (SOLUTION, HIDDEN, RUBRIC):
         for i, text in enumerate(cells, 1):
             _parts(text, markers, f"cell {i} of {path}")
+    for i, cell in enumerate(notebook["cells"], 1):
+        _check_marks(cell, f"cell {i} of {path}")
     if not any(SOLUTION[0] in text for text in cells):
         raise ValueError(f"{path} is no source of an assignment: nothing stands in {SOLUTION[0]}")
     names = [question.name for question in questions(notebook)]
@@ -56,7 +64,7 @@ def read_source(path: str | os.PathLike) -> dict:
 def read_notebook(path: str | os.PathLike) -> dict:
     """A notebook of format 4; ValueError with one sentence if it is none."""
     try:
-        notebook = json.loads(Path(path).read_text("utf-8"))
+        notebook = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -78,8 +86,21 @@ def questions(notebook: dict) -> list[Question]:
         if cell["cell_type"] == "markdown":
             result += [Question(name, int(points)) for name, points in ANSWER.findall(text)]
         elif match := TEST.match(text):
-            result.append(Question(match[1], int(match[2]), _body(text, match[1])))
+            question = Question(match[1], int(match[2]), _body(text, match[1]))
+            if sum(points for points, _ in parts(question)) != question.points:
+                raise ValueError(f"the parts of {match[1]!r} do not add up to its points")
+            result.append(question)
     return result
+
+
+def parts(question: Question) -> list[tuple[int, str]]:
+    """Points and code of each part of a test; what stands before the first belongs to it."""
+    found = list(PART.finditer(question.test))
+    if not found:
+        return [(question.points, question.test)]
+    begins = [0, *(mark.start() for mark in found[1:]), len(question.test)]
+    codes = [question.test[a:b] for a, b in zip(begins, begins[1:], strict=False)]
+    return [(int(mark[1]), code) for mark, code in zip(found, codes, strict=True)]
 
 
 def student_version(source: dict) -> dict:
@@ -114,6 +135,8 @@ def assign(source: str | os.PathLike, out: str | os.PathLike, *, nbgrader: bool 
     source, out = Path(source), Path(out)
     if out.exists() and out.resolve() == source.resolve():
         raise ValueError(f"{out} is the source itself: the student version needs another name")
+    from minilearn.checkpoint import write_whole  # torch, which an attempt does not need
+
     form = nbgrader_version if nbgrader else student_version
     text = json.dumps(form(read_source(source)), indent=1, ensure_ascii=False) + "\n"
     write_whole(out, lambda part: part.write_text(text, "utf-8"))
@@ -160,6 +183,22 @@ def _is_cell(cell) -> bool:
     source = cell.get("source")
     lines = [source] if isinstance(source, str) else source
     return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+
+
+def _check_marks(cell: dict, where: str):
+    """Refuse a line that looks like a mark and is none."""
+    text = text_of(cell)
+    code = cell["cell_type"] == "code"
+    exact = {*SOLUTION, *HIDDEN} if code else {*RUBRIC}
+    test = code and TEST.match(text)
+    for number, line in enumerate(text.splitlines()):
+        word = line.strip()
+        known = word in exact or PART.fullmatch(word) or (number == 0 and test)
+        attempts = test and word == f'with attempt("{test[1]}"):'
+        asks = not code and ANSWER.fullmatch(word)
+        like = LIKE_A_MARK if code else LIKE_A_QUESTION
+        if not (known or attempts or asks) and like.match(line):
+            raise ValueError(f"{where}: the line {word!r} looks like a mark and is none")
 
 
 def _parts(text: str, markers: tuple[str, str], where: str):
