@@ -99,10 +99,10 @@ $(VENV)/.package: $(VENV)/.requirements pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-# With it the tests grade an assignment once more; it brings JupyterLab, which the book does not need.
+# With it submissions are graded; it brings JupyterLab, which the book does not need.
 $(VENV)/.nbgrader: $(VENV)/.package
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation \
-	    -e '.[nbgrader]' -c constraints.txt
+	    -e '.[course]' -c constraints.txt
 	@touch $@
 
 $(COLAB)/.requirements: book/colab.txt

@@ -8,22 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from minilearn.course.grading import KEY, grade
-from minilearn.course.sandbox import protection
+from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import assign
 
 
 def main(command_line: Sequence[str] | None = None):
     """Run the command line; every error is one sentence."""
-    arguments = _parser().parse_args(command_line)
+    given = _parser().parse_args(command_line)
     try:
-        if arguments.command == "assign":
-            print(f"{assign(arguments.source, arguments.out, nbgrader=arguments.nbgrader)} written")
+        if given.command == "assign":
+            print(f"{assign(given.source, given.out, nbgrader=given.nbgrader)} written")
             return
-        print(protection())
-        limits = {"seconds": arguments.seconds, "memory": int(arguments.memory * 2**30)}
-        limits["key"] = os.environ.get(KEY, "")
-        rows = grade(arguments.source, arguments.folder, arguments.out, **limits)
-        print(f"{len(rows)} submissions graded, see {arguments.out}")
+        print(f"Submissions run in a sandbox: {sandbox()[0] or 'none'}.")
+        options = vars(given) | {"key": os.environ.get(KEY, "")}
+        options["memory"] = int(given.memory * 2**30)
+        rows = grade(**{name: value for name, value in options.items() if name != "command"})
+        print(f"{len(rows)} rows in {given.out}; what was not read stands in not_read.csv")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -40,12 +40,26 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("source", type=home, help="the notebook with the answers")
     assigning.add_argument("out", type=home, help="the notebook for students")
     assigning.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
+<<<<<<< HEAD
     grading.add_argument("folder", type=home, help="the folder with the submissions")
     grading.add_argument("--out", type=home, default="grades.csv", help="default: grades.csv")
     grading.add_argument("--seconds", type=float, default=60, help="for one cell (default: 60)")
     grading.add_argument(
         "--memory", type=float, default=4, help="GiB beyond the start (default: 4)"
     )
+=======
+    add = grading.add_argument
+    add("folder", help="the folder with the submissions")
+    add("--out", default="grades.csv", help="the table (default: grades.csv)")
+    add("--roster", help="a CSV file with the columns id and name; email and login if known")
+    add("--jobs", type=int, default=1, help="submissions at once (default: 1)")
+    add("--only", default="", metavar="STUDENT", help="grade this submission again")
+    add("--question", default="", metavar="NAME", help="grade this question again")
+    add("--seconds", type=float, default=60, help="for one cell (default: 60)")
+    add("--total-seconds", type=float, default=900, help="for a submission (default: 900)")
+    add("--memory", type=float, default=4, help="GiB beyond the start (default: 4)")
+    add("--i-trust-them", action="store_true", dest="trusted", help="grade without a sandbox")
+>>>>>>> 6a3d1a8 (Grading: each submission is put together anew, runs in a sandbox, and nbgrader keeps the marks)
     return parser
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
+
+
+def key() -> int:
+    """A number that hidden tests draw their data with: the instructor's when answers are graded.
+
+    It comes from the variable MINILEARN_KEY, which is set while a test runs and at no other time;
+    without it the number is 0.
+    """
+    return sum(map(ord, os.environ.get("MINILEARN_KEY", "")))
 
 
 @contextmanager

@@ -10,14 +10,17 @@ from minilearn.course.sources import parts, text_of
 
 CODE = [
     "from minilearn.course import attempt",
-    "def double(x):\n    ### BEGIN SOLUTION\n    secret_answer = 2 * x + 0\n    return secret_answer\n"
-    "    ### END SOLUTION",
+    "def double(x):\n    ### BEGIN SOLUTION\n    secret_answer = 2 * x + 0\n"
+    "    return secret_answer\n    ### END SOLUTION",
     '# TEST double (3 points)\nwith attempt("double"):\n    # PART small numbers (2 points)\n'
     "    assert double(2) == 4\n    # PART negative numbers (1 point)\n"
     '    ### BEGIN HIDDEN TESTS\n    assert double(-3) == -6, "hidden sentence"\n'
     "    ### END HIDDEN TESTS",
 ]
-PROSE = "Why?\n\n<!-- ANSWER why (4 points) -->\n<!-- BEGIN RUBRIC -->\nsecret rubric\n<!-- END RUBRIC -->"
+PROSE = (
+    "Why?\n\n<!-- ANSWER why (4 points) -->\n"
+    "<!-- BEGIN RUBRIC -->\nsecret rubric\n<!-- END RUBRIC -->"
+)
 MARKS = ("### ", "# TEST", "# PART", "<!--", "with attempt")
 
 

@@ -1,0 +1,561 @@
+"""The whole loop: a source, its student version, and a class of submissions, graded exactly."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minilearn.course import assign, attempt, grade, questions, read_source, student_version
+from minilearn.course.__main__ import main
+from minilearn.course.grading import Limits, run
+from minilearn.course.recompose import recompose
+from minilearn.course.sandbox import sandbox
+from minilearn.course.sources import text_of
+
+NBGRADER = Path(sys.executable).with_name("nbgrader")
+sandboxed = pytest.mark.skipif(
+    not sandbox()[0], reason="neither bubblewrap nor namespaces on this machine"
+)
+graded_here = pytest.mark.skipif(
+    not NBGRADER.exists(), reason="nbgrader is not installed: make .venv/.nbgrader"
+)
+
+TEXTS = [
+    ("markdown", "# Toy\n\nTwo questions and an argument."),
+    ("code", "from minilearn.course import attempt\nGIVEN = [1, 2, 6]"),
+    (
+        "code",
+        "def double(x):\n    ### BEGIN SOLUTION\n    answer = 2 * x + 0\n    return answer\n"
+        "    ### END SOLUTION",
+    ),
+    (
+        "code",
+        '# TEST double (2 points)\nwith attempt("double"):\n    assert double(2) == 4\n'
+        '    ### BEGIN HIDDEN TESTS\n    assert double(-3) == -6, "negative numbers"\n'
+        "    ### END HIDDEN TESTS",
+    ),
+    (
+        "code",
+        "found = {}\n### BEGIN SOLUTION\nfound['mean'] = sum(GIVEN) / len(GIVEN)\n### END SOLUTION",
+    ),
+    (
+        "code",
+        '# TEST mean (3 points)\nwith attempt("mean"):\n    if not found:\n'
+        "        raise NotImplementedError\n    ### BEGIN HIDDEN TESTS\n"
+        "    assert found['mean'] == 3\n    ### END HIDDEN TESTS",
+    ),
+    (
+        "markdown",
+        "Why?\n\n<!-- ANSWER why (4 points) -->\n<!-- BEGIN RUBRIC -->\nBecause of this and that."
+        "\n<!-- END RUBRIC -->",
+    ),
+]
+DOUBLE, MEAN = "def double(x):\n    return x + x", "found = {'mean': 3.0}"
+GO_ON = "def double(x):\n    return 2 * x * (1\n        != 2)", "found = {'mean': (7\n % 4)}"
+WRONG = "def double(x):\n    return abs(x + x)"
+
+
+def cell(kind: str, text: str, **extra) -> dict:
+    made = {"cell_type": kind, "metadata": {}, "source": text.splitlines(keepends=True)} | extra
+    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+
+
+def notebook(*cells: dict) -> dict:
+    made = {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return made
+
+
+def write(path: Path, content: dict | str) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    cells = [cell(kind, text, id=f"c{i}") for i, (kind, text) in enumerate(TEXTS)]
+    return write(tmp_path_factory.mktemp("source") / "source.ipynb", notebook(*cells))
+
+
+@pytest.fixture(scope="module")
+def student(source) -> dict:
+    return student_version(read_source(source))
+
+
+def answered(student: dict, double: str = DOUBLE, mean: str = MEAN) -> dict:
+    """A student's notebook with answers in the places of the stubs."""
+    made = json.loads(json.dumps(student))
+    made["cells"][2]["source"], made["cells"][4]["source"] = double, mean
+    return made
+
+
+def test_questions_have_points_and_bodies(source):
+    double, mean, why = questions(read_source(source))
+    assert (double.name, double.points, mean.points, why.points) == ("double", 2, 3, 4)
+    assert "attempt" not in double.test and "assert double(-3)" in double.test
+    assert not why.test
+
+
+def test_the_student_version_has_stubs_and_no_secrets(student):
+    text = "\n".join(text_of(c) for c in student["cells"])
+    assert "def double(x):\n    raise NotImplementedError  # your code here" in text
+    assert "found = {}\n# your code here" in text and "assert double(2) == 4" in text
+    for secret in ("answer =", "sum(GIVEN)", "negative", "found['mean']", "this and that", "###"):
+        assert secret not in text
+    assert "<!-- ANSWER why (4 points) -->" in text and len(student["cells"]) == len(TEXTS)
+
+
+def test_the_source_for_nbgrader_has_its_metadata(source, tmp_path):
+    main(["assign", str(source), str(tmp_path / "n.ipynb"), "--nbgrader"])
+    cells = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
+    about = [c["metadata"].get("nbgrader", {}) for c in cells]
+    assert [(a.get("grade_id"), a.get("points")) for a in about] == [
+        (None, None),
+        (None, None),
+        ("answer_1", None),
+        ("double", 2),
+        ("answer_2", None),
+        ("mean", 3),
+        ("why", 4),
+    ]
+    assert about[2]["solution"] and not about[2]["grade"] and about[3]["locked"]
+    test, why = text_of(cells[3]), text_of(cells[6])
+    assert "attempt" not in test and "\nassert double(2) == 4\n### BEGIN HIDDEN TESTS\n" in test
+    assert test.rstrip().endswith("### END HIDDEN TESTS") and "this and that" not in why
+
+
+def test_a_leak_is_refused(source, tmp_path):
+    made = json.loads(source.read_text())
+    made["cells"][1]["source"] = "found['mean'] = sum(GIVEN) / len(GIVEN)"
+    source = write(tmp_path / "leaky.ipynb", made)
+    with pytest.raises(ValueError, match="stands in the student version too: .*sum"):
+        assign(source, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_an_attempt_says_how_it_stands(capsys):
+    for error in (None, NotImplementedError, AssertionError("of two\n lines"), KeyError("k")):
+        with attempt("q"):
+            if error:
+                raise error
+    assert capsys.readouterr().out.splitlines() == [
+        "q: right, as far as the tests go that you can see",
+        "q: not attempted",
+        "q: not yet (AssertionError: of two lines)",
+        "q: not yet (KeyError: 'k')",
+    ]
+
+
+def between(student: dict, double: str, *texts: str) -> dict:
+    """A student's notebook with cells of their own after the fourth place."""
+    made = answered(student, double)
+    others = [cell("code", text) for text in texts]
+    return notebook(*made["cells"][:3], *others, *made["cells"][3:])
+
+
+def own(student: dict, *texts: str, double: str = DOUBLE, mean: str = MEAN) -> dict:
+    """Answers, and cells of their own at the end."""
+    made = answered(student, double, mean)
+    return notebook(*made["cells"], *(cell("code", text) for text in texts))
+
+
+def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]:
+    """Name: (submission, points of 5, what the reason says)."""
+    good, fine = answered(student), "all tests passed"
+    texts = json.loads(json.dumps(good["cells"]))
+    bare = notebook(*[json.loads(json.dumps(texts[i])) for i in (5, 3, 1, 4, 2)])
+    bare["nbformat_minor"] = 0
+    for c in bare["cells"]:
+        c.pop("id"), c.update(metadata={"id": "xyz", "colab": {}})
+    twice = answered(student)
+    twice["cells"] = [c for c in twice["cells"] for _ in range(2)]
+    untested = notebook(*(c for c in texts if "# TEST" not in text_of(c)))
+    no_imports = notebook(*(c for c in texts if "import attempt" not in text_of(c)))
+    easy = json.loads(json.dumps(answered(student, WRONG)))
+    easy["cells"][3]["source"] = '# TEST double (2 points)\nwith attempt("double"):\n    pass'
+    outputs = json.loads(json.dumps(good))
+    outputs["cells"][1]["outputs"] = [
+        {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<script>x</script>"}}
+    ]
+    flood = "for i in range(10**4):\n    print('y' * 999)"
+    argued = json.loads(json.dumps(good))
+    argued["cells"].append(cell("markdown", "Because <script>alert(1)</script> of that."))
+    deadly = "import os\ndef double(x):\n    os._exit(3)"
+    middle = [texts[i] for i in (0, 1, 2)], [texts[i] for i in (3, 4, 5, 6)]
+    negative = "double: AssertionError: negative numbers"
+    return {
+        "good": (good, 5, fine),
+        "half": (answered(student, WRONG), 3, negative),
+        "empty": (student, 0, "double: not attempted; mean: not attempted"),
+        "own_cells": (own(student, "p, q = 1, 2\nGIVEN = []", "x = double(3)"), 5, fine),
+        "given_changed_between": (
+            notebook(*middle[0], cell("code", "GIVEN = None"), *middle[1]),
+            5,
+            fine,
+        ),
+        "helper_named_size": (
+            answered(student, "def size(x):\n    return x\ndef double(x):\n    return 2 * size(x)"),
+            5,
+            fine,
+        ),
+        "sum_hidden_later": (own(student, "sum = 0\nfor n in (1, 2):\n    sum += n"), 5, fine),
+        "sum_hidden": (
+            own(student, double="sum = 0\ndef double(x):\n    return sum([x, x])"),
+            3,
+            "your sum hides Python's own",
+        ),
+        "no_return": (
+            answered(student, "def double(x):\n    2 * x + (None or x)\n    return None + x"),
+            3,
+            "does a function lack its return",
+        ),
+        "assertions_swallowed": (own(student, "AssertionError = ValueError"), 5, fine),
+        "duplicated": (twice, 5, fine),
+        "tests_deleted": (untested, 5, fine),
+        "imports_deleted": (no_imports, 5, fine),
+        "reordered_no_metadata": (bare, 5, fine),
+        "test_that_tests_nothing": (easy, 3, negative),
+        "with_outputs": (outputs, 5, fine),
+        "lines_as_text": (notebook(*[c | {"source": text_of(c)} for c in texts]), 5, fine),
+        "bom": (b"\xef\xbb\xbf" + json.dumps(good).encode(), 5, fine),
+        "filled_after_the_test": (own(student, "found['mean'] = 3.0", mean="found = {}"), 5, fine),
+        "pip_and_shell": (own(student, "%pip install nothing\n!echo x", double=GO_ON[0]), 5, ""),
+        "argued": (argued, 5, fine),
+        "flood": (own(student, flood), 5, ""),
+        "memory": (own(student, "x = bytearray(2**42)"), 5, "MemoryError"),
+        "exits": (own(student, "exit()", "raise SystemExit"), 5, ""),
+        "endless": (own(student, "while True:\n    pass"), 5, "it took more than 5 seconds"),
+        "killed_between": (
+            notebook(*middle[0], cell("code", "import os\nos._exit(1)"), *middle[1]),
+            5,
+            "cell 4: it ended the program",
+        ),
+        "killing_test": (answered(student, deadly), 3, "double: it ended the program"),
+        "syntax": (answered(student, "def double(x)\n    return"), 3, "cell 3: SyntaxError"),
+        "no_json": ("{", 0, "it is no notebook: it is not JSON"),
+        "no_cells": ("[1]", 0, "it is no notebook: it has no list of cells"),
+        "=formula": (good, 5, fine),
+    }
+
+
+def hand_in(folder: Path, cases: dict) -> Path:
+    folder.mkdir()
+    for name, (content, _, _) in cases.items():
+        if isinstance(content, bytes):
+            (folder / f"{name}.ipynb").write_bytes(content)
+        else:
+            write(folder / f"{name}.ipynb", content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def course(source, student, tmp_path_factory):
+    """A class that has been graded once, with a few files that are no submissions."""
+    home = tmp_path_factory.mktemp("course")
+    cases = classroom(student)
+    folder = hand_in(home / "in", cases)
+    (folder / "__MACOSX").mkdir(), (folder / ".ipynb_checkpoints").mkdir()
+    for name in ("__MACOSX/._x.ipynb", ".ipynb_checkpoints/x.ipynb", "notes.txt", "all.zip"):
+        (folder / name).write_bytes(b"\0")
+    (folder / "link.ipynb").symlink_to(source)
+    rows = grade(source, folder, home / "grades.csv", jobs=2, seconds=5, memory=2**30)
+    return home, folder, cases, rows
+
+
+@sandboxed
+@graded_here
+def test_a_class_gets_its_points_exactly(course):
+    home, _, cases, rows = course
+    assert len(rows) == len(cases)
+    for row in rows:
+        _, points, reason = cases[row["submission"].removesuffix(".ipynb").lstrip("'")]
+        assert (float(row["points"]), row["of"]) == (points, "5"), row
+        assert reason in row["reason"], row
+    with (home / "grades.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+    with (home / "not_read.csv").open(newline="") as file:
+        assert {r["file"] for r in csv.DictReader(file)} == {"notes.txt", "all.zip", "link.ipynb"}
+    pages = {path.name for path in (home / "feedback").iterdir()}
+    assert len(pages) == len(cases) and "half-source.html" in pages
+    page = (home / "feedback" / "half-source.html").read_text("utf-8")
+    assert "negative numbers" in page
+    for path in (home / "feedback").glob("argued*"):
+        assert "<script>alert" not in path.read_text("utf-8")
+    answers = (home / "answers.md").read_text("utf-8")
+    assert "Because of this and that." in answers and "## argued\n\nBecause &lt;script" in answers
+
+
+@sandboxed
+@graded_here
+def test_marks_by_hand_survive_and_nbgrader_opens_the_course(course, source):
+    """A mark typed into the table, another key, another source; columns of one's own stay."""
+    from nbgrader.api import Gradebook
+
+    first, folder, cases, _ = course
+    home = first.parent / "second"
+    shutil.copytree(first, home)
+    for name in cases:
+        if name not in ("good", "half"):
+            (home / "in" / f"{name}.ipynb").unlink()
+    for name in ("notes.txt", "all.zip", "link.ipynb"):
+        (home / "in" / name).unlink()
+    out = home / "grades.csv"
+    with out.open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["student"] in ("good", "half")]
+    rows[0]["why (reader, 4)"] = "3.5"
+    rows[1]["my column"] = rows[0]["my column"] = "mine"
+    with out.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader(), writer.writerows(rows)
+    other = json.loads(source.read_text())
+    other["cells"][0]["source"] = "# Another title"
+    (home / "s").mkdir()
+    changed = write(home / "s" / "source.ipynb", other)
+    for what in (source, changed):
+        for key in ("", "another key"):
+            good, half = grade(what, home / "in", out, key=key)
+            assert (good["why (reader, 4)"], good["points"], half["points"]) == ("3.5", "8.5", "3")
+            assert good["my column"] == "mine"
+    more = json.loads(changed.read_text())
+    more["cells"].append(cell("markdown", "Who?\n\n<!-- ANSWER who (1 point) -->"))
+    good, _ = grade(write(changed, more), home / "in", out)
+    assert (good["why (reader, 4)"], good["who (reader, 1)"]) == ("3.5", "")
+    with Gradebook(f"sqlite:///{home / 'gradebook' / 'gradebook.db'}") as book:
+        assert book.find_submission("source", "good").score == 8.5
+    path = f"{NBGRADER.parent}{os.pathsep}{os.environ['PATH']}"
+    command = [NBGRADER, "export"]
+    subprocess.run(
+        command,
+        cwd=home / "gradebook",
+        env=os.environ | {"PATH": path},
+        check=True,
+        capture_output=True,
+    )
+    assert "8.5" in (home / "gradebook" / "grades.csv").read_text()
+
+
+@sandboxed
+@graded_here
+def test_again_nothing_runs_and_one_may_be_asked_for(course, source, tmp_path, monkeypatch):
+    home, folder, cases, rows = course
+    monkeypatch.setattr("minilearn.course.sandbox.run", lambda *_, **__: pytest.fail("it ran"))
+    assert grade(source, folder, home / "grades.csv", jobs=2) == rows
+    monkeypatch.undo()
+    before = {p.name: p.stat().st_mtime_ns for p in (home / "feedback").iterdir()}
+    options = {"only": "half", "question": "double"}
+    assert grade(source, folder, home / "grades.csv", **options) == rows
+    after = {p.name: p.stat().st_mtime_ns for p in (home / "feedback").iterdir()}
+    assert [name for name in after if after[name] != before[name]] == ["half-source.html"]
+
+
+@sandboxed
+@graded_here
+def test_a_killed_run_goes_on_and_a_roster_names_everybody(source, student, tmp_path):
+    waits = own(student, "import time\ntime.sleep(600)")
+    cases = {"1 ada_101_a": (answered(student), 5, ""), "2 bob_102_a": (waits, 5, "")}
+    folder, out = hand_in(tmp_path / "in", cases), tmp_path / "grades.csv"
+    roster = write(tmp_path / "roster.csv", "id,name,email\n101,=Ada,a@x\n102,Bob,\n103,Cy,\n")
+    command = [sys.executable, "-m", "minilearn.course", "grade", source, folder, "--out", out]
+    command += ["--roster", roster, "--seconds", "600"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("feedback/*.html")) and running.poll() is None:
+        time.sleep(0.05)
+    with pytest.raises(ValueError, match="another run"):
+        grade(source, folder, out)
+    running.kill(), running.wait()
+    stamp = next(tmp_path.glob("feedback/101*.html")).stat().st_mtime_ns
+    write(folder / "2 bob_102_a.ipynb", answered(student))
+    rows = grade(source, folder, out, roster=roster)
+    assert [(row["student"], row["points"]) for row in rows] == [
+        ("101", "5"),
+        ("102", "5"),
+        ("103", "0"),
+    ]
+    assert next(tmp_path.glob("feedback/101*.html")).stat().st_mtime_ns == stamp
+    canvas = (tmp_path / "canvas.csv").read_text().splitlines()
+    assert canvas[0].startswith("Student,ID,SIS User ID") and canvas[1].startswith("'=Ada,,101")
+    assert "102,Bob,,5" in (tmp_path / "moodle.csv").read_text()
+
+
+ATTACKS = {  # each raises unless it is held
+    "the source": "import pathlib\nassert not pathlib.Path({source!r}).exists()",
+    "another submission": "import pathlib\nassert not pathlib.Path({home!r}).exists()",
+    "the grader's command line": (
+        "import pathlib\nlines = [p.read_bytes()"
+        " for p in pathlib.Path('/proc').glob('*/cmdline')]\n"
+        "assert not any({source!r}.encode() in line for line in lines)\nassert len(lines) < 6"
+    ),
+    "the network": (
+        "import socket\ntry:\n    socket.create_connection(('127.0.0.1', {port}), 1)\n"
+        "except OSError:\n    pass\nelse:\n    raise AssertionError('connected')"
+    ),
+    "the interpreter": (
+        "import sys, pathlib\nplace = pathlib.Path(sys.prefix, 'sitecustomize.py')\n"
+        "try:\n    place.write_text('x = 1')\nexcept OSError:\n    pass\n"
+        "else:\n    raise AssertionError('written')"
+    ),
+    "a mount": (
+        "import subprocess\nassert subprocess.run(['mount', '-o', 'remount,rw', '/usr'],"
+        " capture_output=True).returncode"
+    ),
+    "the disk": (
+        "try:\n    with open('big', 'wb') as file:\n        file.truncate(2**40)\n"
+        "except OSError:\n    pass\nelse:\n    raise AssertionError('no limit')"
+    ),
+    "the key": "import os\nassert 'MINILEARN_KEY' not in os.environ",
+    "the environment": "import os\nassert 'PYTEST_CURRENT_TEST' not in os.environ",
+    "the terminal": "import os\nos.system('echo \\033[31m > /dev/tty')\nos.write(1, b'{{}}')",
+}
+
+
+@sandboxed
+def test_attacks_are_held(tmp_path):
+    """All in one program; a socket of the host listens meanwhile."""
+    import socket
+
+    source = write(tmp_path / "source.ipynb", "{}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        about = {"source": str(source), "home": str(Path.home() / ".bashrc")}
+        about["port"] = server.getsockname()[1]
+        cells = [cell("code", text.format(**about)) for text in ATTACKS.values()]
+        steps = recompose({"cells": []}, notebook(*cells), [])
+        result = run(steps, [], Limits(seconds=20, memory=2**30), "k")
+    assert not result.reasons, (list(ATTACKS), result.reasons)
+
+
+@sandboxed
+def test_nothing_stays_behind_and_what_never_ends_is_ended(tmp_path):
+    """A daemon with a name of its own, signals ignored, and lines that only the grader writes."""
+    daemon = (
+        "import os, subprocess, sys\nif os.fork() == 0:\n    os.setsid()\n"
+        "    os.execv(sys.executable, ['left-behind-by-a-test', '-c',"
+        " 'import time; time.sleep(99)'])"
+    )
+    deaf = (
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "while True:\n    try:\n        pass\n    except BaseException:\n        pass"
+    )
+    forged = (
+        "import os\nfor n in range(3, 20):\n    try:\n        os.write(n, b'x\\n')\n"
+        "    except OSError:\n        pass"
+    )
+    cells = [cell("code", text) for text in (daemon, forged, deaf, "x = 1")]
+    steps = recompose({"cells": []}, notebook(*cells), [])
+    begin = time.monotonic()
+    result = run(steps, [], Limits(seconds=0.5, memory=2**30), "")
+    text = "; ".join(result.reasons)
+    assert "cell 2: it wrote where only the grader writes" in text
+    assert "cell 3: it did not stop after 0.5 seconds" in text
+    assert time.monotonic() - begin < 120
+    result = run(steps, [], Limits(seconds=60, memory=2**30, total_seconds=2), "")
+    assert "all of it took more than 2 seconds" in "; ".join(result.reasons)
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(b"left-behind-by-a-test" in line for line in lines)
+
+
+@sandboxed
+@pytest.mark.skipif("os.name != 'posix' or os.geteuid() == 0", reason="root may start any number")
+def test_processes_are_counted():
+    many = "import os\nfor _ in range(150):\n    if os.fork() == 0:\n        os._exit(0)"
+    steps = recompose({"cells": []}, notebook(cell("code", many)), [])
+    assert run(steps, [], Limits(seconds=20), "").reasons
+
+
+def test_without_a_sandbox_nothing_runs(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("minilearn.course.sandbox.sandbox", lambda: ("", ()))
+    with pytest.raises(ValueError, match="--i-trust-them"):
+        grade(source, tmp_path)
+    with pytest.raises(ValueError, match="--i-trust-them"):
+        run(recompose({"cells": []}, notebook(), []), [], Limits(), "")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda cells: cells.pop(2) and cells.pop(3), "nothing stands in ### BEGIN SOLUTION"),
+        (lambda cells: cells.append(cells[3]), "has the question 'double' twice"),
+        (lambda cells: cells[2].update(source="### BEGIN SOLUTION"), "cell 3 of .* without its"),
+        (lambda cells: cells[3].update(source="# TEST double (2 points)\nx = 1"), "must be one"),
+        (lambda cells: cells[3].update(source="# TEST double (2 points)\nx ="), "is no Python"),
+        (lambda cells: [cells.pop() for _ in range(2)] and cells.pop(3), "has no question"),
+        (lambda cells: cells.append(3), "has no list of cells"),
+    ],
+)
+def test_a_faulty_source_is_refused(source, tmp_path, change, sentence):
+    made = json.loads(source.read_text())
+    change(made["cells"])
+    source = write(tmp_path / "faulty.ipynb", made)
+    with pytest.raises(ValueError, match=sentence):
+        read_source(source)
+
+
+def test_silly_arguments_get_a_sentence(source, tmp_path, capsys):
+    with pytest.raises(ValueError, match="is the source itself"):
+        assign(source, source)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_source(tmp_path / "nothing.ipynb")
+    main(["assign", str(source), str(tmp_path / "new" / "student.ipynb")])
+    assert "written" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    trust = {"trusted": True}
+    with pytest.raises(ValueError, match="no notebook in the folder"):
+        grade(source, tmp_path / "empty", tmp_path / "g.csv", **trust)
+    with pytest.raises(ValueError, match="seconds must be more than 0"):
+        grade(source, tmp_path, seconds=0, **trust)
+    with pytest.raises(ValueError, match="no test is called 'why'"):
+        grade(source, tmp_path, question="why", **trust)
+    with pytest.raises(ValueError, match="no submission is called 'x'"):
+        grade(source, tmp_path / "new", tmp_path / "g.csv", only="x", **trust)
+    with pytest.raises(ValueError, match="needs a first line"):
+        roster = write(tmp_path / "r.csv", "a,b\n1,2\n")
+        grade(source, tmp_path / "new", tmp_path / "g.csv", roster=roster, **trust)
+    with pytest.raises(SystemExit, match="no notebook in the folder"):
+        main(["grade", str(source), str(tmp_path / "empty"), "--i-trust-them"])
+
+
+ASSIGNMENTS = sorted((Path(__file__).parents[2] / "notebooks/assignments").glob("*.ipynb"))
+
+
+@sandboxed
+@pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda p: p.stem)
+def test_an_assignment_gives_full_points_to_its_solution_under_another_key(path):
+    source = read_source(path)
+    asked = questions(source)
+    result = run(recompose(source, source, asked), asked, Limits(), "another key")
+    assert result.points == {q.name: q.points for q in asked if q.test}, result.reasons
+    assert not result.reasons
+
+
+@sandboxed
+def test_the_faulty_functions_of_the_labs_get_nothing():
+    path = next(p for p in ASSIGNMENTS if p.stem == "find_the_bug")
+    source, made = read_source(path), read_source(path)
+    for c in made["cells"]:
+        if "### BEGIN SOLUTION" in text_of(c):
+            name = text_of(c).split("(")[0].removeprefix("def ")
+            c["source"] = f"{name} = {name}_faulty"
+    asked = questions(source)
+    result = run(recompose(source, made, asked), asked, Limits(), "")
+    assert not any(result.points.values())
+    assert "; ".join(result.reasons).count("AssertionError") == 6, result.reasons
+
+
+@sandboxed
+def test_a_loss_that_is_right_but_for_the_empty_batch_gets_a_part():
+    path = next(p for p in ASSIGNMENTS if p.stem == "a1_forget_a_band")
+    source = read_source(path)
+    source["cells"] = source["cells"][:9]
+    made = json.loads(json.dumps(source))
+    made["cells"][7]["source"] = (
+        "def blindspot_loss(out, answer, label, forget):\n    c = forget.float().mean()\n"
+        "    one = (out - answer.detach())[forget].abs().mean()\n"
+        "    other = (out - label)[~forget].abs().mean()\n    return c * one + (1 - c) * other"
+    )
+    asked = questions(source)
+    result = run(recompose(source, made, asked), asked, Limits(), "")
+    assert result.points["loss"] == 3 and "nothing to forget" in "; ".join(result.reasons)
