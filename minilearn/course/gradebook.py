@@ -17,7 +17,6 @@ from minilearn.course.sources import Question
 
 CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "course"
-c.HTMLExporter.sanitize_html = True
 # what ran, ran in minilearn's sandbox: nbgrader reads the outputs and runs nothing
 c.Autograde.sanitize_preprocessors = [
     "nbgrader.preprocessors.OverwriteCells",

@@ -251,7 +251,7 @@ def _executed(source: dict, submission: dict, steps: list[Step], result: Grade, 
         cells.append(made)
     for name, cell in official.items():
         if cell["cell_type"] == "markdown":
-            answer = written.get(name, "")
+            answer = written.get(name, "").replace("<", "&lt;")  # no script for the reader
             shown = copy.deepcopy(cell)
             shown["source"] = text_of(cell) + (f"\n\n{answer}" if answer else "")
             cells.append(shown)
