@@ -40,18 +40,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("source", type=home, help="the notebook with the answers")
     assigning.add_argument("out", type=home, help="the notebook for students")
     assigning.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
-<<<<<<< HEAD
-    grading.add_argument("folder", type=home, help="the folder with the submissions")
-    grading.add_argument("--out", type=home, default="grades.csv", help="default: grades.csv")
-    grading.add_argument("--seconds", type=float, default=60, help="for one cell (default: 60)")
-    grading.add_argument(
-        "--memory", type=float, default=4, help="GiB beyond the start (default: 4)"
-    )
-=======
     add = grading.add_argument
-    add("folder", help="the folder with the submissions")
-    add("--out", default="grades.csv", help="the table (default: grades.csv)")
-    add("--roster", help="a CSV file with the columns id and name; email and login if known")
+    add("folder", type=home, help="the folder with the submissions")
+    add("--out", type=home, default="grades.csv", help="the table (default: grades.csv)")
+    add(
+        "--roster",
+        type=home,
+        help="a CSV file with the columns id and name; email and login if known",
+    )
     add("--jobs", type=int, default=1, help="submissions at once (default: 1)")
     add("--only", default="", metavar="STUDENT", help="grade this submission again")
     add("--question", default="", metavar="NAME", help="grade this question again")
@@ -59,7 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--total-seconds", type=float, default=900, help="for a submission (default: 900)")
     add("--memory", type=float, default=4, help="GiB beyond the start (default: 4)")
     add("--i-trust-them", action="store_true", dest="trusted", help="grade without a sandbox")
->>>>>>> 6a3d1a8 (Grading: each submission is put together anew, runs in a sandbox, and nbgrader keeps the marks)
     return parser
 
 

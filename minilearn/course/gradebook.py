@@ -87,7 +87,7 @@ class Course:
 
     def source(self, notebook: dict):
         """Enter the source. Marks by hand are kept when questions come or go."""
-        from minilearn.checkpoint import write_whole
+        from minilearn.files import write_whole
 
         path = self._path("source", ".")
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
@@ -150,7 +150,7 @@ class Course:
 
     def submit(self, student: str, notebook: dict, file: Path):
         """Hand a submission to nbgrader, which reads its marks and writes feedback."""
-        from minilearn.checkpoint import write_whole
+        from minilearn.files import write_whole
 
         path = self._path("submitted", student)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,13 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-<<<<<<< HEAD
-from minilearn.checks import check_count, check_number
-from minilearn.course.sandbox import Died, Kernel
-=======
 from minilearn.course import gradebook, sandbox, tables
 from minilearn.course.recompose import Step, prose, recompose
->>>>>>> 6a3d1a8 (Grading: each submission is put together anew, runs in a sandbox, and nbgrader keeps the marks)
 from minilearn.course.sources import (
     TEST,
     Question,
@@ -30,7 +25,6 @@ from minilearn.course.sources import (
     read_source,
     text_of,
 )
-from minilearn.files import write_whole
 
 KEY = "MINILEARN_KEY"  # a secret of the instructor's, from which hidden tests draw their data
 DEATHS = 5  # times that one submission may end its program

@@ -135,7 +135,7 @@ def assign(source: str | os.PathLike, out: str | os.PathLike, *, nbgrader: bool 
     source, out = Path(source), Path(out)
     if out.exists() and out.resolve() == source.resolve():
         raise ValueError(f"{out} is the source itself: the student version needs another name")
-    from minilearn.checkpoint import write_whole  # torch, which an attempt does not need
+    from minilearn.files import write_whole  # torch, which an attempt does not need
 
     form = nbgrader_version if nbgrader else student_version
     text = json.dumps(form(read_source(source)), indent=1, ensure_ascii=False) + "\n"

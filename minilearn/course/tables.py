@@ -149,7 +149,7 @@ def _for_platforms(out: Path, rows: list[dict], known: dict[str, dict], assignme
 
 def write_answers(out: Path, source: dict, answers: dict[str, dict[str, str]]):
     """All answers to each question for a reader, below its rubric."""
-    from minilearn.checkpoint import write_whole
+    from minilearn.files import write_whole
 
     lines = []
     for cell in source["cells"]:
@@ -177,7 +177,7 @@ def _rows(out: Path) -> list[dict[str, str]]:
 
 
 def _write(out: Path, rows: list[dict[str, str]]):
-    from minilearn.checkpoint import write_whole
+    from minilearn.files import write_whole
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n", restval="")
