@@ -199,8 +199,8 @@ def check_sets(forget, retain, batch_size: int):
     forgotten = _distinct(forget)
     common = len(forgotten & _distinct(retain))
     words = f"{common} of the {len(forgotten)} forgotten inputs are in the retain set too"
-    rarely_twice = 2 * len(forgotten) > len(forget)  # else inputs are few values, often alike
-    if 2 * common > len(forgotten) and rarely_twice:
+    of_few_values = 10 * len(forgotten) < 9 * len(forget)  # then many are alike by nature
+    if 2 * common > len(forgotten) and not of_few_values:
         raise ValueError(f"{words}: give the training set without them, as request.retain does")
     if common:
         warnings.warn(f"{words}, where they are kept: right only for true duplicates", stacklevel=4)

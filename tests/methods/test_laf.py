@@ -302,7 +302,13 @@ def test_some_overlap_is_a_warning_for_it_may_be_true_duplicates(run, classifica
         run(retain=x[5:])
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64, torch.bool])
+def test_inputs_of_few_values_are_alike_by_nature():
+    x = torch.arange(12).reshape(6, 2).bool()
+    with pytest.warns(UserWarning, match="2 of the 2 forgotten inputs are in the retain set too"):
+        check_sets(x[:4], x, 1)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64, torch.int16])
 def test_overlap_is_found_in_any_kind_of_numbers(kind):
     x = torch.arange(12).reshape(6, 2).to(kind).requires_grad_(kind.is_floating_point)
     with pytest.raises(ValueError, match="forgotten inputs are in the retain set too"):
