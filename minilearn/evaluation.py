@@ -113,7 +113,8 @@ def number_of_classes(model: nn.Module, data) -> int | None:
     check_device(model, data)
     if isinstance(data, Examples) and data.task == "classification":
         return data.classes
-    if isinstance(data, Examples) and data.targets.unique().tolist() == [0.0, 1.0]:
+    enough = isinstance(data, Examples) and len(data) >= 50  # of few numbers it may be chance
+    if enough and data.targets.unique().tolist() == [0.0, 1.0]:
         warnings.warn(
             "all targets are the numbers 0 and 1, and are fitted as numbers, by their error: for "
             "classes give targets.long(), and a network with an output for each class",

@@ -165,7 +165,11 @@ def answers(method, train, make, model=None, seed: int = 0):
     fields = {field.name for field in dataclasses.fields(config)}
     config = dataclasses.replace(config, **{k: v for k, v in SETTINGS.items() if k in fields})
     model = make() if model is None else model
-    options = {"fresh": make, "start": make(), "config": config, "seed": seed}
+    start = make()
+    with torch.no_grad():
+        for parameter in start.parameters():  # the network before training had other weights
+            parameter.mul_(0.5)
+    options = {"fresh": make, "start": start, "config": config, "seed": seed}
     return unlearn(method, model, by_index(train, range(12)), **options)
 
 
