@@ -13,7 +13,7 @@ from torch import nn
 
 from minilearn.cost import Cost
 from minilearn.files import check_file, read_state, write_state
-from minilearn.fingerprints import code_of, contents, fingerprint, in_words, structure
+from minilearn.fingerprints import code_of, contents, fingerprint, settings_of, structure
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
 NAMES = {"run", "left", "finished", "cost", *KEPT}
@@ -207,7 +207,7 @@ def fill(model: nn.Module, held: dict[str, dict]):
 def _identity(thing) -> dict:
     """What tells a thing from another, and what can be said of it."""
     kind = type(thing).__name__
-    return {"mark": fingerprint(thing), "kind": kind, "words": in_words(thing)}
+    return {"mark": fingerprint(thing), "kind": kind, "words": settings_of(thing)}
 
 
 def _refuse_another(path: Path, saved: dict[str, dict], now: dict[str, dict]):

@@ -60,11 +60,11 @@ def fingerprint(thing) -> str:
     return digest.hexdigest()[:16]
 
 
-def in_words(thing) -> dict[str, str]:
+def settings_of(thing) -> dict[str, str]:
     """What can be said of it in a line: its settings, parts or size, by name.
 
     Example:
-        >>> in_words((3, torch.zeros(4)))
+        >>> settings_of((3, torch.zeros(4)))
         {'[0]': '3', '[1]': 'Tensor of 4'}
     """
     if isinstance(thing, nn.Module):
@@ -81,7 +81,7 @@ def in_words(thing) -> dict[str, str]:
     return {
         f"{name}.{inner}".rstrip("."): text
         for name, part in parts.items()
-        for inner, text in in_words(part).items()
+        for inner, text in settings_of(part).items()
     }
 
 

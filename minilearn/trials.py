@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from minilearn.checks import check_choice, check_count, check_dataset, check_kind
 from minilearn.data.examples import Examples, subset
+from minilearn.data.reading import distinct
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
@@ -166,7 +167,7 @@ def trials(
     arguments = (fresh, request, unseen, methods, training, place)
     threads = torch.get_num_threads()
     work = [
-        delayed(_draw)(*arguments, forgotten[i], SEEDS * (seed * draws + i), i, threads)
+        delayed(_draw)(*arguments, forgotten[i], SEEDS * (SEEDS * seed + i), i, threads)
         for i in range(draws)
     ]
     done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
@@ -183,8 +184,7 @@ def _refuse_overlap(request: Request, unseen):
     """Refuse, by ValueError, candidates among the unseen examples, as far as tensors tell."""
     candidates = request.forget
     if isinstance(candidates, Examples) and isinstance(unseen, Examples):
-        known = {row.numpy().tobytes() for row in candidates.inputs.cpu()}
-        common = sum(row.numpy().tobytes() in known for row in unseen.inputs.cpu())
+        common = len(distinct(candidates.inputs) & distinct(unseen.inputs))
         if common:
             raise ValueError(f"{common} of the unseen examples are candidates: give others")
 

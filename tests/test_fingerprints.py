@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
 
 from minilearn.data import Examples, Unlabelled
-from minilearn.fingerprints import ITEMS, code_of, fingerprint, in_words, structure
+from minilearn.fingerprints import ITEMS, code_of, fingerprint, settings_of, structure
 from minilearn.methods import L2UL
 from minilearn.requests import Request, by_index
 from minilearn.training import Training
@@ -297,14 +297,16 @@ def test_a_function_is_refused():
 
 
 def test_in_words_names_settings_parts_and_sizes(classification):
-    assert in_words(Setting(Setting(np.int64(3)), torch.zeros(4, 2))) == {
+    assert settings_of(Setting(Setting(np.int64(3)), torch.zeros(4, 2))) == {
         "a.a": "3",
         "a.b": "None",
         "b": "Tensor of 4",
     }
-    assert in_words((classification, None)) == {"[0]": "Examples of 24", "[1]": "None"}
-    assert in_words(torch.tensor(1.0)) == {"": "Tensor"} and in_words(Plain(1)) == {"": "Plain"}
-    assert in_words(list(range(20))) == {"": "list of 20"}
+    assert settings_of((classification, None)) == {"[0]": "Examples of 24", "[1]": "None"}
+    assert settings_of(torch.tensor(1.0)) == {"": "Tensor"} and settings_of(Plain(1)) == {
+        "": "Plain"
+    }
+    assert settings_of(list(range(20))) == {"": "list of 20"}
     found = structure(Scale(2))
     assert found.pop("act").startswith("relu ")  # with a mark of its code
     assert found == {"": "Scale()", "by": "2"}

@@ -142,3 +142,14 @@ def _alike(first: list[Tensor], second: list[Tensor]) -> bool:
         x.shape == again.shape and torch.equal(x.nan_to_num(), again.nan_to_num())
         for x, again in zip(first, second, strict=True)
     )
+
+
+def distinct(inputs: Tensor) -> set[bytes]:
+    """The rows of a tensor, each once, bit by bit.
+
+    Example:
+        >>> len(distinct(torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]])))
+        2
+    """
+    flat = inputs.detach().reshape(len(inputs), -1).cpu().contiguous()
+    return {row.tobytes() for row in flat.view(torch.uint8).numpy()}

@@ -21,7 +21,7 @@ from minilearn.unlearn import Unlearned, method
 class Amnesiac:
     """How the targets are drawn, and how long the model is trained on them.
     Args:
-        epochs, batch_size: passes over all data, as in the paper; there 256
+        epochs, batch_size: passes over all data, as in the paper; examples a step, released 256
         lr: learning rate (Adam), as in the paper
         gaussian: whose mean and deviation: "train", all targets', as published; or "retain"
         clip: keep draws inside the range of those targets; published: not
@@ -41,7 +41,7 @@ class Amnesiac:
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> Amnesiac:
-        """As ("stsb", "file"): the notebooks of "agedb" and "stsb" are the authors' files."""
+        """The recipe for a data set of `recipes.AMNESIAC`; "file": of the authors' notebook."""
         return cls(**recipes.published(recipes.AMNESIAC, dataset, source=source))
 
 

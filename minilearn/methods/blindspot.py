@@ -24,7 +24,7 @@ from minilearn.unlearn import Unlearned, method
 class Blindspot:
     """How the student copies, and how its teacher, the blindspot model, is trained.
     Args:
-        epochs, batch_size: passes of the student over all data, as in the paper; there 256
+        epochs, batch_size: the student's passes, as in the paper; examples a step, released 256
         lr: learning rate of the student (Adam), as in the paper
         beta: weight of the attention term, as in the paper
         layers: names of the layers whose attention is copied; None: `models.chain`
@@ -49,7 +49,7 @@ class Blindspot:
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> Blindspot:
-        """As ("stsb", "file"): the notebooks of "agedb" and "stsb" are the authors' files."""
+        """The recipe for a data set of `recipes.BLINDSPOT`; "file": of the authors' notebook."""
         recipe = recipes.published(recipes.BLINDSPOT, dataset, source=source)
         return cls(**recipe | {"teacher": Training(**recipe["teacher"])})
 

@@ -52,7 +52,7 @@ class LAF:
 
     @classmethod
     def paper(cls, dataset: str, task: str, source: str = "paper") -> LAF:
-        """As ("mnist", "random"); for random items of MNIST and Fashion the "file" has tau = 5."""
+        """The recipe of a data set and a task: "random", "class", "noisy"; see `recipes.LAF`."""
         return cls(**recipes.published(recipes.LAF, dataset, task, source=source))
 
 

@@ -15,6 +15,7 @@ from minilearn.checks import device_of
 from minilearn.cost import Cost
 from minilearn.data.batches import batches, paired_batches
 from minilearn.data.examples import Examples
+from minilearn.data.reading import distinct
 from minilearn.models import VAE, build, extractor, in_words, mode
 from minilearn.run import File, NonFiniteLoss, Run
 
@@ -196,16 +197,11 @@ def check_sets(forget, retain, batch_size: int):
             f"forgotten inputs have shape {tuple(forget.shape[1:])} and retained ones "
             f"{tuple(retain.shape[1:])}: both must be of one kind"
         )
-    forgotten = _distinct(forget)
-    common = len(forgotten & _distinct(retain))
+    forgotten = distinct(forget)
+    common = len(forgotten & distinct(retain))
     words = f"{common} of the {len(forgotten)} forgotten inputs are in the retain set too"
     of_few_values = 10 * len(forgotten) < 9 * len(forget)  # then many are alike by nature
     if 2 * common > len(forgotten) and not of_few_values:
         raise ValueError(f"{words}: give the training set without them, as request.retain does")
     if common:
         warnings.warn(f"{words}, where they are kept: right only for true duplicates", stacklevel=4)
-
-
-def _distinct(inputs: Tensor) -> set[bytes]:
-    flat = inputs.detach().reshape(len(inputs), -1).cpu().contiguous()
-    return {row.tobytes() for row in flat.view(torch.uint8).numpy()}

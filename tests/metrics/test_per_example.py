@@ -8,7 +8,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from minilearn.evaluation import Evaluation
-from minilearn.metrics import per_example
+from minilearn.metrics import auc, per_example
 from minilearn.metrics.per_example import (
     divergence_of_fits,
     memory_left,
@@ -67,6 +67,13 @@ def test_scores_are_the_formula_written_out():
             x = mine[0][:, i].numpy()
             logs.append(student.logpdf(x, prior + 2, columns[:, i].mean(), scale))
         torch.testing.assert_close(score[:, i], torch.from_numpy(logs[0] - logs[1]))
+
+
+def test_the_area_is_that_of_other_attacks():
+    generator = torch.Generator().manual_seed(3)
+    members, others = torch.randint(0, 5, (2, 3, 9), generator=generator).double()  # with ties
+    expected = [auc(*pair) for pair in zip(members, others, strict=True)]
+    assert per_example._auc(members, others).tolist() == pytest.approx(expected)
 
 
 def test_a_second_retrained_model_is_at_one_half_and_inside_the_interval():
