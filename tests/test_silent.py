@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from shared import Pairs, bits
+from shared import Pairs
 from torch import nn
 
 from minilearn.data import Examples, items_of, targets_of
@@ -25,7 +25,7 @@ from minilearn.methods import (
     unlearn,
     unrolling,
 )
-from minilearn.metrics import accuracy, linear_probe, loss_attack, report
+from minilearn.metrics import linear_probe, loss_attack, report
 from minilearn.models import build
 from minilearn.requests import Request, by_index, mislabel
 from minilearn.sweep import sweep
@@ -235,7 +235,8 @@ def test_a_stream_ends_with_the_last_items_and_serves_numbers(train):
     alone = Request(train[:6], None, "one patient")
     net = build(network, 0)
     model, served = continual(neggrad, net, [alone], options=[{"retain": None}])
-    assert served[0].items == 6 and bits(neggrad(net, train[:6])) != fingerprint(net)
+    assert served[0].items == 6
+    assert fingerprint(model) == fingerprint(neggrad(net, train[:6]).model)
     halves = [by_index(train, range(30)), by_index(train, range(30, 60))]
     _, both = continual(neggrad, net, halves, options=[{"retain": None}] * 2)
     assert [one.items for one in both] == [30, 30]
@@ -297,4 +298,3 @@ def test_a_wrong_call_names_the_method_and_the_way(train):
     ):
         with pytest.raises(ValueError, match=sentence):
             call()
-    assert accuracy(evaluate(net, train)) <= 1

@@ -12,7 +12,6 @@ from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import finetune, retrain
 from minilearn.metrics import signal
-from minilearn.models import build
 from minilearn.requests import by_index
 from minilearn.training import Training
 from minilearn.trials import AGAIN, pairs_of_draws, trials
@@ -181,4 +180,4 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
             call(**arguments)
     with pytest.raises(ValueError, match="column is one of .'original', 'retrained'"):
         done.attack("scrub")
-    assert build(network, 0) is not None and not any(tmp_path.iterdir())
+    assert not any(tmp_path.iterdir())  # nothing was trained

@@ -24,11 +24,11 @@ class L2UL:
     Args:
         attack: how adversarial images are made; None: without them
         anchor, importance: lambda, 0 for none; how weights are weighed, "batch-mean" as released
-        epochs, shuffle: most passes, released 1,001 or 101; each in a new order, released: not
+        epochs, shuffle: most passes, 1,001 or 101 as released; whether each is in a new order
         batch_size, adversarial_batch, lr, momentum, weight_decay: items and images a step; SGD's
         forget_weight: w, the weight of L_f; None, as published: the items' share of a step
         forget_loss_on: "remaining" items, whose sum is divided by all; or "all", as published
-        batch_norm: "frozen"; or it follows "train" mode; "released": and images before items
+        batch_norm: "frozen" statistics; "train": they follow each pass; "released": images' first
     """
 
     attack: PGD | None = PGD()
@@ -74,7 +74,7 @@ def l2ul(
 
     x' are images of the items driven to other classes y' of the original, for want of retained
     data. W is 0 for the weights that matter most for the items. It stops after the step when no
-    item is called y any more (with `relabel`: all are y*), or at its cap, not `finished`.
+    item is called y any more (with `relabel`: all are y*), or at its cap. `finished` says which.
     Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*,
         for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 5
