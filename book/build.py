@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 TOC = ROOT / "book" / "_toc.yml"
-ALONE = "10_where_the_time_goes"  # it measures time
+ALONE = "11_where_the_time_goes"  # it measures time
 OUTPUTS_DEPEND_ON = ("minilearn/**/*.py", "requirements.txt", "constraints.txt", "book/results/*")
 
 

@@ -177,7 +177,7 @@ def in_words(claim: Claim) -> str:
 def _laf() -> Iterator[Claim]:
     abstract, notebook = "abstract", "authors' notebook, CIFAR-10, class 0"
     protocol = "question RQ1, comparison with retraining"
-    for task, chapter in (("random", 7), ("class", 8), ("noisy", 8)):
+    for task, chapter in (("random", 8), ("class", 9), ("noisy", 9)):
         base = Claim("LAF", "", abstract, chapter, DIGITS, task, method="laf", how="difference")
         yield replace(
             base,
@@ -201,7 +201,7 @@ def _laf() -> Iterator[Claim]:
         items = replace(of_class, words="Answers on forgotten items move towards retraining")
         items = replace(items, source=protocol, request="random", method="laf", split="forget")
         yield replace(items, how="nearer", other="original", high=0.0)
-        noisy = replace(of_class, words="Wrong labels do less harm", source=protocol, chapter=8)
+        noisy = replace(of_class, words="Wrong labels do less harm", source=protocol, chapter=9)
         yield replace(
             noisy, request="noisy", method="laf", how="difference", other="original", low=0.0
         )
@@ -257,7 +257,7 @@ SWEEPS = (  # file, size, label, requests
 
 def _l2ul() -> Iterator[Claim]:
     for name, size, label, requests in SWEEPS:
-        chapter, where = 5, {"experiment": name, "size": size, "label": label}
+        chapter, where = 6, {"experiment": name, "size": size, "label": label}
         for request in requests:
             base = Claim("L2UL", "", "abstract", chapter, request=request, **where)
             against = {"how": "difference", "other": "original", "base": "nothing"}

@@ -27,7 +27,7 @@ def setup(minutes: int):
         minilearn ..., Python ..., torch ..., ...; about 2 minutes
     """
     check_count("minutes", minutes, 1)
-    # torchvision is read about and not imported: it brings Triton, which chapter 9 sets up before
+    # torchvision is read about and not imported: it brings Triton, which chapter 10 sets up before
     for package in ("minilearn", "torchvision"):
         _check_requirements(package)
     gpu = torch.cuda.is_available()

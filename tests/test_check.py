@@ -167,7 +167,7 @@ def test_the_solution_of_a_build_exercise_convinces_its_checker(path, part, caps
 
 def test_the_solutions_of_the_puzzles_convince_their_checkers(tmp_path, capsys):
     pytest.importorskip("triton")
-    cells = json.loads((NOTEBOOKS / "09_kernels_you_can_read.ipynb").read_text("utf-8"))["cells"]
+    cells = json.loads((NOTEBOOKS / "10_kernels_you_can_read.ipynb").read_text("utf-8"))["cells"]
     texts = ["".join(c["source"]) for c in cells]
     (frame,) = (t for t in texts if "def puzzle(" in t)
     solutions = [b for t in texts for b in re.findall(r"```python\n(.*?)```", t, re.S)]

@@ -30,7 +30,7 @@ KINDS = ("random", "typical", "atypical")
 RECIPE = Training(epochs=20, lr=3e-3, schedule="cosine")
 BASE = L2UL(PGD(eps=2.0), lr=3e-3, forget_weight=0.5, forget_loss_on="remaining")
 NETWORKS = {
-    "small_cnn": lambda: small_cnn(10, 8),  # chapter 5
+    "small_cnn": lambda: small_cnn(10, 8),  # chapter 6
     "cnn": lambda: cnn(10, 8),
     "allcnn": lambda: allcnn(10, 0.25, channels=1),  # with batch normalisation
 }
@@ -96,7 +96,7 @@ def units(run: Run) -> Iterator[Unit]:
 
 
 def retrained(request: Request, seed: int) -> nn.Module:
-    """A network of chapter 5 that has never seen the items."""
+    """A network of chapter 6 that has never seen the items."""
     return retrain(NETWORKS["small_cnn"], request.retain, config=RECIPE, seed=100 + seed).model
 
 

@@ -42,7 +42,7 @@ def recipe(task: str) -> LAF:
 
 
 def units(run: Run) -> Iterator[Unit]:
-    """All three tasks and all methods; chapters 7 and 8 have the same settings."""
+    """All three tasks and all methods; chapters 8 and 9 have the same settings."""
     case = Case(
         dataset="digits",
         data=data.digits,

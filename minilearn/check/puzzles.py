@@ -1,4 +1,4 @@
-"""The eight puzzles of chapter 9: a kernel fills `out` from two matrices `a` and `b`."""
+"""The eight puzzles of chapter 10: a kernel fills `out` from two matrices `a` and `b`."""
 
 from __future__ import annotations
 

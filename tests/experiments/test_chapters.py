@@ -46,8 +46,8 @@ def defined(notebook: str, *names: str, **known) -> dict:
 @pytest.mark.parametrize(
     "notebook",
     [
-        "07_forgetting_without_labels.ipynb",
-        "08_a_class_and_wrong_labels.ipynb",
+        "08_forgetting_without_labels.ipynb",
+        "09_a_class_and_wrong_labels.ipynb",
         "assignments/a3_forget_without_labels.ipynb",
     ],
 )
@@ -55,9 +55,9 @@ def test_the_recipe_of_the_digits_is_the_experiment_s(notebook):
     assert defined(notebook, "RECIPE", Training=Training)["RECIPE"] == laf_digits.RECIPE
 
 
-def test_chapter_8_has_the_experiment_s_settings():
+def test_chapter_9_has_the_experiment_s_settings():
     known = {"Training": Training, "methods": methods, "LAF": methods.LAF}
-    made = defined("08_a_class_and_wrong_labels.ipynb", "RECIPE", "OTHERS", "config", **known)
+    made = defined("09_a_class_and_wrong_labels.ipynb", "RECIPE", "OTHERS", "config", **known)
     assert made["OTHERS"] == laf_digits.OTHERS
     assert list(made["OTHERS"]) == list(laf_digits.OTHERS)
     recipe = laf_digits.recipe("class")
@@ -72,11 +72,11 @@ def pictured() -> tuple[nn.Module, Examples]:
     return net, Examples(torch.randint(0, 256, (5, 1, 6, 6)) / 255, torch.arange(5))
 
 
-def test_chapter_10_attacks_as_the_released_code_does(pictured):
+def test_chapter_11_attacks_as_the_released_code_does(pictured):
     net, items = pictured
     attack = PGD(0.7, steps=4, repeats=3)
     known = {"torch": torch, "F": F, "attack": attack, "items": items, "victim": net}
-    made = defined("10_where_the_time_goes.ipynb", "norm", "ball", "as_released", **known)
+    made = defined("11_where_the_time_goes.ipynb", "norm", "ball", "as_released", **known)
     found = []
     for call in (made["as_released"], lambda: released_l2ul.attack(net, items, attack, 16)):
         torch.manual_seed(1)
@@ -86,12 +86,12 @@ def test_chapter_10_attacks_as_the_released_code_does(pictured):
         torch.testing.assert_close(torch.from_numpy(mine), torch.from_numpy(theirs))
 
 
-def test_chapter_10_reads_images_as_the_released_code_does(pictured):
+def test_chapter_11_reads_images_as_the_released_code_does(pictured):
     from torchvision.transforms import functional
 
     _, items = pictured
     known = {"Dataset": Dataset, "pil": functional}
-    mine = defined("10_where_the_time_goes.ipynb", "Images", **known)["Images"](items)
+    mine = defined("11_where_the_time_goes.ipynb", "Images", **known)["Images"](items)
     theirs = released_laf.Images(items, list(range(5)))
     assert len(mine) == len(theirs) == 5
     for (image, label), (their_image, their_label) in zip(mine, theirs, strict=False):

@@ -113,7 +113,7 @@ def test_the_large_sets_have_the_papers_recipes():
         assert case.recipe == Training.paper(name, "laf") and case.repair == Repair.paper(name)
         assert case.laf == {task: LAF.paper(name, task) for task in case.laf}
     assert cases["mnist"].laf["random"].temperature == 2 and cases["cifar10"].repair.lr == 5e-5
-    assert laf_digits.recipe("random").temperature == 5  # as its rows and chapter 7 have it
+    assert laf_digits.recipe("random").temperature == 5  # as its rows and chapter 8 have it
 
 
 def test_the_networks_are_the_papers():

@@ -11,7 +11,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = [
     ("01_can_a_model_forget", 'DATASET = "digits"', 'DATASET = "mnist"', "forget 100 of 1000"),
     (
-        "04_beyond_images",
+        "04_sentences",
         'SENTENCES = "sentence_pairs"',
         'SENTENCES = "stsb"',
         "forget 1773 of 5749",
