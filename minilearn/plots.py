@@ -66,7 +66,7 @@ def role(name: str, names: Sequence[str] = ()) -> dict[str, str]:
 
 
 def _style(name: str) -> tuple[str, str] | None:
-    """Of a role or a method by its whole name, its last or its first word; None for another name."""
+    """Of a role or a method: by its whole name, its last or its first word; else None."""
     known = ROLES | METHODS
     words = name.lower().replace("_", " ").replace("+", " ").split()
     for part in (words, words[-1:], words[:1]):
