@@ -106,6 +106,7 @@ class Visit:
     # for every slider: its figure, and (picture, alternative text), status before and after a key
     sliders: list[tuple] = field(default_factory=list)
     text: str = ""  # of the article
+    api: list[str] = field(default_factory=list)  # where names in the code lead to
     colab: list[str] = field(default_factory=list)
     downloads: list[str] = field(default_factory=list)
 
@@ -195,6 +196,7 @@ def visit(page: Page, site: str, name: str) -> Visit:
     seen.theme = page.evaluate("document.documentElement.dataset.theme")
     seen.dim = [(text, round(c, 2)) for text, c in page.evaluate(CONTRAST) if c < 4.5]
     seen.text = "".join(page.locator("article").all_inner_texts())
+    seen.api = page.eval_on_selector_all("pre a[href*='book/api.html#']", HREF)
     seen.colab = page.eval_on_selector_all("a[href*='colab.']", HREF)
     seen.downloads = page.eval_on_selector_all(
         "a[href$='.ipynb'][download], a[href*='_sources']", HREF
@@ -322,6 +324,14 @@ def test_sliders_work_by_keyboard(visits, name):
     for i, (before, status), (after, said) in visits[name].sliders:
         assert before[0] != after[0], f"figure {i}: the picture is the same after {status}"
         assert before[1] != after[1] and status != said
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_names_in_the_code_lead_to_the_api_page(visits, name):
+    ids = set(re.findall(r'id="([^"]+)"', (SITE / "book/api.html").read_text("utf-8")))
+    assert len(visits[name].api) > 5
+    lost = [link for link in visits[name].api if link.partition("#")[2] not in ids]
+    assert not lost, lost
 
 
 @pytest.mark.parametrize("name", STUDENTS)
