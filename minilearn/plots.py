@@ -196,6 +196,7 @@ def _panel(ax: Axes, report: Report, metric: str, split: str):
         error = None if np.isnan(row.half_width) else row.half_width
         color, marker = role(row.method, names).values()
         ax.errorbar(place, row.mean, yerr=error, fmt=marker, color=color, capsize=3, markersize=6)
+    ax.autoscale_view()
     ax.autoscale(False)  # a band without an end is drawn to the edge
     for place, row in enumerate(rows):
         if row.band is not None:

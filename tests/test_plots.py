@@ -97,6 +97,14 @@ def test_picture_shows_means_intervals_and_band(report):
     assert segment[:, 1] == pytest.approx([0.98 + low, 0.98 + high])
 
 
+def test_a_panel_is_on_the_scale_of_its_values(report):
+    (ax,) = plots.picture(report, [("accuracy", "forget")], "t").axes
+    ends = [end for c in ax.containers for end in c.lines[2][0].get_segments()[0][:, 1]]
+    low, high = ax.get_ylim()
+    assert low < min(ends) and max(ends) < high
+    assert high - low == pytest.approx(1.1 * (max(ends) - min(ends)))  # matplotlib's own margins
+
+
 def test_a_band_without_an_end_is_drawn_to_the_edge(report):
     rows = [replace(row, band=(-np.inf, 0.95)) for row in report.rows]
     (ax,) = plots.picture(replace(report, rows=tuple(rows)), [("accuracy", "forget")], "t").axes

@@ -36,7 +36,11 @@ def _ascent(out, y, out_r, y_r, alpha, forget: float | None = None, **options) -
 
 def _scores(order):
     members, others = numbers(order, 40) + 1, numbers(order, 10 * size(order, 3, 7))
-    members[:3] = others.sort(descending=True).values[len(others) // 10]  # ties count
+    ranked = others.sort(descending=True).values
+    threshold, above = ranked[len(others) // 10], ranked[len(others) // 10 - 1]
+    members[:3] = threshold  # ties count
+    members[3:6] = threshold + (above - threshold) / 100  # so does where it lies exactly
+    members[6:9] = threshold + (above - threshold) / 2
     return members, others, 0.1
 
 
@@ -44,21 +48,21 @@ def _above(members, others, rank: int) -> Tensor:
     return (members > others.sort(descending=True).values[rank]).double().mean()
 
 
-def _strangers(order):
+def _blindspot(order):
     n, d = size(order, 6), size(order)
-    stranger = nn.Sequential(nn.BatchNorm1d(d), nn.Linear(d, 1), nn.Flatten(0)).double()
-    for parameter in stranger.parameters():
+    blindspot_model = nn.Sequential(nn.BatchNorm1d(d), nn.Linear(d, 1), nn.Flatten(0)).double()
+    for parameter in blindspot_model.parameters():
         parameter.data = numbers(order, *parameter.shape)
-    return stranger, 3 + numbers(order, n, d), numbers(order, size(order))
+    return blindspot_model, 3 + numbers(order, n, d), numbers(order, size(order))
 
 
-def _taught(stranger, x, y, train: bool = False) -> Tensor:
-    with mode(stranger, train):
-        return torch.cat([stranger(x), y])
+def _taught(blindspot_model, x, y, train: bool = False) -> Tensor:
+    with mode(blindspot_model, train):
+        return torch.cat([blindspot_model(x), y])
 
 
-def _taught_calmly(stranger, x, y) -> Tensor:
-    return _taught(stranger, x, y).detach()
+def _taught_calmly(blindspot_model, x, y) -> Tensor:
+    return _taught(blindspot_model, x, y).detach()
 
 
 def _call_taught(function: Callable, *given) -> tuple:
@@ -133,7 +137,9 @@ CHAPTERS = {
         _ascent,
         {
             "the sign of the forget term were flipped": lambda *a: _ascent(*a, forget=a[4] - 1),
-            "alpha weighed the forget term": lambda *a: _ascent(*a[:4], 1 - a[4]),
+            "alpha weighted the forget term": lambda *a: _ascent(*a[:4], 1 - a[4]),
+            "the two sets were exchanged": lambda *a: _ascent(*a[2:4], *a[:2], a[4]),
+            "the weights were forgotten": lambda *a: _ascent(*a[:4], 1, forget=1),
             "sums were taken over the batch and not means": lambda *a: _ascent(*a, reduction="sum"),
             "the forget term had full weight": lambda *a: _ascent(*a, forget=1),
         },
@@ -143,7 +149,7 @@ CHAPTERS = {
         _scores,
         lambda m, o, fpr: torch.tensor(tpr_at_fpr(m, o, fpr), dtype=torch.float64),
         {
-            "who ties with the threshold were accused": lambda m, o, fpr: (
+            "members that tie with the threshold were accused": lambda m, o, fpr: (
                 (m >= o.sort(descending=True).values[len(o) // 10]).double().mean()
             ),
             "the threshold were taken from the members": lambda m, o, fpr: (
@@ -152,24 +158,27 @@ CHAPTERS = {
             "one false accusation too few were allowed": lambda m, o, fpr: _above(
                 m, o, len(o) // 10 - 1
             ),
-            "low scores were taken for members": lambda m, o, fpr: _above(-m, -o, len(o) // 10),
+            "quantile had put the threshold between two scores": lambda m, o, fpr: (
+                (m > o.quantile(1 - fpr)).double().mean()
+            ),
+            "low scores were taken for members'": lambda m, o, fpr: _above(-m, -o, len(o) // 10),
         },
     ),
     "relabelled": Exercise(
-        _strangers,
+        _blindspot,
         _taught_calmly,
         {
-            "the teacher were not detached": _taught,
-            "the stranger were asked in training mode": lambda s, x, y: _taught(
-                s, x, y, train=True
+            "the blindspot model were not detached": _taught,
+            "the blindspot model were asked in training mode": lambda b, x, y: _taught(
+                b, x, y, train=True
             ).detach(),
-            "the retained targets came first": lambda s, x, y: _taught_calmly(s, x, y).roll(len(y)),
-            "every forgotten one got the mean answer": lambda s, x, y: torch.cat(
-                [_taught_calmly(s, x, y[:0]).mean().expand(len(x)), y]
+            "the retained targets came first": lambda b, x, y: _taught_calmly(b, x, y).roll(len(y)),
+            "every forgotten input got the mean answer": lambda b, x, y: torch.cat(
+                [_taught_calmly(b, x, y[:0]).mean().expand(len(x)), y]
             ),
         },
         call=_call_taught,
-        beside="whether a gradient leads to the teacher",
+        beside="whether a gradient leads to the blindspot model",
     ),
     "borrowed": Exercise(
         _days,
