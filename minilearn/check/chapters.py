@@ -72,6 +72,28 @@ def _call_taught(function: Callable, *given) -> tuple:
     return answer.detach(), torch.tensor([float(answer.requires_grad)])
 
 
+def _scored(order):
+    said, true = numbers(order, 2, size(order, 8, 14))
+    said[:3] = said[3:6]  # ties among the answers
+    true[1:4] = true[4:7]  # and among the true scores
+    return said, true
+
+
+def _in_order(said, true, tie: float = 0.5, alike: bool = False) -> Tensor:
+    asked = true[:, None] < true
+    if alike:
+        asked = (true[:, None] <= true).fill_diagonal_(False)
+    right = (said[:, None] < said) + tie * (said[:, None] == said)
+    return right[asked].double().mean()
+
+
+def _neighbours(said, true) -> Tensor:
+    asked = true[:-1] != true[1:]
+    rises = (true[:-1] < true[1:])[asked]
+    right = ((said[:-1] < said[1:])[asked] == rises) & (said[:-1] != said[1:])[asked]
+    return (right + 0.5 * (said[:-1] == said[1:])[asked]).double().mean()
+
+
 def _days(order):
     hours = size(order)
     rows = (numbers(order, size(order, *ends), hours) for ends in ((6, 9), (9, 13)))
@@ -90,7 +112,7 @@ def _share(rows: Tensor, of: Tensor) -> Tensor:
 
 
 def _call_borrowed(function: Callable, y, y_r, seed) -> tuple:
-    """What is drawn is free; what kind of days they are is not."""
+    """What is drawn is free; what kind of days they are, and that the seed decides, is not."""
     answer = function(y, y_r, seed)
     if not isinstance(answer, Tensor) or answer.shape != y.shape:
         return answer, NOTHING
@@ -98,8 +120,17 @@ def _call_borrowed(function: Callable, y, y_r, seed) -> tuple:
     one, mean = answer[:1], y_r.mean(0, keepdim=True)
     kinds = [_share(answer, of) for of in (y_r, y, one, mean)]
     copied = _share(answer.flatten()[None], y_r[: len(y)].flatten()[None])
-    seen = torch.stack([*(k == 1 for k in kinds), mixed == 1, copied == 1])
-    return torch.zeros_like(answer), seen
+    seen = [bool(share == 1) for share in (*kinds, mixed, copied)]
+    seeded = [True, True]
+    if seen == [True, False, False, False, True, False]:  # the days are as they should be
+        again, another = function(y, y_r, seed), function(y, y_r, seed + 1)
+        seeded = [torch.equal(answer, again), not torch.equal(answer, another)]
+    return torch.zeros_like(answer), torch.tensor(seen + seeded)
+
+
+def _from_nowhere(y, y_r, seed: int) -> Tensor:
+    """Days of torch's own generator."""
+    return _borrowed(y, y_r, int(torch.randint(1 << 30, ())))
 
 
 def _items(order):
@@ -180,6 +211,17 @@ CHAPTERS = {
         call=_call_taught,
         beside="whether a gradient leads to the blindspot model",
     ),
+    "in_order": Exercise(
+        _scored,
+        _in_order,
+        {
+            "a tie among the answers were counted as right": lambda s, t: _in_order(s, t, tie=1),
+            "a tie among the answers were counted as wrong": lambda s, t: _in_order(s, t, tie=0),
+            "pairs with the same true score were counted": lambda s, t: _in_order(s, t, alike=True),
+            "the order were turned round": lambda s, t: _in_order(-s, t),
+            "only neighbours in the list were compared": _neighbours,
+        },
+    ),
     "borrowed": Exercise(
         _days,
         _borrowed,
@@ -194,9 +236,13 @@ CHAPTERS = {
             "the hours of the days were shuffled": lambda y, y_r, seed: _borrowed(
                 y, y_r, seed
             ).flip(1),
+            "the seed were ignored: one seed gave two draws": _from_nowhere,
+            "the seed were ignored: every seed gave the same draw": lambda y, y_r, seed: _borrowed(
+                y, y_r, 0
+            ),
         },
         call=_call_borrowed,
-        beside="where the days come from",
+        beside="where the days come from, and at what the seed does",
     ),
     "guarded": Exercise(
         _items,
