@@ -176,7 +176,9 @@ ASSIGNMENTS = {
         {
             "absolute values were taken after the sum over items": lambda a, g: (g.T @ a).abs(),
             "it were a mean over items and not a sum": lambda a, g: g.abs().T @ a.abs() / len(a),
-            "the absolute value of the inputs were forgotten": lambda a, g: g.abs().T @ a,
+            "the absolute values of the inputs were forgotten": lambda a, g: g.abs().T @ a,
+            "rows and columns of the result were exchanged": lambda a, g: a.abs().T @ g.abs(),
+            "squares were summed and not absolute values": lambda a, g: g.square().T @ a.square(),
         },
     ),
     "anchored_step": Exercise(

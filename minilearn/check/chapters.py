@@ -141,15 +141,16 @@ def _items(order):
     return out, y, numbers(order, m, k), _labels(order, m, k)
 
 
-def _guarded(out, y, out_fence, y_fence, hit=None) -> Tensor:
-    hit = out.argmax(1) == y if hit is None else hit
-    ascent = (hit * F.cross_entropy(out, y, reduction="none")).mean()
-    return (F.cross_entropy(out_fence, y_fence) - ascent) / 2
+def _guarded(out, y, out_adv, y_adv, recognised=None) -> Tensor:
+    if recognised is None:
+        recognised = out.argmax(1) == y
+    ascent = (recognised * F.cross_entropy(out, y, reduction="none")).mean()
+    return (F.cross_entropy(out_adv, y_adv) - ascent) / 2
 
 
-def _recognised_only(out, y, out_fence, y_fence) -> Tensor:
-    hit = out.argmax(1) == y
-    return (F.cross_entropy(out_fence, y_fence) - F.cross_entropy(out[hit], y[hit])) / 2
+def _recognised_only(out, y, out_adv, y_adv) -> Tensor:
+    left = out.argmax(1) == y
+    return (F.cross_entropy(out_adv, y_adv) - F.cross_entropy(out[left], y[left])) / 2
 
 
 def _logits(order):
@@ -248,12 +249,17 @@ CHAPTERS = {
         _items,
         _guarded,
         {
-            "what is forgotten already were still pushed": lambda *a: _guarded(*a, hit=True),
+            "items that are misclassified already still counted": (
+                lambda *a: _guarded(*a, recognised=True)
+            ),
             "the mean were taken over the recognised items only": _recognised_only,
             "the sign of the forget term were flipped": lambda *a: _guarded(
-                *a, hit=-1.0 * (a[0].argmax(1) == a[1])
+                *a, recognised=-1.0 * (a[0].argmax(1) == a[1])
             ),
-            "the fence were left out": lambda *a: _guarded(*a) - F.cross_entropy(*a[2:]) / 2,
+            "the adversarial images were left out": (
+                lambda *a: _guarded(*a) - F.cross_entropy(*a[2:]) / 2
+            ),
+            "the two terms were not halved": lambda *a: 2 * _guarded(*a),
         },
         gradients=(0, 2),
     ),

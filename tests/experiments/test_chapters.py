@@ -2,6 +2,8 @@
 
 import ast
 import json
+import statistics
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ from book.experiments import laf_digits, released_l2ul, released_laf
 from minilearn import methods
 from minilearn.data import Examples
 from minilearn.methods import PGD
+from minilearn.results import read_rows
 from minilearn.training import Training
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
 
 
 def source_of(notebook: str, name: str) -> str:
@@ -96,3 +100,20 @@ def test_chapter_11_reads_images_as_the_released_code_does(pictured):
     assert len(mine) == len(theirs) == 5
     for (image, label), (their_image, their_label) in zip(mine, theirs, strict=False):
         assert torch.equal(image, their_image) and label == their_label
+
+
+def test_what_chapter_6_says_of_the_results_page_stands_there():
+    """A smaller weight, a smaller rate, a stronger anchor: more accuracy, and more items left."""
+    rows = read_rows(ROOT / "book/results/l2ul_digits.csv")
+
+    def mean(label: str, split: str) -> float:
+        asked = ("4 random items", "l2ul", split, "accuracy")
+        fields = itemgetter("request", "method", "split", "metric")
+        kept = [row for row in rows if fields(row) == asked]
+        found = [row for row in kept if row["config"].split("; ")[1] == label]
+        assert len(found) == 5, f"{label}: {len(found)} seeds"
+        return statistics.mean(float(row["value"]) for row in found)
+
+    for label in ("forget_weight 0.2", "lr 0.0003", "anchor 10.0"):
+        for split in ("test", "forget"):
+            assert mean(label, split) > mean("base", split), (label, split)
