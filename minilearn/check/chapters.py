@@ -279,6 +279,15 @@ CHAPTERS = {
                     _two_teachers(out, good.detach(), bad.detach(), forget) / out.shape[1]
                 )
             ),
+            "a sum were taken over the batch and not a mean": lambda out, good, bad, forget: (
+                _two_teachers(out, good.detach(), bad.detach(), forget) * len(out)
+            ),
+            "the student's logarithms were forgotten": lambda out, good, bad, forget: F.kl_div(
+                out.softmax(1),
+                torch.where(forget[:, None], bad, good).detach().log_softmax(1),
+                log_target=True,
+                reduction="batchmean",
+            ),
         },
         gradients=(0, 1, 2),
     ),
