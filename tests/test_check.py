@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from minilearn.check import EXERCISES, check, verdict
+from minilearn.check.puzzles import between_canaries
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 MISTAKES = [(name, words) for name, e in EXERCISES.items() for words in e.mistakes]
@@ -165,21 +166,60 @@ def test_the_solution_of_a_build_exercise_convinces_its_checker(path, part, caps
     assert re.match(f"{name}: right", capsys.readouterr().out)
 
 
-def test_the_solutions_of_the_puzzles_convince_their_checkers(tmp_path, capsys):
+def puzzles(folder: Path, change=lambda number, solution: [solution]):
+    """Run the solutions of chapter 10, or what `change` makes of each, in the chapter's frame."""
     pytest.importorskip("triton")
     cells = json.loads((NOTEBOOKS / "10_kernels_you_can_read.ipynb").read_text("utf-8"))["cells"]
     texts = ["".join(c["source"]) for c in cells]
     (frame,) = (t for t in texts if "def puzzle(" in t)
     solutions = [b for t in texts for b in re.findall(r"```python\n(.*?)```", t, re.S)]
     solved = [b for b in solutions if re.search(r"(?m)^puzzle\(\d, ", b)]
-    start = "import torch, triton\nimport triton.language as tl\nDEVICE = torch.device('cpu')\n"
-    module = tmp_path / "solved_puzzles.py"  # a kernel is read from its file
-    module.write_text("\n\n".join([start, frame, *solved]))
+    changed = [part for i, b in enumerate(solved, start=1) for part in change(i, b)]
+    module = folder / "solved_puzzles.py"  # a kernel is read from its file
+    start = "import triton\nimport triton.language as tl\n"
+    module.write_text("\n\n".join([start, frame, *changed]))
     spec = importlib.util.spec_from_file_location("solved_puzzles", module)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_the_solutions_of_the_puzzles_convince_their_checkers(tmp_path, capsys):
+    puzzles(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"puzzle_{i}" for i in range(1, 9)]
     assert all(": right" in line for line in lines), lines
+
+
+def without(number: int, solution: str, call: str) -> list[str]:
+    """The solution with one mask left out, once for every masked `call`."""
+    lines = solution.splitlines()
+    here = [i for i, line in enumerate(lines) if f"tl.{call}(" in line and "mask=" in line]
+    bare = {i: lines[i].partition(", mask=")[0] + ")" for i in here}
+    return ["\n".join([*lines[:i], bare[i], *lines[i + 1 :]]) for i in here]
+
+
+ELSEWHERE = {
+    "store": "It writes beyond the ends of `out`: give every store a mask that ends with the row.",
+    "load": "It reads beyond the ends of a matrix: give every load a mask that ends with the row.",
+}
+
+
+@pytest.mark.parametrize("call", ELSEWHERE)
+def test_a_missing_mask_of_a_puzzle_is_a_sentence(call, tmp_path, capsys):
+    puzzles(tmp_path, lambda number, solution: without(number, solution, call))
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split(":")[0] for line in lines} >= {f"puzzle_{i}" for i in (1, 2, 3, 6, 7, 8)}
+    assert {line.split(": ", 1)[1] for line in lines} == {f"not right. {ELSEWHERE[call]}"}
+
+
+def test_a_mask_that_is_one_too_wide_is_a_sentence(tmp_path, capsys):
+    puzzles(tmp_path, lambda number, b: [b.replace("c < C", "c <= C")] if number < 4 else [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"puzzle_{i}: not right. {ELSEWHERE['store']}" for i in (1, 2, 3)]
+
+
+def test_a_puzzle_has_a_number():
+    with pytest.raises(ValueError, match="there is no puzzle 9, only 1 to 8"):
+        between_canaries(None, 9)
 
 
 def test_every_checker_is_used_somewhere():

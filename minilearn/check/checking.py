@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minilearn.check.assignments import ASSIGNMENTS
 from minilearn.check.chapters import CHAPTERS
-from minilearn.check.exercise import Exercise
+from minilearn.check.exercise import Exercise, Fault
 from minilearn.check.programs import PROGRAMS
 from minilearn.check.puzzles import PUZZLES
 from minilearn.checks import check_count
@@ -45,6 +45,8 @@ def verdict(exercise: Exercise, attempt: Callable, seed: int = 0) -> tuple[bool,
     for case in cases:
         try:
             answer, beside, kept = _tried(exercise, attempt, case)
+        except Fault as fault:
+            return False, f"not right. {fault}"
         except (Exception, SystemExit) as error:
             if isinstance(error, NotImplementedError) and not error.args:  # torch's have words
                 return False, "not attempted"

@@ -18,6 +18,10 @@ def plain(function: Callable, *given) -> tuple:
     return (torch.tensor(answer, dtype=torch.float64) if number else answer), NOTHING
 
 
+class Fault(Exception):
+    """What is wrong with an attempt, in a sentence: raised where an attempt is tried."""
+
+
 @dataclass(frozen=True)
 class Exercise:
     """What is asked for: random arguments, the right answer, and wrong ones with their names.

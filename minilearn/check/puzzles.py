@@ -2,10 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from minilearn.check.exercise import Exercise, numbers, size
+from minilearn.check.exercise import Exercise, Fault, numbers, size
+from minilearn.kernels import interpreted
+
+BLOCK = 16  # places of a program; every row of a puzzle is shorter
+MARGIN = 2 * BLOCK**2  # numbers on either side: a program without its masks goes no farther
+CANARY = -7654321.0  # stands around `out`; around `a` and `b` stands NaN
+MASK = "give every {} a mask that ends with the row."
+
+
+def between_canaries(kernel, number: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of `a` and `b` for `check`: it starts a kernel once for every row, and watches.
+
+    Around all three matrices there is memory of our own, so that a missing mask does no harm. What
+    a kernel writes there is seen on every device. What it reads there only the interpreter sees.
+
+    Args:
+        kernel: made by `triton.jit`, with the arguments a, b, out, rows, columns and BLOCK
+        number: of the puzzle, 1 to 8
+    Raises: ValueError if there is no such puzzle
+    """
+    if f"puzzle_{number}" not in PUZZLES:
+        raise ValueError(f"there is no puzzle {number!r}, only 1 to {len(PUZZLES)}")
+
+    def launch(a: Tensor, b: Tensor) -> Tensor:
+        rows, columns = a.shape
+        width = {4: 1, 5: 1, 7: rows, 8: columns + 1}.get(number, columns)
+        device = "cuda" if torch.cuda.is_available() and not interpreted() else "cpu"
+        out = a.new_full((rows, width), torch.nan)  # what is not written stays visible
+        memory = [_surrounded(a, torch.nan), _surrounded(b, torch.nan), _surrounded(out, CANARY)]
+        memory = [whole.to(device) for whole in memory]
+        a_, b_, out_ = (whole[MARGIN:-MARGIN] for whole in memory)
+        with _strays(a_, b_, out_) as read:
+            kernel[(rows,)](a_, b_, out_, rows, columns, BLOCK=BLOCK)
+        margins = torch.cat([memory[2][:MARGIN], memory[2][-MARGIN:]])
+        if (margins != CANARY).any():
+            raise Fault(f"It writes beyond the ends of `out`: {MASK.format('store')}")
+        if any(read):
+            raise Fault(f"It reads beyond the ends of a matrix: {MASK.format('load')}")
+        return out_.view(rows, width).cpu()
+
+    return launch
+
+
+def _surrounded(matrix: Tensor, canary: float) -> Tensor:
+    margin = matrix.new_full((MARGIN,), canary)
+    return torch.cat([margin, matrix.flatten(), margin])
+
+
+@contextmanager
+def _strays(*matrices: Tensor) -> Iterator[list[int]]:
+    """Count, for every load, the numbers read elsewhere; only the interpreter can be watched."""
+    counts: list[int] = []
+    if not interpreted():
+        yield counts
+        return
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    load = builder.create_masked_load
+
+    def watched(places, mask, *rest):
+        read = torch.from_numpy(places.data[mask.data].astype("int64"))
+        ends = [(m.data_ptr(), m.data_ptr() + m.nbytes) for m in matrices]
+        known = sum((low <= read) & (read < high) for low, high in ends)
+        counts.append(int((known == 0).sum()))
+        return load(places, mask, *rest)
+
+    builder.create_masked_load = watched
+    try:
+        yield counts
+    finally:
+        del builder.create_masked_load
 
 
 def _matrices(order):
@@ -14,7 +87,7 @@ def _matrices(order):
 
 def _with_nan(order):
     a, b = _matrices(order)
-    a[0] = -a[0].abs() - 0.5  # all below nought
+    a[0] = -a[0].abs() - 0.5  # all below 0
     a[1, 3] = torch.nan
     return a, b
 
@@ -86,10 +159,10 @@ PUZZLES = {
         lambda a, b: _max(a),
         {
             "NaN were lost on the way": lambda a, b: _max(a.nan_to_num(-torch.inf)),
-            "a masked place held nought, which is more than a negative row has": lambda a, b: _max(
+            "a masked place held 0, which is more than a negative row has": lambda a, b: _max(
                 a
             ).clamp(min=0),
-            "both: NaN were lost, and a masked place held nought": lambda a, b: _max(
+            "both: NaN were lost, and a masked place held 0": lambda a, b: _max(
                 a.nan_to_num(0)
             ).clamp(min=0),
         },
