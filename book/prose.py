@@ -79,7 +79,7 @@ def figures(text: str) -> Figures:
     return Figures(
         words=words,
         semicolons=per_thousand(";"),
-        colons=per_thousand(r":(?=\s)"),
+        colons=per_thousand(r"(?<=\S):(?=\s)"),
         spoken=per_thousand(SPOKEN),
         median=statistics.median(lengths),
         long=sum(length > LONG for length in lengths) / len(lengths),
