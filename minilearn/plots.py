@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -23,25 +24,55 @@ ROLES = {
     "retain": ("#56b4e9", "o"),
     "test": ("#cc79a7", "^"),
 }
-METHODS = [("#0072b2", "o"), ("#e69f00", "P"), ("#7b3294", "p"), ("#a6611a", "h"), ("#4d4d4d", "*")]
-WIDTH = 7.2  # inches; every figure is this wide, so that text has one size in the book
+METHODS = {
+    "finetune": ("#0072b2", "o"),
+    "neggrad": ("#e69f00", "P"),
+    "amnesiac": ("#7b3294", "p"),
+    "blindspot": ("#a6611a", "h"),
+    "blindspot model": ("#c9a66b", "<"),
+    "l2ul": ("#882255", "8"),
+    "l2ul adv": ("#cc6677", "<"),
+    "laf": ("#332288", "*"),
+    "repair": ("#6699cc", "H"),
+    "bad teacher": ("#aa4499", ">"),
+    "boundary": ("#999933", "d"),
+    "scrub": ("#661100", "p"),
+    "unrolling": ("#4d4d4d", "*"),
+    "sisa": ("#2a6f77", "h"),
+}
+OTHERS = [*METHODS.values()][:5]  # for names that are no method's, by their place
+WIDTH = 5.4  # inches; every figure is this wide, so that its text can be read on a phone
+SIZES = {"axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8}
+TITLE = 10  # points
 
 
 def role(name: str, names: Sequence[str] = ()) -> dict[str, str]:
-    """Colour and marker of a role, or of a method.
+    """Colour and marker of a role or a method: the same in the whole book.
 
-    Args: name: of the role or method. names: all of a figure, where a method's place decides
+    A word of it decides where the whole name is not known, so that "laf slow" looks like "laf".
+
+    Args: name: of the role or method. names: all of a figure; another name's place in it decides
     Example:
         >>> role("retrained")
         {'color': '#009e73', 'marker': 'D'}
     """
-    if name in ROLES:
-        color, marker = ROLES[name]
-    else:
-        methods = [method for method in names if method not in ROLES]
-        place = methods.index(name) if name in methods else 0
-        color, marker = METHODS[place % len(METHODS)]
+    style = _style(name)
+    if style is None:
+        others = [other for other in names if _style(other) is None]
+        place = others.index(name) if name in others else 0
+        style = OTHERS[place % len(OTHERS)]
+    color, marker = style
     return {"color": color, "marker": marker}
+
+
+def _style(name: str) -> tuple[str, str] | None:
+    """Of a role or a method: by its whole name, its last or its first word; else None."""
+    known = ROLES | METHODS
+    words = name.lower().replace("_", " ").replace("+", " ").split()
+    for part in (words, words[-1:], words[:1]):
+        if " ".join(part) in known:
+            return known[" ".join(part)]
+    return None
 
 
 def canvas(
@@ -51,8 +82,9 @@ def canvas(
 
     Args: height: in inches. columns, rows: of axes. options: more for `figure.subplots`
     """
-    with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"}):
-        figure = plt.figure(figsize=(WIDTH, height), layout="constrained", dpi=140)
+    looks = sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"})
+    with plt.rc_context({**looks, **SIZES}):
+        figure = plt.figure(figsize=(WIDTH, height), layout="constrained", dpi=160)
         plt.close(figure)  # otherwise the notebook would show it twice
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat:
@@ -79,14 +111,14 @@ def items(
             f"needs one caption an image, got {len(images)} images and {len(captions)} captions"
         )
     rows = -(-len(images) // columns)
-    figure, axes = canvas(0.4 + 0.95 * rows, columns, rows)
+    figure, axes = canvas(0.4 + (WIDTH / columns + 0.2) * rows, columns, rows)
     for ax in axes.flat:
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         ax.imshow(image.permute(1, 2, 0).cpu().squeeze(2).numpy(), cmap="gray_r", vmin=0, vmax=1)
         color, weight = (ROLES["forget"][0], "bold") if i in bold else ("#333333", "normal")
-        ax.set_title(captions[i], fontsize=9, color=color, fontweight=weight, pad=2)
-    figure.suptitle(title, fontsize=11)
+        ax.set_title(captions[i], fontsize=8, color=color, fontweight=weight, pad=2)
+    figure.suptitle(_lines(title), fontsize=TITLE)
     return figure
 
 
@@ -124,8 +156,8 @@ def curves(
         style = role(name, [*series]) | {"markersize": 4, "markevery": max(1, len(values) // 12)}
         ax.plot(places, values, label=name, **style)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.set_title(title, loc="left", fontsize=11)
-    ax.legend(fontsize=8, frameon=False)
+    figure.suptitle(_lines(title), fontsize=TITLE)
+    ax.legend(frameon=False)
     return figure
 
 
@@ -138,12 +170,20 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
     Args: panels: metric and split of each. title: the finding
     Raises: ValueError if the report has no such metric on a split
     """
-    figure, axes = canvas(2.9, len(panels))
-    for ax, (metric, split) in zip(axes.flat, panels, strict=True):
+    rows = -(-len(panels) // 2)
+    figure, axes = canvas(0.5 + 2.2 * rows, min(2, len(panels)), rows)
+    for ax in axes.flat[len(panels) :]:
+        ax.axis("off")
+    for ax, (metric, split) in zip(axes.flat, panels, strict=False):
         _panel(ax, report, metric, split)
-        ax.set_title(f"{metric}\n{split}".strip(), fontsize=9)
-    figure.suptitle(title, fontsize=11)
+        ax.set_title(f"{metric} {split}".strip(), fontsize=9)
+    figure.suptitle(_lines(title), fontsize=TITLE)
     return figure
+
+
+def _lines(title: str) -> str:
+    """A title broken where it would be wider than the figure."""
+    return textwrap.fill(title, 62)
 
 
 def _panel(ax: Axes, report: Report, metric: str, split: str):
@@ -194,9 +234,9 @@ def roc(attacks: Mapping[str, Attack], title: str) -> Figure:
     floor = 1 / max(len(a.nonmembers) for a in attacks.values())
     for ax in (left, right):
         ax.plot([floor, 1], [floor, 1], ":", color="#8a8a8a")
-        ax.set_xlabel("unseen examples falsely accused")
+        ax.set_xlabel("unseen falsely accused")
     right.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
     left.set_ylabel("forgotten examples found")
-    left.legend(fontsize=8, frameon=False, loc="lower right")
-    figure.suptitle(title, fontsize=11)
+    left.legend(frameon=False, loc="lower right")
+    figure.suptitle(_lines(title), fontsize=TITLE)
     return figure

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from minilearn import plots
+from minilearn.methods import METHODS
 from minilearn.metrics import Attack
 from minilearn.metrics.report import Report, Row
 
@@ -20,18 +21,36 @@ def report():
     return Report((*rows, Row("accuracy", "forget", "untrained", (0.1,), band)), "a request")
 
 
-def test_every_role_and_method_has_its_own_colour_and_mark():
-    styles = [*plots.ROLES.values(), *plots.METHODS]
+def test_every_role_and_method_has_its_own_colour_and_look():
+    styles = [*plots.ROLES.values(), *plots.METHODS.values()]
     assert len({color for color, _ in styles}) == len(styles)
     assert len({mark for _, mark in plots.ROLES.values()}) == len(plots.ROLES)
-    assert len({mark for _, mark in plots.METHODS}) == len(plots.METHODS)
 
 
-def test_a_method_keeps_its_colour_whatever_roles_stand_beside_it():
+def test_every_method_of_the_package_has_a_colour():
+    named = {method.replace("_", " ") for method in METHODS}
+    assert named - {"retrain"} <= set(plots.METHODS)  # retrained models have a role
+
+
+@pytest.mark.parametrize("name", ["laf_repair", "LAF + repair", "laf repair"])
+def test_a_method_looks_the_same_however_its_name_is_written(name):
+    assert plots.role(name, ["other", name]) == plots.role("repair")
+    assert plots.role("laf slow") == plots.role("laf") != plots.role(name)
+
+
+def test_another_name_has_its_colour_by_its_place():
     alone = plots.role("b", ["a", "b"])
     assert alone == plots.role("b", ["original", "a", "retrained", "b"])
     assert alone != plots.role("a", ["a", "b"])
     assert plots.role("retrained", ["a", "retrained"]) == plots.role("retrained")
+
+
+def test_long_titles_are_broken_and_panels_stand_two_by_two(report):
+    title = "A finding that takes many more words than fit into one line of a narrow figure"
+    figure = plots.picture(report, [("accuracy", "forget")] * 3, title)
+    assert figure.get_suptitle().replace("\n", " ") == title
+    assert "\n" in figure.get_suptitle()
+    assert [ax.axison for ax in figure.axes] == [True, True, True, False]
 
 
 def test_no_figure_stays_open():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from minilearn.losses import Loss
 from minilearn.metrics._words import pair
 from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
 from minilearn.metrics.columns import ORIGINAL, UNTRAINED, columns_of, model_of, refuse_seen
+from minilearn.metrics.headlines import as_html
 from minilearn.metrics.metric import ALL, FORGET, TEST, Metric, Results, results_of, task_of
 from minilearn.metrics.registry import DEFAULT, METRICS, by_name
 from minilearn.models import build, device_of
@@ -86,9 +86,7 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        table = self.frame().to_html(border=0, classes="report")
-        legend = "<br>".join(map(html.escape, self._legend()))
-        return f"<p><strong>{html.escape(self.title)}</strong></p>{table}<p>{legend}</p>"
+        return as_html(self, self._legend())
 
     def _legend(self) -> list[str]:
         seeds = {r.method: len(r.values) for r in self.rows if r.metric not in COSTS}

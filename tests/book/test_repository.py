@@ -25,7 +25,7 @@ apidoc = importlib.import_module("apidoc")
 MODULES = sorted((ROOT / "minilearn").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "book" / "experiments").glob("*.py"))
 NOT_OURS = re.compile(
-    r"\.(?!ci$|git\w+$).*|_build|__pycache__|mathjax|.*\.egg-info|gpu_(data|cache|out)"
+    r"\.(?!ci$|git\w+$).*|_build|__pycache__|katex|.*\.egg-info|gpu_(data|cache|out)"
 )
 TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".cff", ".bib", ".csv", ".svg", ".css", ""}
 
@@ -60,12 +60,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1760,
-    ("metrics",): 1450,
+    ("metrics",): 1510,
     ("kernels",): 1000,
     ("data",): 1200,
     ("course",): 1110,
 }
-WHOLE = 9720  # without check/
+WHOLE = 9800  # without check/
 
 
 def test_budgets_of_files():

@@ -3,7 +3,9 @@
 import copy
 import hashlib
 import math
+import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ from minilearn.metrics import (
     tow,
 )
 from minilearn.metrics.band import SIDES, Row
+from minilearn.metrics.headlines import INSIDE, OUTSIDE, QUESTIONS
 from minilearn.metrics.metric import TASKS, results_of
 from minilearn.metrics.report import Report
 from minilearn.requests import Request, by_index, by_range
@@ -307,8 +310,35 @@ def test_html_is_escaped_and_complete(request_, classification, models):
     page = made(odd, classification, models, methods={"<i>mine</i>": models[2]})._repr_html_()
     assert "<i>" not in page and "<b>" not in page
     assert "age &lt; 30 &amp; " in page and "&lt;i&gt;mine" in page
-    assert page.count("<table") == page.count("</table>") == 1
+    assert page.count("<table") == page.count("</table>") == 2
     assert "nan" not in page.lower()
+
+
+def test_the_page_shows_each_row_once_and_answers_four_questions_first(
+    request_, classification, models
+):
+    found = made(request_, classification, models)
+    found = replace(found, rows=(*found.rows, Row("samples", "", "original", (9.0,), None)))
+    page = found._repr_html_()
+    first, rest = page.split("<details>")
+    for question in QUESTIONS:
+        assert first.count(f">{question}<") == 1 and question not in rest
+    for metric, split in found.frame().index:
+        shown = re.findall(rf">{metric} ?{split}</th>", page)
+        assert len(shown) == 1, (metric, split)
+    assert ">accuracy forget</th>" in first and ">accuracy retain</th>" in rest
+
+
+def test_the_page_colours_what_was_judged_and_nothing_else(request_, classification, models):
+    found = made(request_, classification, models)
+    far = Row("accuracy", "forget", "finetune", (9.0,), (0.4, 0.6))
+    found = replace(found, rows=(*found.rows[:2], far, *found.rows[3:]))
+    judged = [r for r in found.rows if r.band is not None and r.method != "retrained"]
+    page = found._repr_html_()
+    assert page.count(f'<td style="background:{INSIDE}') == sum(r.inside for r in judged) > 0
+    assert page.count(f'<td style="background:{OUTSIDE}') == sum(not r.inside for r in judged) > 0
+    few = made(request_, classification, [m[:1] for m in models])._repr_html_()
+    assert INSIDE not in few and OUTSIDE not in few
 
 
 def test_notes_say_what_each_metric_means(request_, classification, models):
