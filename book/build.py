@@ -54,7 +54,9 @@ def execute(cache: JupyterCacheAbstract) -> None:
     with ThreadPoolExecutor(2) as pool:
         for path, result in zip(paths, pool.map(run, paths), strict=True):
             if result and result.err is None:
-                cache.cache_notebook_bundle(CacheBundleIn(result.nb, path), check_validity=False)
+                took = {"execution_seconds": result.time}  # for the page that says how long
+                bundle = CacheBundleIn(result.nb, path, data=took)
+                cache.cache_notebook_bundle(bundle, check_validity=False)
                 print(f"{Path(path).stem}: {result.time:.0f} s", flush=True)
 
 

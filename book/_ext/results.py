@@ -1,16 +1,23 @@
-"""Tables of measured numbers from a result file: the directive `{results} NAME`.
+"""What was measured, from a result file: the directive `{results} NAME` and the role `{measured}`.
 
-A row is a method with one setting: the mean over seeds and half of the 95 % interval. A figure that
-others publish has a column of its own, and its source stands beneath; it enters no mean.
+First stand a picture, a short table and a link to the rows (`headlines.py`), then, folded, what the
+directive holds as text, and all tables. A line of these is a method with one setting: the mean over
+seeds and half of the 95 % interval. A figure that others publish has a column of its own, and its
+source stands beneath; it enters no mean.
 """
 
+import os
+import re
 from pathlib import Path
 
 import pandas
+from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 FOLDER = Path(__file__).resolve().parent.parent / "results"
+PLUS_MINUS = "\u00a0±\u00a0"
+OPEN = "<details><summary>More: notes, all tables, settings</summary>"
 SECTION = ["dataset", "request", "device", "size"]  # what is never mixed in one table
 NO_FILE = """\
 These numbers have not been measured yet. The command that does it, and writes the file that this
@@ -41,7 +48,7 @@ def markdown(name: str, folder: Path = FOLDER) -> str:
     return "\n".join(parts) or NO_FILE.format(name=name)
 
 
-def swept(name: str, folder: Path = FOLDER) -> list[str]:
+def swept(name: str, folder: Path = FOLDER) -> list:
     """What the page shows of a sweep, part by part."""
     import sweep
 
@@ -79,12 +86,7 @@ def covered(rows: pandas.DataFrame) -> str:
     """
     from minilearn.metrics.band import LEVEL
 
-    first = rows.iloc[0]
-    rows = rows.assign(
-        k=rows["config"].str.extract(r"k=(\d+)", expand=False).astype(int),
-        more=rows["config"].str.extract(r"more=(\d+)", expand=False).astype(int),
-        groups=rows["unit"].str.extract(r"(\d+)$", expand=False).astype(int),
-    )
+    first, rows = rows.iloc[0], counted(rows)
     numbers = sorted(rows["k"].unique())
     lines = [["metric", "ruler", *(f"{k} retrained" for k in numbers)]]
     lines.append(["---", "---"] + ["---:"] * len(numbers))
@@ -102,6 +104,15 @@ def covered(rows: pandas.DataFrame) -> str:
     note = f"Of {count} groups, a share like the level is uncertain by {100 * chance:.0f} points."
     all_of = settings(rows.head(1).assign(name="all, but for k and more"))
     return "\n\n".join([title, drawn(lines), note, origin(rows), all_of]) + "\n"
+
+
+def counted(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of a ruler with columns for what its config and unit count."""
+    return rows.assign(
+        k=rows["config"].str.extract(r"k=(\d+)", expand=False).astype(int),
+        more=rows["config"].str.extract(r"more=(\d+)", expand=False).astype(int),
+        groups=rows["unit"].str.extract(r"(\d+)$", expand=False).astype(int),
+    )
 
 
 def timings(rows: pandas.DataFrame) -> str:
@@ -153,7 +164,7 @@ def interval(values: pandas.Series, metric: str) -> str:
     from minilearn.metrics.report import Row
 
     cell = str(Row(metric, "", "", tuple(values), None)) if len(values) else ""
-    return cell.replace(" ± ", "\u00a0±\u00a0")
+    return cell.replace(" ± ", PLUS_MINUS)
 
 
 def drawn(lines: list[list[str]]) -> str:
@@ -221,31 +232,86 @@ def text(words: str) -> str:
 
 
 class Results(Directive):
-    """`{results} NAME`: the tables of book/results/NAME.csv; `{results} NAME sweep` as a sweep."""
+    """`{results} NAME`: what stands first of book/results/NAME.csv, and folded the rest.
 
-    required_arguments, optional_arguments = 1, 1
+    `{results} NAME sweep` folds the tables of a sweep.
+    """
+
+    required_arguments, optional_arguments, has_content = 1, 1, True
 
     def run(self):
-        """The parsed tables; a damaged file stops the build."""
-        from docutils import nodes
-
-        name, node = self.arguments[0], nodes.container()
+        """The parsed parts; a damaged file stops the build."""
+        name = self.arguments[0]
         path = FOLDER / f"{name}.csv"
-        self.state.document.settings.env.note_dependency(str(path))
+        self.env = self.state.document.settings.env
+        self.env.note_dependency(str(path))
         try:
-            parts = swept(name) if self.arguments[1:] == ["sweep"] else [markdown(name)]
+            first, rest = self.parts(name)
         except ValueError as error:
             raise self.error(str(error)) from None
-        for part in parts:
-            if part.startswith("<img"):
-                node += nodes.raw("", part, format="html")
-                continue
-            lines = StringList(part.splitlines(), source=str(path))
-            self.state.nested_parse(lines, self.content_offset, node)
+        page, short = nodes.container(), nodes.container(classes=["results"])
+        for part in first:
+            short += self.parsed(part, path)
+        page += short
+        if rest:
+            page += nodes.raw("", OPEN, format="html")
+            page += self.parsed("\n".join(self.content), path)
+            for part in rest:
+                page += self.parsed(part, path)
+            page += nodes.raw("", "</details>", format="html")
+        return page.children
+
+    def parts(self, name: str) -> tuple[list, list]:
+        """What stands first, and what is folded: Markdown, and pictures."""
+        from headlines import headline
+
+        rows = rows_of(name, FOLDER)
+        if rows.empty:
+            return [NO_FILE.format(name=name)], []
+        picture, lines = headline(name, rows)
+        link = f"{{download}}`{len(rows):,} rows (CSV) <results/{name}.csv>`"
+        whole = swept(name) if self.arguments[1:] == ["sweep"] else [markdown(name)]
+        return [picture, f"{lines} {link}"], whole
+
+    def parsed(self, part, path: Path) -> list[nodes.Node]:
+        """The nodes of one part."""
+        if not isinstance(part, str):
+            return [drawing(self.env, part, self.arguments[0])]
+        node = nodes.container()
+        lines = StringList(part.splitlines(), source=str(path))
+        self.state.nested_parse(lines, self.content_offset, node)
         return node.children
+
+
+def drawing(env, picture, name: str) -> nodes.figure:
+    """A picture as a file beside the page's, with its alternative text and caption."""
+    folder = Path(env.app.doctreedir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}{picture.suffix}.png"
+    picture.figure.savefig(file, dpi=200, metadata={"Software": None})
+    here = Path(env.doc2path(env.docname)).parent
+    image = nodes.image(uri=os.path.relpath(file, here), alt=picture.alt)
+    parts = re.split(r"`([^`]+)`", picture.caption)
+    caption = nodes.caption()
+    for place, part in enumerate(parts):
+        caption += nodes.literal(text=part) if place % 2 else nodes.Text(part)
+    return nodes.figure("", image, caption)
+
+
+def measured(role, rawtext, said, lineno, inliner, options=None, content=None):
+    """{measured}`NAME; request; method; metric; split`: one number for a sentence."""
+    from headlines import measured as number
+
+    name, *asked = (part.strip() for part in said.split(";"))
+    try:
+        return [nodes.Text(number(rows_of(name, FOLDER), *asked))], []
+    except (TypeError, ValueError) as error:
+        message = inliner.reporter.error(f"{said}: {error}", line=lineno)
+        return [inliner.problematic(rawtext, rawtext, message)], [message]
 
 
 def setup(app):
     """Register with Sphinx."""
     app.add_directive("results", Results)
+    app.add_role("measured", measured)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

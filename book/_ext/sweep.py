@@ -5,11 +5,11 @@ none. A cell is the mean test accuracy and half of its 95 % interval, in per cen
 share of the items that are still recognised.
 """
 
-import base64
-import io
 import re
+from math import isnan
 
 import pandas
+from pictures import Picture, point
 
 SECTION = ["dataset", "device", "size"]
 METHODS = {  # in this order, with these heads
@@ -73,46 +73,113 @@ def table(head: str, groups: dict[str, pandas.DataFrame]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def picture(groups: dict[str, pandas.DataFrame], base: pandas.DataFrame) -> str:
-    """Test accuracy and share left against radius and learning rate, as one HTML image."""
+SHOWN = ("neggrad", "neggrad_open", "l2ul_adv", "l2ul")
+PANELS = {"test": "test accuracy", "forget": "items left"}
+
+
+def line(ax, rows: dict[float, pandas.DataFrame], method: str, split: str, shift: float) -> str:
+    """One method's means with their intervals against a number; what it shows in words."""
     from minilearn import plots
 
-    figure, axes = plots.canvas(4.2, 2, 2, sharey="row", sharex="col")
-    for column, field in zip(axes.T, SWEPT, strict=True):
+    points = {}
+    for x, own in rows.items():
+        mean = point(values(own[own["method"] == method], "accuracy", split))
+        if mean is not None:
+            points[x] = mean
+    if not points:
+        return ""
+    halves = [0 if isnan(own.half) else own.half for own in points.values()]
+    look = plots.role(method, SHOWN) | {"label": METHODS[method], "capsize": 2, "markersize": 4}
+    look["linestyle"] = "--" if method == "neggrad_open" else "-"
+    places = [x * shift for x in points]
+    ax.errorbar(places, [own.mean for own in points.values()], yerr=halves, elinewidth=1, **look)
+    numbers = ", ".join(f"{own} at {x:g}" for x, own in points.items())
+    return f"{METHODS[method]}, {PANELS[split]}: {numbers}"
+
+
+def lines(columns: list, rows: dict[float, pandas.DataFrame], xlabel: str) -> list[str]:
+    """Every method in a panel of test accuracy and one of items left; what they show in words."""
+    there = [m for m in SHOWN if any((own["method"] == m).any() for own in rows.values())]
+    said = []
+    for ax, split in zip(columns, PANELS, strict=True):
+        for place, method in enumerate(there):
+            said.append(line(ax, rows, method, split, 1 + 0.05 * (place - 1)))
+        ax.set(xlabel=xlabel, xscale="log", ylim=(-0.05, 1.05), ylabel=PANELS[split])
+        ax.set_xticks([*rows], [f"{x:g}" for x in rows], minor=False)
+        ax.minorticks_off()
+    return [words for words in said if words]
+
+
+def keyed(figure, ax) -> None:
+    """One legend for all panels, beneath them."""
+    handles, labels = ax.get_legend_handles_labels()
+    options = {"ncols": len(labels), "fontsize": 8, "frameon": False}
+    figure.legend(handles, labels, loc="outside lower center", **options)
+
+
+def by_number(rows: pandas.DataFrame) -> Picture:
+    """Test accuracy and share left, against the number of random items."""
+    from minilearn import plots
+
+    asked = grouped(rows[rows["request"].str.contains(r"\d random")], "request")
+    numbers = {float(request.split()[0]): own for request, own in asked.items()}
+    figure, axes = plots.canvas(2.3, 2)
+    said = lines(list(axes[0]), dict(sorted(numbers.items())), "random items to forget")
+    keyed(figure, axes[0, 0])
+    caption = (
+        "Bars are 95 % intervals over seeds. A run has done its work when no item is left that "
+        "the model still recognises."
+    )
+    return Picture(figure, caption, "Against the number of items. " + "; ".join(said) + ".")
+
+
+def by_setting(groups: dict[str, pandas.DataFrame], base: pandas.DataFrame) -> Picture:
+    """Test accuracy and share left, against radius and learning rate."""
+    from minilearn import plots
+
+    figure, axes = plots.canvas(4.0, 2, 2, sharey="row")
+    said = []
+    for column, (field, words) in zip(axes.T, SWEPT.items(), strict=True):
         changed = {n: g for n, g in groups.items() if re.fullmatch(rf"{field} [\d.e-]+", n)}
         points = {float(name.split()[1]): rows for name, rows in changed.items()}
         points[float(re.search(rf"[(,] ?{field}=([\d.e-]+)", base["config"].iloc[-1])[1])] = base
-        for method in ("neggrad", "l2ul_adv", "l2ul"):
-            for ax, split in zip(column, ("test", "forget"), strict=True):
-                line = {}
-                for x, rows in sorted(points.items(), key=lambda point: point[0]):
-                    numbers = values(rows[rows["method"] == method], "accuracy", split)
-                    if len(numbers):
-                        line[x] = numbers.mean()
-                if len(line) > 1:
-                    style = plots.role(method, ["neggrad", "l2ul_adv", "l2ul"])
-                    ax.plot([*line], [*line.values()], label=METHODS[method], **style)
-        column[1].set(xlabel=SWEPT[field], xscale="log", ylim=(-0.05, 1.05))
-        column[1].set_xticks([*sorted(points)], [f"{x:g}" for x in sorted(points)], minor=False)
-        column[1].minorticks_off()
-        column[0].set(ylim=(0, 1.05))
-    axes[0, 0].set_ylabel("test accuracy")
-    axes[1, 0].set_ylabel("items left")
-    axes[0, 1].legend(fontsize=8, frameon=False, loc="center right")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
-    data = base64.b64encode(file.getvalue()).decode()
-    alt = (
-        "Test accuracy above and the share of items left below, against the radius of the attack "
-        "and against the learning rate, for NegGrad, ADV and ADV + IMP; the table has the numbers."
+        said += [
+            f"{words}: {own}" for own in lines(list(column), dict(sorted(points.items())), words)
+        ]
+    keyed(figure, axes[0, 0])
+    caption = (
+        "The same against the radius of the attack (left) and the learning rate (right). "
+        "Bars are 95 % intervals over seeds."
     )
-    return f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width:100%">'
+    return Picture(figure, caption, "; ".join(said) + ".", "_settings")
 
 
-def markdown(rows: pandas.DataFrame, origin) -> list[str]:
-    """Parts of the page: Markdown, and HTML where a part begins with <img."""
-    parts = []
-    rows = rows.assign(label=rows["config"].str.split(";").str[1].str.strip())  # what was changed
+def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
+    """The picture, and a line for every number of random items, and for other kinds one."""
+    rows = labelled(rows)
+    base = rows[(rows["label"] == "base") & (rows["method"] != "original")]
+    changed = rows[~rows["label"].isin(["base", *rows["label"][rows["method"] == "original"]])]
+    one = changed["request"].mode().iloc[0].split()[0] if len(changed) else ""
+    kept = base["request"].str.contains("random") | base["request"].str.startswith(f"{one} ")
+    groups = {}
+    for size, own in base[kept].groupby("size", sort=False):
+        network = rows[(rows["size"] == size) & (rows["method"] == "original")]["label"].iloc[0]
+        where = f", {network}" if base["size"].nunique() > 1 else ""
+        asked = grouped(own, "request")
+        groups |= {f"{name}{where}": asked[name] for name in sorted(asked, key=kind_first)}
+    note = "\n\nTest accuracy in per cent, in brackets the share of the items still recognised."
+    first = base["size"].value_counts().index[0]
+    return by_number(base[base["size"] == first]), table("items", groups) + note
+
+
+def labelled(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows with a column for what was changed."""
+    return rows.assign(label=rows["config"].str.split(";").str[1].str.strip())
+
+
+def markdown(rows: pandas.DataFrame, origin) -> list[str | Picture]:
+    """Parts of the page: Markdown, and the picture of a sweep."""
+    parts, rows = [], labelled(rows)
     for (dataset, _, size), own in rows.groupby(SECTION, sort=False):
         start = own["method"] == "original"
         of = ", ".join(
@@ -130,6 +197,6 @@ def markdown(rows: pandas.DataFrame, origin) -> list[str]:
             parts.append(f"One setting after another changed, for {request}:")
             parts.append(table("changed", {"nothing": nothing} | groups))
             if any(name.startswith("lr ") for name in groups):
-                parts.append(picture(groups, nothing))
+                parts.append(by_setting(groups, nothing))
         parts.append(origin(own))
     return parts

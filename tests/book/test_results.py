@@ -27,6 +27,8 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
 _spec = importlib.util.spec_from_file_location("results_page", ROOT / "book/_ext/results.py")
 page = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(page)
+headlines = importlib.import_module("headlines")
+pictures = importlib.import_module("pictures")
 
 
 def row(method="original", seed=0, value=1.0, **given) -> dict[str, str]:
@@ -294,8 +296,18 @@ def test_a_sweep_is_shown_by_what_was_asked_and_by_what_was_changed(tmp_path):
         "lr 0.2",
         "push all, eps 4.0, lr 0.001",
     ]
-    assert parts[4].startswith("<img") and 'alt="Test accuracy above' in parts[4]
+    assert "radius: ADV + IMP, test accuracy: 0.85 at 2, 0.6 at 9, 0.5 at 10" in parts[4].alt
+    assert "learning rate: ADV + IMP, items left: 0.25 at 0.1, 0 at 0.2" in parts[4].alt
     assert "Measured on" in parts[5] and len(parts) == 6
+
+
+def test_a_sweep_has_its_intervals(tmp_path):
+    rows = [r for s in (0, 1) for r in accuracy("l2ul", "base", 0.8 + 0.1 * s, 0.25, s)]
+    rows += accuracy("l2ul", "lr 0.2", 0.4, 0.0)
+    figure = swept(tmp_path, *rows)[4].figure
+    (errorbars,) = figure.axes[1].containers  # test accuracy against the learning rate
+    halves = [(high - low) / 2 for (_, low), (_, high) in errorbars.lines[2][0].get_segments()]
+    assert halves == pytest.approx([t_half_width([0.8, 0.9]), 0])
 
 
 def test_a_run_that_overflowed_is_counted(tmp_path):
@@ -310,3 +322,79 @@ def test_devices_are_not_mixed_in_a_sweep_and_no_file_says_so(tmp_path):
     one, other = (accuracy("l2ul", "base", 0.5, 0.0, s, device=d) for s, d in enumerate("AB"))
     parts = swept(tmp_path, *one, *other)
     assert sum(part.startswith("| items") for part in parts) == 2
+
+
+# ---- what stands first
+
+
+def first(name: str):
+    return headlines.headline(name, page.rows_of(name, page.FOLDER))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in STORED])
+def test_what_stands_first_is_short(name):
+    picture, shown = first(name)
+    assert 1 < len(cells(shown)) <= 1 + headlines.MOST
+    assert len({len(line) for line in cells(shown)}) == 1
+    assert 100 < len(picture.alt) < 1600 and len(picture.caption) < 250
+    assert "nan" not in picture.alt + shown
+
+
+def test_the_picture_and_the_table_show_the_planted_numbers(tmp_path):
+    given = {"experiment": "stsb", "unit": "points"}
+    numbers = {"original": (1, 2), "retrained": (5, 7), "blindspot": (5.5, 6.5)}
+    for method, values in numbers.items():
+        for seed, value in enumerate(values):
+            unit = [row(method, seed, value, split="forget", **given)]
+            unit += [row(method, seed, 9, split="test_retain", **given)]
+            for metric in ("wasserstein", "paired_difference"):
+                unit.append(row(method, seed, 0.25, split="forget", metric=metric, **given))
+            unit.append(row(method, seed, 100, split="", metric="samples", **given))
+            append_unit(tmp_path / "stsb.csv", unit)
+    picture, shown = headlines.errors(page.rows_of("stsb", tmp_path), "mse")
+    assert "On the forget set: original 1.5; retrained 6; blindspot 6." in picture.alt
+    assert [line[0] for line in cells(shown)[1:]] == [f"`{method}`" for method in numbers]
+    mean, half = (float(number) for number in cells(shown)[2][1].split("\u00a0±\u00a0"))
+    assert mean == 6 and half == pytest.approx(t_half_width([5, 7]), abs=0.01)
+    left = picture.figure.axes[0]
+    means = [bar.lines[0].get_xdata()[0] for bar in left.containers]
+    assert means == [1.5, 6.0, 6.0]
+    assert [label.get_text() for label in left.get_yticklabels()] == [*numbers]
+
+
+def laf_rows(tmp_path, **by_method: tuple[float, ...]) -> pandas.DataFrame:
+    given = {"experiment": "laf_digits", "metric": "accuracy", "unit": "fraction"}
+    for method, values in by_method.items():
+        for seed, value in enumerate(values):
+            about = given | {"request": "class: class 0"}
+            splits = ("test_forget", "test_retain")
+            unit = [row(method, seed, value, split=split, **about) for split in splits]
+            append_unit(tmp_path / "laf_digits.csv", unit)
+    return page.rows_of("laf_digits", tmp_path)
+
+
+def test_a_gap_is_taken_seed_by_seed(tmp_path):
+    rows = laf_rows(tmp_path, retrained=(0.5, 0.7), laf=(0.6, 0.8))
+    picture, shown = headlines.laf(rows)
+    assert picture.alt.count("laf 10") == 2  # both parts of the data
+    ((_, *caps, bar), *_) = [c.lines for c in picture.figure.axes[0].containers]
+    (segment,) = bar[0].get_segments()
+    assert segment[:, 0] == pytest.approx([10, 10])  # no spread, though both accuracies have one
+    assert cells(shown)[1][1].startswith("60.0\u00a0±\u00a0")
+
+
+def test_a_number_in_a_sentence_is_the_rows(tmp_path):
+    rows = laf_rows(tmp_path, retrained=(0.5, 0.7), laf=(0.6, 0.8))
+    half = 100 * t_half_width([0.6, 0.8])
+    said = headlines.measured(rows, "class", "laf", "accuracy", "test_retain")
+    assert said == f"70.0\u00a0±\u00a0{half:.1f}\u00a0%"
+    for missing in (("class", "scrub"), ("noisy", "laf")):
+        with pytest.raises(ValueError, match=r"no accuracy on 'test_retain' of"):
+            headlines.measured(rows, *missing, "accuracy", "test_retain")
+
+
+def test_no_result_is_typed_into_the_sentences():
+    text = (ROOT / "book/results.md").read_text("utf-8")
+    shown = re.sub(r"```.*?```|<details>.*?</details>|\{measured\}`[^`]*`", "", text, flags=re.S)
+    assert not re.search(r"\d\s*%|\d\.\d", shown)
+    assert len(re.findall(r"```\{results\}", text)) == text.count("\n```\n") - text.count("```bash")
