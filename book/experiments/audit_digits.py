@@ -1,0 +1,129 @@
+"""Every method of chapters 1, 5, 7 and 8 before attacks that know one example at a time.
+
+`items`: 64 digits at random and the 64 least typical of all are candidates, half of which a draw
+forgets; `mislabelled`: 60 digits with wrong labels, six of a class, are. A method is a column of
+`minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
+candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
+attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from book.experiments import Run, said
+from book.experiments.l2ul_digits import BASE
+from book.experiments.laf_digits import OTHERS, recipe
+from minilearn import data
+from minilearn.data.examples import Examples
+from minilearn.methods import PGD, BadTeacher
+from minilearn.metrics import auc
+from minilearn.metrics.per_example import divergence_of_fits, rmia
+from minilearn.models import small_cnn
+from minilearn.requests import by_typicality, mislabel
+from minilearn.sweep import Unit, value
+from minilearn.training import Training
+from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, trials
+
+SEEDS = 1
+DRAWS = {"toy": 16, "small": 32, "paper": 64}
+AT_ONCE = 16
+RECIPE = Training(epochs=20)
+HALF = 64  # of the candidates
+TASKS = ("items", "mislabelled")
+# As in chapter 8, but that unrolling and SISA have no part in it; L2UL as in chapter 5 with a
+# shorter attack.
+METHODS = {name: OTHERS[name] for name in ("finetune", "neggrad", "boundary", "scrub")}
+METHODS |= {"bad_teacher": OTHERS["bad_teacher"], "bad_teacher long": BadTeacher(10, 32, 1e-3)}
+METHODS |= {"laf": recipe("random")}
+METHODS |= {"l2ul": replace(BASE, attack=PGD(2.0, 0.4, 10, repeats=4), epochs=200)}
+
+
+def network() -> nn.Module:
+    """The small CNN of chapters 1 and 5."""
+    return small_cnn(10, 8)
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """A unit is a column of the trials of a task, which are made when the first is measured."""
+    draws = DRAWS[run.size]
+    about = f"size={run.size}; {draws} draws, {AT_ONCE} at once; digits, 8 pixels; small_cnn; "
+    for seed in run.seeds:
+        for task in TASKS:
+            done = cache(partial(_trials, run, task, draws, seed))
+            for column in (ORIGINAL, RETRAINED, AGAIN, *METHODS):
+                settings = f"{about}original={RECIPE}"
+                if column in METHODS:
+                    settings += f"; {column}={said(METHODS[column])}"
+                measure = partial(_rows, done, column)
+                name = "again" if column == AGAIN else column.replace(" ", "_")
+                yield Unit("digits", f"{task}: half of the pool", name, seed, settings, measure)
+
+
+def pool_of(train: Examples, task: str, seed: int) -> tuple[Examples, Tensor]:
+    """The training set of a task, and the positions of its candidates."""
+    count = HALF / len(train)
+    if task == "mislabelled":
+        request = mislabel(train, count, seed=seed)
+        return request.train, request.indices[: len(request.indices) // 2 * 2]
+    atypical = by_typicality(train, HALF)
+    others = (~atypical.mask).nonzero().flatten()
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))
+    return train, torch.cat([atypical.indices, others[order[:HALF]]])
+
+
+def _trials(run: Run, task: str, draws: int, seed: int) -> Trials:
+    train, test = (part.to(run.device) for part in data.digits())
+    train, pool = pool_of(train, task, seed)
+    options = {"draws": draws, "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
+    with tempfile.TemporaryDirectory() as folder:
+        place = folder if run.cache is None else run.cache / "trials"
+        return trials(network, train, pool, test, METHODS, place, **options)
+
+
+def _rows(done, column: str) -> list[dict]:
+    """What the attacks say of a column; a number that there is not has no row."""
+    found: Trials = done()
+    here = found.candidates
+    rows = [value("loss_attack_auc", "", _weak(found, column), "area")]
+    if column == RETRAINED:
+        return rows
+    for split, unseen in (("forget", False), ("test", True)):
+        verdict = found.attack(column, unseen)
+        rows.append(value("ulira", split, verdict.auc, "area"))
+        rows.append(value("ulira_low", split, verdict.low, "area"))
+        rows.append(value("ulira_high", split, verdict.high, "area"))
+        rows.append(value("ulira_tpr", split, verdict.tpr_at_1fpr, "fraction at 1 %"))
+    rows.append(value("rmia", "forget", _relative(found, column), "area"))
+    left = found.memory_left(column)
+    left = left[left.isfinite()]
+    rows.append(value("memory_known", "forget", len(left), "candidates"))
+    for name, share in (("memory_left_10", 0.1), ("memory_left", 0.5), ("memory_left_90", 0.9)):
+        if len(left):
+            rows.append(value(name, "forget", left.quantile(share), "share"))
+    apart = divergence_of_fits(here[column], here[RETRAINED], found.forgotten)
+    return [*rows, value("kl_of_fits", "forget", apart, "nats")]
+
+
+def _weak(found: Trials, column: str) -> float:
+    """The area of one loss threshold a model, members being what it forgot: a mean over draws."""
+    pairs = zip(found.candidates[column], found.forgotten, found.unseen[column], strict=True)
+    each = [auc(mine[forgotten], unseen) for mine, forgotten, unseen in pairs]
+    return sum(each) / len(each)
+
+
+def _relative(found: Trials, column: str) -> float:
+    """`rmia`, which wants log p of the right class: log sigmoid of phi."""
+    sides = [
+        logsigmoid(answers[name])
+        for answers in (found.candidates, found.unseen)
+        for name in (column, RETRAINED)
+    ]
+    return rmia(*sides[:2], found.forgotten, *sides[2:]).auc
