@@ -1,7 +1,7 @@
 """Every method of chapters 1, 5, 7 and 8 before attacks that know one example at a time.
 
 `items`: 64 digits at random and the 64 least typical of all are candidates, half of which a draw
-forgets; `mislabelled`: 60 digits with wrong labels, six of a class, are. A method is a column of
+forgets; `mislabelled`: 60 of the 61 digits that have wrong labels are. A method is a column of
 `minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
 candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
 attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.

@@ -243,9 +243,10 @@ def _likelihood_ratio(u: Tensor, r: Tensor, prior: float) -> Callable[[Tensor], 
 
 
 def _auc(members: Tensor, others: Tensor) -> Tensor:
-    """`attacks.auc` of every row of scores, by counting."""
-    m, o = members[:, :, None], others[:, None]
-    return ((m > o).double() + 0.5 * (m == o).double()).mean((1, 2))
+    """`attacks.auc` of every row of scores, by the ranks of members among sorted others."""
+    others = others.sort(1).values
+    below, upto = (torch.searchsorted(others, members, right=right) for right in (False, True))
+    return (below + upto).double().mean(1) / (2 * others.shape[1])
 
 
 def _verdict(scores: Callable, pairs: int, candidates: int, seed: int) -> Verdict:
