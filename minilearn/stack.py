@@ -37,28 +37,29 @@ class _Wide(_Stacked):
     """The channels of all networks beside each other; a group never reads those of another."""
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = super().forward(x.reshape(-1, self.networks * x.shape[1], *x.shape[2:]))
-        return wide.reshape(-1, wide.shape[1] // self.networks, *wide.shape[2:])
+        networks = self.networks
+        wide = x.reshape(len(x) // networks, networks * x.shape[1], *x.shape[2:])
+        wide = super().forward(wide)
+        return wide.reshape(len(x), wide.shape[1] // networks, *wide.shape[2:])
 
 
 class _Product(_Stacked):
     """A linear layer as a batched product, a matrix a network."""
 
     def forward(self, x: Tensor) -> Tensor:
-        apart = x.reshape(-1, self.networks, *x.shape[1:]).transpose(0, 1)
-        weight = self.weight.view(self.networks, -1, x.shape[-1]).mT
-        out = apart.reshape(self.networks, -1, x.shape[-1]) @ weight
+        apart = _apart(x, self.networks).transpose(0, 1)
+        weight = self.weight.view(self.networks, self.out_features, self.in_features).mT
+        out = apart.flatten(1, -2) @ weight
         if self.bias is not None:
-            out = out + self.bias.view(self.networks, 1, -1)
-        return out.reshape(*apart.shape[:-1], -1).transpose(0, 1).flatten(0, 1)
+            out = out + self.bias.view(self.networks, 1, self.out_features)
+        return out.view(*apart.shape[:-1], self.out_features).transpose(0, 1).flatten(0, 1)
 
 
 class _Scaled(_Stacked):
     """Layer normalisation, which looks at one example at a time; a network has its own scale."""
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.layer_norm(x, self.normalized_shape, eps=self.eps)
-        out = out.reshape(-1, self.networks, *x.shape[1:])
+        out = _apart(F.layer_norm(x, self.normalized_shape, eps=self.eps), self.networks)
         between = [1] * (x.ndim - 1 - len(self.normalized_shape))
         shape = (self.networks, *between, *self.normalized_shape)
         if self.weight is not None:
@@ -66,6 +67,11 @@ class _Scaled(_Stacked):
         if self.bias is not None:
             out = out + self.bias.view(shape)
         return out.flatten(0, 1)
+
+
+def _apart(x: Tensor, networks: int) -> Tensor:
+    """Rows (B M, ...) as (B, M, ...), also where there are none."""
+    return x.reshape(len(x) // networks, networks, *x.shape[1:])
 
 
 WIDE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -105,6 +105,15 @@ def test_it_answers_and_learns_as_its_networks_do(name, train):
         torch.testing.assert_close(weight.grad, torch.cat(apart), rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["small_cnn", "line"])
+def test_of_no_rows_it_makes_no_rows(name):
+    """A batch of a mixed pass may hold nothing that is forgotten, or nothing else."""
+    fresh, shape = NETWORKS[name]
+    networks = [build(fresh, m).eval() for m in range(M)]
+    none = torch.zeros(0, *shape)
+    assert stack(networks, random(2, *shape)).eval()(none).shape == networks[0](none).shape
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_taken_apart_they_are_the_networks_that_they_were(name):
     fresh, shape = NETWORKS[name]
