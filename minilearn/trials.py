@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minilearn.checks import check_choice, check_count, check_dataset, check_kind
+from minilearn.checks import check_choice, check_count, check_dataset, check_flag, check_kind
 from minilearn.data.examples import Examples, subset
-from minilearn.data.reading import distinct
+from minilearn.data.reading import distinct, targets_of
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
@@ -129,6 +129,7 @@ def trials(
     seed: int = 0,
     jobs: int = 1,
     at_once: int = 1,
+    whole: bool = False,
 ) -> Trials:
     """Train, unlearn and retrain for many draws from a pool of candidates.
 
@@ -151,6 +152,8 @@ def trials(
         at_once: draws whose models are one `minilearn.stack`, where the method can be stacked;
             the answers are the same but for rounding, and for what dropout draws. 16 or 32 pay on
             small networks
+        whole: every draw forgets the whole pool, such as a class. Where a class is gone, candidates
+            are an example's log-probabilities of the classes that are left, see `metrics.signal`
     Raises: ValueError if an argument is no good, a candidate is among the unseen examples, networks
         cannot be stacked, or a file of the folder is damaged; whatever a method raises
     """
@@ -166,24 +169,28 @@ def trials(
     request = by_index(train, pool)
     _refuse_overlap(request, unseen)
     forgotten = pairs_of_draws(draws, len(request.indices), seed)
+    if check_flag("whole", whole):
+        forgotten = torch.ones_like(forgotten)
     if check_count("at_once", at_once, 1) > 1:
-        check_together(fresh, request)
+        check_together(fresh, request, whole)
     about = fingerprint((train, request.indices, unseen, training, seed, build(fresh, 0)))
-    place = Path(folder).expanduser() / about
+    place = Path(folder).expanduser() / (about + " whole" * whole)
     every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
     parts = [every[i : i + at_once] for i in range(0, draws, at_once)]
     groups = [Together(fresh, train, training, part) for part in parts]
     columns = dict.fromkeys((ORIGINAL, RETRAINED, AGAIN)) | dict(methods)
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
+    kept = _kept_classes(request) if whole else None
     threads = torch.get_num_threads()
-    work = [delayed(_answered)(group, columns, kinds, place, threads) for group in groups]
+    work = [delayed(_answered)(group, columns, kinds, kept, place, threads) for group in groups]
     done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
     found = list(tqdm(done, "draws", len(groups), unit="group", delay=1, leave=False))
     candidates, others = (
         {name: torch.cat([group[name][part] for group in found]) for name in columns}
         for part in kinds
     )
-    return Trials(forgotten, candidates, others)
+    numbers = len(kept) if kept else 1  # of a candidate
+    return Trials(forgotten.repeat_interleave(numbers, 1), candidates, others)
 
 
 def _method(column: str) -> str:
@@ -199,7 +206,16 @@ def _refuse_overlap(request: Request, unseen):
             raise ValueError(f"{common} of the unseen examples are candidates: give others")
 
 
-def _answered(group, columns: Mapping[str, object], kinds, place: Path, threads: int) -> dict:
+def _kept_classes(pool: Request) -> list[int] | None:
+    """The classes that are left, None where none is gone or there are no classes."""
+    targets = targets_of(pool.train).cpu()
+    if targets.is_floating_point():
+        return None
+    left = targets[~pool.mask].unique().tolist()
+    return left if len(left) < len(targets.unique()) else None
+
+
+def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, threads: int) -> dict:
     """The answers of some draws by column; what is in the folder already is read."""
     torch.set_num_threads(threads)
 
@@ -208,7 +224,7 @@ def _answered(group, columns: Mapping[str, object], kinds, place: Path, threads:
         files = [place / f"{draw.number:03d} {about}.pt" for draw in group.draws]
         if not all(file.exists() for file in files):
             for file, network in zip(files, _models(group, column, config), strict=True):
-                found = {kind: signal(evaluate(network, kinds[kind])).cpu() for kind in kinds}
+                found = {kind: signal(evaluate(network, kinds[kind]), kept).cpu() for kind in kinds}
                 if not file.exists():
                     write_state(file, found)
         states = [read_state(file, set(kinds)) for file in files]

@@ -177,6 +177,22 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(train, unseen, tmp_path,
         trials(network, train, range(8), unseen, METHODS, tmp_path, **options)
 
 
+def test_where_a_class_is_forgotten_whole_the_other_classes_are_read(train, unseen, tmp_path):
+    pool = (train.targets == 2).nonzero().flatten()
+    options = {"draws": 2, "training": Training(epochs=1), "whole": True, "at_once": 2}
+    found = trials(network, train, pool, unseen, {"finetune": None}, tmp_path, **options)
+    assert found.forgotten.all() and found.forgotten.shape == (2, 2 * len(pool))
+    draw = Draw(1, pool, trials=0)
+    everything, _ = draw.orders(64)
+    fresh = of_draw(1)
+    model = retrain(fresh, train[everything], config=Training(epochs=1), seed=0).model
+    expected = signal(evaluate(model, train[pool]), [0, 1])
+    torch.testing.assert_close(found.candidates["original"][1], expected)
+    assert found.unseen["finetune"].shape == (2, 2 * len(unseen))
+    several = trials(network, train, range(9), unseen, {}, tmp_path, **options)
+    assert several.candidates["original"].shape == (2, 9)  # no class is gone: phi
+
+
 def test_numbers_and_datasets_of_one_s_own(tmp_path):
     numbers = line(*(float(i % 5) for i in range(20)))
 
@@ -231,6 +247,7 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
         ({"training": None}, "training must be a Training"),
         ({"jobs": 0}, "jobs must be"),
         ({"at_once": 0}, "at_once must be"),
+        ({"whole": 1}, "whole is true or false, got 1"),
         ({"at_once": 2, "pool": range(7)}, "draws of one size, got 7 candidates"),
         ({"at_once": 2, "data": Pairs(train)}, "at_once trains on Examples, got a Pairs"),
         ({"at_once": 2, "make": odd}, "1 is a Bilinear with weights; train them one by one"),

@@ -1,7 +1,8 @@
 """Every method of chapters 1, 5, 7 and 8 before attacks that know one example at a time.
 
 `items`: 64 digits at random and the 64 least typical of all are candidates, half of which a draw
-forgets; `mislabelled`: 60 of the 61 digits that have wrong labels are. A method is a column of
+forgets; `mislabelled`: 60 of the 61 digits that have wrong labels are; `class`: every draw forgets
+all of one class, and the other classes' log-probabilities are candidates. A method is a column of
 `minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
 candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
 attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.
@@ -27,7 +28,7 @@ from minilearn.methods import PGD, BadTeacher
 from minilearn.metrics import auc
 from minilearn.metrics.per_example import divergence_of_fits, rmia
 from minilearn.models import small_cnn
-from minilearn.requests import by_typicality, mislabel
+from minilearn.requests import by_class, by_typicality, mislabel
 from minilearn.sweep import Unit, value
 from minilearn.training import Training
 from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, trials
@@ -37,7 +38,8 @@ DRAWS = {"toy": 16, "small": 32, "paper": 64}
 AT_ONCE = 16
 RECIPE = Training(epochs=20)
 HALF = 64  # of the candidates
-TASKS = ("items", "mislabelled")
+TASKS = ("items", "mislabelled", "class")
+CLASS = 3
 # As in chapter 8, but that unrolling and SISA have no part in it; L2UL as in chapter 5 with a
 # shorter attack.
 METHODS = {name: OTHERS[name] for name in ("finetune", "neggrad", "boundary", "scrub")}
@@ -58,17 +60,26 @@ def units(run: Run) -> Iterator[Unit]:
     for seed in run.seeds:
         for task in TASKS:
             done = cache(partial(_trials, run, task, draws, seed))
-            for column in (ORIGINAL, RETRAINED, AGAIN, *METHODS):
+            for column in _columns(task):
                 settings = f"{about}original={RECIPE}"
                 if column in METHODS:
                     settings += f"; {column}={said(METHODS[column])}"
                 measure = partial(_rows, done, column)
+                whole = "all" if task == "class" else "half"
                 name = "again" if column == AGAIN else column.replace(" ", "_")
-                yield Unit("digits", f"{task}: half of the pool", name, seed, settings, measure)
+                yield Unit("digits", f"{task}: {whole} of the pool", name, seed, settings, measure)
+
+
+def _columns(task: str) -> list[str]:
+    """The columns that have rows: of a class there is none of the retrained models themselves."""
+    every = [ORIGINAL, RETRAINED, AGAIN, *METHODS]
+    return [column for column in every if (task, column) != ("class", RETRAINED)]
 
 
 def pool_of(train: Examples, task: str, seed: int) -> tuple[Examples, Tensor]:
     """The training set of a task, and the positions of its candidates."""
+    if task == "class":
+        return train, by_class(train, CLASS).indices
     count = HALF / len(train)
     if task == "mislabelled":
         request = mislabel(train, count, seed=seed)
@@ -83,6 +94,7 @@ def _trials(run: Run, task: str, draws: int, seed: int) -> Trials:
     train, test = (part.to(run.device) for part in data.digits())
     train, pool = pool_of(train, task, seed)
     options = {"draws": draws, "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
+    options["whole"] = task == "class"
     with tempfile.TemporaryDirectory() as folder:
         place = folder if run.cache is None else run.cache / "trials"
         return trials(network, train, pool, test, METHODS, place, **options)
@@ -92,16 +104,18 @@ def _rows(done, column: str) -> list[dict]:
     """What the attacks say of a column; a number that there is not has no row."""
     found: Trials = done()
     here = found.candidates
-    rows = [value("loss_attack_auc", "", _weak(found, column), "area")]
+    one_class = bool(found.forgotten.all())
+    rows = [] if one_class else [value("loss_attack_auc", "", _weak(found, column), "area")]
     if column == RETRAINED:
         return rows
+    if not one_class:
+        rows.append(value("rmia", "forget", _relative(found, column), "area"))
     for split, unseen in (("forget", False), ("test", True)):
         verdict = found.attack(column, unseen)
         rows.append(value("ulira", split, verdict.auc, "area"))
         rows.append(value("ulira_low", split, verdict.low, "area"))
         rows.append(value("ulira_high", split, verdict.high, "area"))
         rows.append(value("ulira_tpr", split, verdict.tpr_at_1fpr, "fraction at 1 %"))
-    rows.append(value("rmia", "forget", _relative(found, column), "area"))
     left = found.memory_left(column)
     left = left[left.isfinite()]
     rows.append(value("memory_known", "forget", len(left), "candidates"))

@@ -60,12 +60,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1760,
-    ("metrics",): 1450,
+    ("metrics",): 1456,
     ("kernels",): 1000,
     ("data",): 1200,
     ("course",): 1110,
 }
-WHOLE = 9970  # without check/
+WHOLE = 9995  # without check/
 
 
 def test_budgets_of_files():

@@ -54,18 +54,19 @@ def test_the_mislabelled_are_the_candidates(train):
 def test_every_column_of_every_task_is_a_unit_and_a_task_is_trained_once(planted, monkeypatch):
     made = []
 
-    def trials(*arguments, draws, **options):
-        made.append((len(arguments[2]), draws))
+    def trials(*arguments, draws, whole, **options):
+        made.append((len(arguments[2]), draws, whole))
         return planted
 
     monkeypatch.setattr(audit_digits, "trials", trials)
     units = list(audit_digits.units(Run(seeds=range(1))))
     columns = ["original", "retrained", "again", "finetune", "neggrad", "boundary", "scrub"]
     columns += ["bad_teacher", "bad_teacher_long", "laf", "l2ul"]
-    assert [unit.method for unit in units] == 2 * columns
+    of_class = [column for column in columns if column != "retrained"]
+    assert [unit.method for unit in units] == 2 * columns + of_class
     for unit in units:
         assert {row["metric"] for row in unit.measure()} <= KNOWN
-    assert made == [(128, 16), (60, 16)]
+    assert made == [(128, 16, False), (60, 16, False), (137, 16, True)]
 
 
 def test_rows_say_what_was_planted(planted):
@@ -83,6 +84,12 @@ def test_rows_say_what_was_planted(planted):
     assert null["kl_of_fits", "forget"] < 1 < half["kl_of_fits", "forget"] < 9
     assert nothing["rmia", "forget"] > 0.8
     assert all(math.isfinite(number) for number in nothing.values())
+
+
+def test_of_a_class_there_are_no_rows_of_attacks_on_the_label(planted):
+    every = Trials(torch.ones_like(planted.forgotten), planted.candidates, planted.unseen)
+    metrics = {row["metric"] for row in audit_digits._rows(lambda: every, "finetune")}
+    assert "ulira" in metrics and not metrics & {"loss_attack_auc", "rmia"}
 
 
 def test_the_weak_attack_is_the_loss_attack_of_a_model_on_average(planted):
