@@ -6,6 +6,8 @@ all of one class, and the other classes' log-probabilities are candidates. A met
 `minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
 candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
 attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.
+
+The `mlp` has 64 draws, and the methods that run on a stack; the small CNN all, and fewer draws.
 """
 
 from __future__ import annotations
@@ -29,13 +31,18 @@ from minilearn.metrics import auc
 from minilearn.metrics.per_example import divergence_of_fits, rmia
 from minilearn.models import small_cnn
 from minilearn.requests import by_class, by_typicality, mislabel
+from minilearn.stack import STACKABLE
 from minilearn.sweep import Unit, value
 from minilearn.training import Training
 from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, trials
 
 SEEDS = 1
-DRAWS = {"toy": 16, "small": 32, "paper": 64}
-AT_ONCE = 16
+NETWORKS = {
+    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)),
+    "small_cnn": lambda: small_cnn(10, 8),
+}
+DRAWS = {"toy": 16, "small": 32, "paper": 64}  # of the small CNN
+AT_ONCE = {"mlp": 64, "small_cnn": 16}
 RECIPE = Training(epochs=20)
 HALF = 64  # of the candidates
 TASKS = ("items", "mislabelled", "class")
@@ -48,32 +55,34 @@ METHODS |= {"laf": recipe("random")}
 METHODS |= {"l2ul": replace(BASE, attack=PGD(2.0, 0.4, 10, repeats=4), epochs=200)}
 
 
-def network() -> nn.Module:
-    """The small CNN of chapters 1 and 5."""
-    return small_cnn(10, 8)
-
-
 def units(run: Run) -> Iterator[Unit]:
     """A unit is a column of the trials of a task, which are made when the first is measured."""
-    draws = DRAWS[run.size]
-    about = f"size={run.size}; {draws} draws, {AT_ONCE} at once; digits, 8 pixels; small_cnn; "
     for seed in run.seeds:
-        for task in TASKS:
-            done = cache(partial(_trials, run, task, draws, seed))
-            for column in _columns(task):
-                settings = f"{about}original={RECIPE}"
-                if column in METHODS:
-                    settings += f"; {column}={said(METHODS[column])}"
-                measure = partial(_rows, done, column)
-                whole = "all" if task == "class" else "half"
-                name = "again" if column == AGAIN else column.replace(" ", "_")
-                yield Unit("digits", f"{task}: {whole} of the pool", name, seed, settings, measure)
+        for network in NETWORKS:
+            for task in TASKS:
+                yield from _units(run, network, task, seed)
 
 
-def _columns(task: str) -> list[str]:
-    """The columns that have rows: of a class there is none of the retrained models themselves."""
-    every = [ORIGINAL, RETRAINED, AGAIN, *METHODS]
-    return [column for column in every if (task, column) != ("class", RETRAINED)]
+def _units(run: Run, network: str, task: str, seed: int) -> Iterator[Unit]:
+    draws = 64 if network == "mlp" else DRAWS[run.size]
+    about = f"size={run.size}; {draws} draws, {AT_ONCE[network]} at once; digits, 8 pixels; "
+    about += f"{network}; original={RECIPE}"
+    whole = "all" if task == "class" else "half"
+    methods = methods_of(network)
+    done = cache(partial(_trials, run, network, task, draws, seed))
+    for column in (ORIGINAL, RETRAINED, AGAIN, *methods):
+        if (task, column) != ("class", RETRAINED):  # of which the weak attack is all
+            name = "again" if column == AGAIN else column.replace(" ", "_")
+            settings = about + (f"; {column}={said(methods[column])}" if column in methods else "")
+            measure = partial(_rows, done, column)
+            request = f"{task}: {whole} of the pool, {network}"
+            yield Unit("digits", request, name, seed, settings, measure)
+
+
+def methods_of(network: str) -> dict:
+    """Settings by name: of the MLP those of the methods that run on a stack."""
+    stacked = {name: c for name, c in METHODS.items() if name.split(" ")[0] in STACKABLE}
+    return stacked if network == "mlp" else METHODS
 
 
 def pool_of(train: Examples, task: str, seed: int) -> tuple[Examples, Tensor]:
@@ -90,14 +99,15 @@ def pool_of(train: Examples, task: str, seed: int) -> tuple[Examples, Tensor]:
     return train, torch.cat([atypical.indices, others[order[:HALF]]])
 
 
-def _trials(run: Run, task: str, draws: int, seed: int) -> Trials:
+def _trials(run: Run, network: str, task: str, draws: int, seed: int) -> Trials:
     train, test = (part.to(run.device) for part in data.digits())
     train, pool = pool_of(train, task, seed)
-    options = {"draws": draws, "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
-    options["whole"] = task == "class"
+    options = {"draws": draws, "training": RECIPE, "seed": seed, "whole": task == "class"}
+    options["at_once"] = AT_ONCE[network]
     with tempfile.TemporaryDirectory() as folder:
         place = folder if run.cache is None else run.cache / "trials"
-        return trials(network, train, pool, test, METHODS, place, **options)
+        fresh, methods = NETWORKS[network], methods_of(network)
+        return trials(fresh, train, pool, test, methods, place, **options)
 
 
 def _rows(done, column: str) -> list[dict]:

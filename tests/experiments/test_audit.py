@@ -60,13 +60,16 @@ def test_every_column_of_every_task_is_a_unit_and_a_task_is_trained_once(planted
 
     monkeypatch.setattr(audit_digits, "trials", trials)
     units = list(audit_digits.units(Run(seeds=range(1))))
-    columns = ["original", "retrained", "again", "finetune", "neggrad", "boundary", "scrub"]
-    columns += ["bad_teacher", "bad_teacher_long", "laf", "l2ul"]
-    of_class = [column for column in columns if column != "retrained"]
-    assert [unit.method for unit in units] == 2 * columns + of_class
+    stacked = ["finetune", "neggrad", "boundary", "scrub", "bad_teacher", "bad_teacher_long"]
+    expected = []
+    for methods in (stacked, [*stacked, "laf", "l2ul"]):
+        columns = ["original", "retrained", "again", *methods]
+        expected += [*columns, *columns, *(name for name in columns if name != "retrained")]
+    assert [unit.method for unit in units] == expected
     for unit in units:
         assert {row["metric"] for row in unit.measure()} <= KNOWN
-    assert made == [(128, 16, False), (60, 16, False), (137, 16, True)]
+    sizes = [(128, False), (60, False), (137, True)]
+    assert made == [(n, draws, whole) for draws in (64, 16) for n, whole in sizes]
 
 
 def test_rows_say_what_was_planted(planted):
