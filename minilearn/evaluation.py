@@ -14,6 +14,7 @@ from minilearn.data.examples import WITHOUT_TARGETS, Examples, Unlabelled, check
 from minilearn.draws import seeded
 from minilearn.losses import Loss, loss_per_example
 from minilearn.models import device_of, in_words, mode
+from minilearn.stack import check_single
 
 SEED = 0  # of what is drawn at random while a model is evaluated
 
@@ -89,6 +90,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
         batch_size: examples at once
     Raises: ValueError if the model and the data do not fit or live on different devices
     """
+    check_single("evaluate", model)
     classes = number_of_classes(model, data)
     outputs, targets, losses = [], [], []
     with mode(model, train=False), seeded(SEED), torch.no_grad():

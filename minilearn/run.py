@@ -17,6 +17,7 @@ from minilearn.cost import Cost, ledger
 from minilearn.draws import seeded
 from minilearn.files import check_file
 from minilearn.models import in_mode, in_words, mode, tensors_of, with_gradients
+from minilearn.stack import networks_in, rows
 from minilearn.stopping import Stop
 from minilearn.unlearned import History, NonFiniteLoss, Unlearned
 
@@ -82,6 +83,7 @@ class Run:
         self.order = torch.Generator().manual_seed(self.seed)
         self.reading = {"order": self.order, "device": self.device}  # for `batches` and `mixed`
         self.history = History()
+        self._networks = networks_in(self.model)
         self._fast = precision.chosen(self.device)
         self._optimizers: list[torch.optim.Optimizer] = []
         self._losses: list[Tensor] = []
@@ -184,18 +186,18 @@ class Run:
     ) -> Tensor:
         """One step of an optimiser, by default the first, down `loss_function(*tensors)`.
 
-        Returns the loss, a scalar that stays on the device, so that no step waits for it.
+        Returns the loss, a scalar that stays on the device, so that no step waits for it. For a
+        `minilearn.stack` items become rows, and each network has the gradient of its own mean.
 
-        Raises: ValueError if the model refuses the tensors, or the loss is no scalar or does not
-            depend on the weights
+        Raises: ValueError if the model refuses the tensors, or the loss is no scalar of the weights
         """
         if self._before is None:
             raise ValueError("run.step belongs inside the loop `for epoch in run.epochs(...)`")
         optimizer = self._optimizers[0] if optimizer is None else optimizer
-        step = self._replayed or self._step
         self._stop.before_step()
+        tensors = rows(self._networks, *tensors)
         with in_words(*tensors):
-            loss = step(loss_function, optimizer, *tensors)
+            loss = (self._replayed or self._step)(loss_function, optimizer, *tensors)
         self._losses.append(loss)
         self._stop.after_step()
         return loss
@@ -220,19 +222,19 @@ class Run:
 
     def _step(self, loss_function: Callable, optimizer, *tensors) -> Tensor:
         half = self._fast.dtype
-        context = torch.autocast(self.device.type, half) if half else nullcontext()
-        with context:
+        with torch.autocast(self.device.type, half) if half else nullcontext():
             loss = loss_function(*tensors)
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
             raise ValueError("the loss must be a scalar tensor that depends on the weights")
         for group in optimizer.param_groups if self._replayed else ():
             group["capturable"] = graphs.recording()  # for Adam, which warns outside
         optimizer.zero_grad()
+        descended = loss if self._networks == 1 else self._networks * loss
         if self._scaler is None:
-            loss.backward()
+            descended.backward()
             optimizer.step()
         else:  # a step whose gradients overflowed is left out, by the device itself
-            self._scaler.scale(loss).backward()
+            self._scaler.scale(descended).backward()
             self._scaler.step(optimizer)
             self._scaler.update()
         return loss.detach()
@@ -263,10 +265,8 @@ class Run:
 
     def _stopped_in_words(self) -> str:
         kept = f"; {self.file} goes on from there" if self.file else ""
-        return (
-            f"training stopped in epoch {self._epoch + 1} of {self._count}; the model has the "
-            f"weights of {self._epoch} finished epochs{kept}"
-        )
+        where = f"training stopped in epoch {self._epoch + 1} of {self._count}"
+        return f"{where}; the model has the weights of {self._epoch} finished epochs{kept}"
 
     def _refuse_non_finite(self, losses: Tensor):
         bad = (~losses.isfinite()).nonzero().flatten()

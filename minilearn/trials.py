@@ -12,23 +12,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minilearn.checks import check_choice, check_count, check_dataset, check_kind
+from minilearn.checks import check_choice, check_count, check_dataset, check_flag, check_kind
 from minilearn.data.examples import Examples, subset
-from minilearn.data.reading import distinct
+from minilearn.data.reading import distinct, targets_of
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
 from minilearn.fingerprints import fingerprint
-from minilearn.methods import METHODS, retrain, unlearn
+from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.per_example import Verdict, memory_left, signal, ulira
 from minilearn.models import build
 from minilearn.requests import Request, by_index
+from minilearn.together import Draw, Together, check_together
 from minilearn.training import Training
-from minilearn.unlearned import NothingToDo
 
 ORIGINAL, RETRAINED, AGAIN = "original", "retrained", "retrained again"
-SEEDS = 1_000  # apart: the seeds of one draw's models from those of the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +128,14 @@ def trials(
     training: Training = RECIPE,
     seed: int = 0,
     jobs: int = 1,
+    at_once: int = 1,
+    whole: bool = False,
 ) -> Trials:
     """Train, unlearn and retrain for many draws from a pool of candidates.
 
     In every draw another half of the pool is forgotten, and there is an original, a model retrained
-    without that half, a second one of another seed, and one model of every method.
+    without that half, a second one of another seed, and one model of every method. A draw has first
+    weights and an order of the training set of its own.
 
     Args:
         fresh: makes a new network
@@ -147,37 +149,52 @@ def trials(
         training: the recipe of all originals and retrained models
         seed: of the draws and of all models
         jobs: processes that work at once
-    Raises: ValueError if an argument is no good, a candidate is among the unseen examples, or a
-        file of the folder is damaged; whatever a method raises
+        at_once: draws whose models are one `minilearn.stack`, where the method can be stacked;
+            the answers are the same but for rounding, and for what dropout draws. 16 or 32 pay on
+            small networks
+        whole: every draw forgets the whole pool, such as a class. Where a class is gone, candidates
+            are an example's log-probabilities of the classes that are left, see `metrics.signal`
+    Raises: ValueError if an argument is no good, a candidate is among the unseen examples, networks
+        cannot be stacked, or a file of the folder is damaged; whatever a method raises
     """
     from joblib import Parallel, delayed
 
     if not isinstance(methods, Mapping):
         raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
     for name in methods:
-        check_choice(f"the first word of {name!r}", str(name).split(" ")[0], METHODS)
+        check_choice(f"the first word of {name!r}", _method(name), METHODS)
     check_kind("training", training, Training)
     check_count("seed", seed, 0)
     check_dataset(unseen)
     request = by_index(train, pool)
     _refuse_overlap(request, unseen)
     forgotten = pairs_of_draws(draws, len(request.indices), seed)
+    if check_flag("whole", whole):
+        forgotten = torch.ones_like(forgotten)
+    if check_count("at_once", at_once, 1) > 1:
+        check_together(fresh, request, whole)
     about = fingerprint((train, request.indices, unseen, training, seed, build(fresh, 0)))
-    place = Path(folder).expanduser() / about
-    arguments = (fresh, request, unseen, methods, training, place)
+    place = Path(folder).expanduser() / (about + " whole" * whole)
+    every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
+    parts = [every[i : i + at_once] for i in range(0, draws, at_once)]
+    groups = [Together(fresh, train, training, part) for part in parts]
+    columns = dict.fromkeys((ORIGINAL, RETRAINED, AGAIN)) | dict(methods)
+    kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
+    kept = _kept_classes(request) if whole else None
     threads = torch.get_num_threads()
-    work = [
-        delayed(_draw)(*arguments, forgotten[i], SEEDS * (SEEDS * seed + i), i, threads)
-        for i in range(draws)
-    ]
+    work = [delayed(_answered)(group, columns, kinds, kept, place, threads) for group in groups]
     done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
-    found = list(tqdm(done, "draws", draws, unit="draw", delay=1, leave=False))
-    columns = (ORIGINAL, RETRAINED, AGAIN, *methods)
+    found = list(tqdm(done, "draws", len(groups), unit="group", delay=1, leave=False))
     candidates, others = (
-        {name: torch.stack([draw[name][part] for draw in found]) for name in columns}
-        for part in ("candidates", "unseen")
+        {name: torch.cat([group[name][part] for group in found]) for name in columns}
+        for part in kinds
     )
-    return Trials(forgotten, candidates, others)
+    numbers = len(kept) if kept else 1  # of a candidate
+    return Trials(forgotten.repeat_interleave(numbers, 1), candidates, others)
+
+
+def _method(column: str) -> str:
+    return str(column).split(" ")[0]
 
 
 def _refuse_overlap(request: Request, unseen):
@@ -189,42 +206,36 @@ def _refuse_overlap(request: Request, unseen):
             raise ValueError(f"{common} of the unseen examples are candidates: give others")
 
 
-def _draw(fresh, pool, unseen, methods, training, place, forgotten, seed, number, threads) -> dict:
-    """The answers of one draw by column; what is in the folder already is read."""
+def _kept_classes(pool: Request) -> list[int] | None:
+    """The classes that are left, None where none is gone or there are no classes."""
+    targets = targets_of(pool.train).cpu()
+    if targets.is_floating_point():
+        return None
+    left = targets[~pool.mask].unique().tolist()
+    return left if len(left) < len(targets.unique()) else None
+
+
+def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, threads: int) -> dict:
+    """The answers of some draws by column; what is in the folder already is read."""
     torch.set_num_threads(threads)
-    mask = torch.zeros_like(pool.mask)
-    mask[pool.indices[forgotten]] = True
-    request = Request(pool.train, mask, f"draw {number}")
-    candidates = subset(pool.train, pool.mask)
-    originals = []
 
-    def original() -> nn.Module:
-        """Trained when it is asked for the first time."""
-        if not originals:
-            originals.append(retrain(fresh, pool.train, config=training, seed=seed).model)
-        return originals[0]
+    def answers(column: str, config) -> dict[str, Tensor]:
+        about = fingerprint((column, config))
+        files = [place / f"{draw.number:03d} {about}.pt" for draw in group.draws]
+        if not all(file.exists() for file in files):
+            for file, network in zip(files, _models(group, column, config), strict=True):
+                found = {kind: signal(evaluate(network, kinds[kind]), kept).cpu() for kind in kinds}
+                if not file.exists():
+                    write_state(file, found)
+        states = [read_state(file, set(kinds)) for file in files]
+        return {kind: torch.stack([state[kind] for state in states]) for kind in kinds}
 
-    def model(column: str) -> nn.Module:
-        if column == ORIGINAL:
-            return original()
-        if column in (RETRAINED, AGAIN):
-            other = seed + (1 if column == RETRAINED else 2)
-            return retrain(fresh, request.retain, config=training, seed=other).model
-        method = METHODS[column.split(" ")[0]]
-        options = {"fresh": fresh, "start": build(fresh, seed), "config": methods[column]}
-        try:
-            return unlearn(method, original(), request, **options, seed=seed).model
-        except NothingToDo:
-            return original()
+    return {column: answers(column, config) for column, config in columns.items()}
 
-    def answers(column: str) -> dict[str, Tensor]:
-        file = place / f"{number:03d} {fingerprint((column, methods.get(column)))}.pt"
-        if file.exists():
-            return read_state(file, {"candidates", "unseen"})
-        network = model(column)
-        kinds = {"candidates": candidates, "unseen": unseen}
-        found = {kind: signal(evaluate(network, data)).cpu() for kind, data in kinds.items()}
-        write_state(file, found)
-        return found
 
-    return {column: answers(column) for column in (ORIGINAL, RETRAINED, AGAIN, *methods)}
+def _models(group: Together, column: str, config) -> list[nn.Module]:
+    if column == ORIGINAL:
+        return group.originals()
+    if column in (RETRAINED, AGAIN):
+        return group.retrained(1 if column == RETRAINED else 2)
+    return group.unlearned(_method(column), config)

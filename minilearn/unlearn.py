@@ -24,6 +24,7 @@ from minilearn.draws import seeded
 from minilearn.files import check_file
 from minilearn.models import with_gradients
 from minilearn.requests import Request
+from minilearn.stack import check_single
 from minilearn.unlearned import NothingToDo, Unlearned
 
 __all__ = ["NothingToDo", "Unlearned", "access", "method", "unlearn"]
@@ -138,6 +139,7 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
             words = f"{function.__name__}{signature}".split(" ->")[0]
             raise ValueError(f"{error}; settings go by name, config=...: {words:.300}") from None
         call.apply_defaults()
+        check_single(function.__name__, call.arguments.get("model"))
         for name, value in call.arguments.items():
             parameter = signature.parameters[name]
             call.arguments[name] = _checked(name, value, parameter, call.arguments.get("model"))

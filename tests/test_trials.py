@@ -7,17 +7,21 @@ import torch
 from shared import Pairs, line
 from torch import nn
 
-from minilearn import trials as module
+from minilearn import together as module
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
-from minilearn.methods import finetune, retrain
+from minilearn.methods import L2UL, BadTeacher, bad_teacher, finetune, l2ul, retrain
 from minilearn.metrics import signal
-from minilearn.requests import by_index
+from minilearn.models import build
+from minilearn.stack import stack
+from minilearn.together import SEEDS, Draw
 from minilearn.training import Training
 from minilearn.trials import AGAIN, pairs_of_draws, trials
 
 RECIPE = Training(epochs=30, batch_size=16, lr=1e-2)
 METHODS = {"finetune": Training(epochs=1, lr=1e-4), "neggrad": None}
+INSTANCES = L2UL(attack=None)
+TEACHER = BadTeacher(epochs=2, batch_size=16, lr=1e-2)
 
 
 def network():
@@ -59,19 +63,60 @@ def test_draws_are_halves_and_their_complements():
             pairs_of_draws(wrong, 9)
 
 
+def of_draw(number: int):
+    """What makes the networks of a draw: a seed of its own, and a number that torch draws."""
+    return lambda: build(network, int(torch.randint(2**31, ())) + SEEDS * number)
+
+
 def test_each_answer_is_the_model_s_made_by_hand(train, unseen, done):
-    request = by_index(train, done.forgotten[3].nonzero().flatten())
-    seed = 3 * module.SEEDS
-    original = retrain(network, train, config=RECIPE, seed=seed).model
+    fresh, draw = of_draw(3), Draw(3, done.forgotten[3].nonzero().flatten(), trials=0)
+    everything, forgotten_first = draw.orders(64)
+    assert torch.equal(forgotten_first[:4].sort().values, draw.forgotten)
+    assert not torch.equal(everything, Draw(2, draw.forgotten, trials=0).orders(64)[0])
+    retain = train[forgotten_first[4:]]
+    original = retrain(fresh, train[everything], config=RECIPE, seed=0).model
     made = {
         "original": original,
-        "retrained": retrain(network, request.retain, config=RECIPE, seed=seed + 1).model,
-        AGAIN: retrain(network, request.retain, config=RECIPE, seed=seed + 2).model,
-        "finetune": finetune(original, request.retain, config=METHODS["finetune"], seed=seed).model,
+        "retrained": retrain(fresh, retain, config=RECIPE, seed=1).model,
+        AGAIN: retrain(fresh, retain, config=RECIPE, seed=2).model,
+        "finetune": finetune(original, retain, config=METHODS["finetune"], seed=0).model,
     }
     for column, model in made.items():
         assert torch.equal(done.candidates[column][3], signal(evaluate(model, train[range(8)])))
         assert torch.equal(done.unseen[column][3], signal(evaluate(model, unseen)))
+
+
+def test_draws_at_once_answer_as_those_made_one_by_one(train, unseen, tmp_path, done, monkeypatch):
+    """With methods that read networks, weights, inputs alone; and one that cannot be stacked."""
+    methods = METHODS | {"bad_teacher": TEACHER, "l2ul": INSTANCES}
+    options = {"draws": 4, "training": RECIPE, "at_once": 3}
+    stacked = set()
+
+    def counted(networks, inputs):
+        stacked.add(len(networks))
+        return stack(networks, inputs)
+
+    monkeypatch.setattr(module, "stack", counted)
+    together = trials(network, train, range(8), unseen, methods, tmp_path, **options)
+    near = {"rtol": 1e-3, "atol": 1e-3}
+    for column, values in done.candidates.items():
+        torch.testing.assert_close(together.candidates[column], values[:4], **near)
+        torch.testing.assert_close(together.unseen[column], done.unseen[column][:4], **near)
+    assert stacked == {2, 3}  # a look at two before all else
+    fresh, draw = of_draw(2), Draw(2, done.forgotten[2].nonzero().flatten(), trials=0)
+    everything, forgotten_first = draw.orders(64)
+    original = retrain(fresh, train[everything], config=RECIPE, seed=0).model
+    forget, retain = train[forgotten_first[:4]], train[forgotten_first[4:]]
+    made = {
+        "bad_teacher": bad_teacher(
+            original, forget.inputs, retain.inputs, fresh=fresh, config=TEACHER, seed=0
+        ),
+        "l2ul": l2ul(original, forget, config=INSTANCES, seed=draw.seed),
+    }
+    for column, result in made.items():
+        answers = signal(evaluate(result.model, train[range(8)]))
+        torch.testing.assert_close(together.candidates[column][2], answers, **near)
+        assert (answers - done.candidates["original"][2]).abs().max() > 1e-2
 
 
 def test_what_was_learnt_by_heart_is_found_and_a_second_retraining_is_not(done):
@@ -109,8 +154,11 @@ def test_the_same_call_trains_nothing_and_another_method_no_retrained_model(
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(train, unseen, tmp_path, monkeypatch, done):
+    trained = []
+
     def stopped(fresh, retain, **options):
-        if options["seed"] == 2 * module.SEEDS + 1:
+        trained.append(len(retain))
+        if len(trained) == 2 * 3 + 2:
             raise KeyboardInterrupt
         return retrain(fresh, retain, **options)
 
@@ -127,6 +175,22 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(train, unseen, tmp_path,
     kept[0].write_bytes(kept[0].read_bytes()[:-1])
     with pytest.raises(ValueError, match="is no whole checkpoint"):
         trials(network, train, range(8), unseen, METHODS, tmp_path, **options)
+
+
+def test_where_a_class_is_forgotten_whole_the_other_classes_are_read(train, unseen, tmp_path):
+    pool = (train.targets == 2).nonzero().flatten()
+    options = {"draws": 2, "training": Training(epochs=1), "whole": True, "at_once": 2}
+    found = trials(network, train, pool, unseen, {"finetune": None}, tmp_path, **options)
+    assert found.forgotten.all() and found.forgotten.shape == (2, 2 * len(pool))
+    draw = Draw(1, pool, trials=0)
+    everything, _ = draw.orders(64)
+    fresh = of_draw(1)
+    model = retrain(fresh, train[everything], config=Training(epochs=1), seed=0).model
+    expected = signal(evaluate(model, train[pool]), [0, 1])
+    torch.testing.assert_close(found.candidates["original"][1], expected)
+    assert found.unseen["finetune"].shape == (2, 2 * len(unseen))
+    several = trials(network, train, range(9), unseen, {}, tmp_path, **options)
+    assert several.candidates["original"].shape == (2, 9)  # no class is gone: phi
 
 
 def test_numbers_and_datasets_of_one_s_own(tmp_path):
@@ -146,7 +210,12 @@ def test_numbers_and_datasets_of_one_s_own(tmp_path):
         training=Training(epochs=1),
     )
     assert found.candidates["original"].shape == (2, 4)
-    model = retrain(small, Pairs(numbers), config=Training(epochs=1), seed=0).model
+
+    def fresh():
+        return build(small, int(torch.randint(2**31, ())))
+
+    everything = numbers[Draw(0, torch.tensor([2, 4]), trials=0).orders(20)[0]]
+    model = retrain(fresh, Pairs(everything), config=Training(epochs=1), seed=0).model
     expected = model(numbers.inputs[[2, 4, 9, 11]]).double().detach()
     torch.testing.assert_close(found.candidates["original"][0], expected)
     assert math.isnan(found.attack("original").auc)  # too few draws
@@ -161,8 +230,11 @@ class Sum(nn.Module):
 
 
 def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
-    def call(pool=range(8), others=unseen, methods=METHODS, **options):
-        return trials(network, train, pool, others, methods, tmp_path, **options)
+    def call(pool=range(8), others=unseen, methods=METHODS, make=network, data=train, **options):
+        return trials(make, data, pool, others, methods, tmp_path, **options)
+
+    def odd():
+        return nn.Sequential(nn.Linear(6, 3), nn.Bilinear(3, 3, 3))
 
     for arguments, sentence in (
         ({"methods": {"forget me": None}}, "the first word of 'forget me' is one of"),
@@ -174,6 +246,11 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
         ({"draws": 5}, "an even number, got 5"),
         ({"training": None}, "training must be a Training"),
         ({"jobs": 0}, "jobs must be"),
+        ({"at_once": 0}, "at_once must be"),
+        ({"whole": 1}, "whole is true or false, got 1"),
+        ({"at_once": 2, "pool": range(7)}, "draws of one size, got 7 candidates"),
+        ({"at_once": 2, "data": Pairs(train)}, "at_once trains on Examples, got a Pairs"),
+        ({"at_once": 2, "make": odd}, "1 is a Bilinear with weights; train them one by one"),
         ({"seed": -1}, "seed must be"),
     ):
         with pytest.raises(ValueError, match=sentence):

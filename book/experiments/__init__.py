@@ -37,6 +37,7 @@ MODULES |= {
     for row in ("cifar10_resnet18", "cifar100_resnet50", "cifar100_vit")
 }
 MODULES |= {f"l2ul_{row}": "l2ul_images" for row in ("imagenet_resnet50", "utkface_resnet18")}
+MODULES |= {name: name for name in ("audit_digits", "audit_speed")}
 NAMES = tuple(MODULES)
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Settings that are younger than the stored rows, by config.
@@ -48,6 +49,8 @@ KNOWN = {
     *("bandwidth", "launches", "turns", "overhead"),  # of `kernels` and `speed`
     *("svc", "svc_published", "anamnesis"),  # of faces
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
+    *("ulira", "ulira_low", "ulira_high", "ulira_tpr", "rmia", "kl_of_fits"),  # of audits
+    *("memory_known", "memory_left", "memory_left_10", "memory_left_90", "loop_seconds"),
 }
 
 

@@ -66,7 +66,7 @@ class Examples:
         """
         index = _positions(index, len(self), self.device)
         groups = None if self.groups is None else self.groups[index]
-        return Examples(self.inputs[index], self.targets[index], groups)
+        return replace(self, inputs=self.inputs[index], targets=self.targets[index], groups=groups)
 
     @property
     def task(self) -> str:
@@ -86,7 +86,8 @@ class Examples:
     def to(self, device) -> Examples:
         """The same examples on `device`."""
         groups = None if self.groups is None else self.groups.to(device)
-        return Examples(self.inputs.to(device), self.targets.to(device), groups)
+        inputs, targets = self.inputs.to(device), self.targets.to(device)
+        return replace(self, inputs=inputs, targets=targets, groups=groups)
 
     def sample(self, count: int, seed: int = 0) -> Examples:
         """`count` examples drawn without replacement, in random order; all if there are fewer.

@@ -15,6 +15,7 @@ from minilearn.evaluation import logits_of
 from minilearn.models import copy_of, mode
 from minilearn.parts.attack import check_inside
 from minilearn.run import File, Run, Watch
+from minilearn.stack import networks_in, rows
 from minilearn.unlearn import Unlearned, method
 
 
@@ -91,6 +92,7 @@ def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) 
     with mode(model, train=False):
         for x, y in batches(items, 256):
             cost.touch("forget", forward=2 * len(x), backward=len(x))
+            x, y = rows(networks_in(model), x, y)
             x = x.detach().requires_grad_(True)
             logits = logits_of(model, x.clone(), max(items.classes, 2))  # it may write into x
             (slope,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
@@ -100,4 +102,4 @@ def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) 
             with torch.no_grad():
                 first, second = logits_of(model, beyond).topk(2, dim=1).indices.T
             labels.append(torch.where(first == y, second, first))
-    return torch.cat(labels)
+    return torch.cat(labels).view_as(items.targets)

@@ -8,7 +8,7 @@ number for a second retrained model in the place of the unlearned one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,15 +48,24 @@ class Verdict:
         return f"auc {self.auc:.3f} [{self.low:.3f}, {self.high:.3f}], {of}"
 
 
-def signal(result: Evaluation) -> Tensor:
+def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
     """The number that a model is known by at an example: (N,) float64.
 
     For classes phi = log p_y - log(1 - p_y); for a number the prediction itself, with its sign: how
     wrong it is says less than in which direction.
 
+    Where a whole class is forgotten phi moves with that class's logit, at all examples at once.
+    What the example itself has left behind is in the other classes: give those that are `kept`, and
+    each of their log-probabilities, among them alone, is a candidate of its own: (N K,).
+
     Paper: Carlini et al. 2022, for phi.
-    Raises: ValueError if there are several numbers an example
+    Raises: ValueError if there are several numbers an example, or `kept` has no two classes of it
     """
+    if kept is not None:
+        classes = 0 if result.targets.is_floating_point() else result.outputs.shape[1]
+        if len(kept) < 2 or not set(kept) <= set(range(classes)):
+            raise ValueError(f"kept must be classes below {classes}, two or more, got {kept!r:.80}")
+        return result.outputs[:, list(kept)].double().log_softmax(1).flatten()
     if not result.targets.is_floating_point():
         return result.confidence.double()
     if result.outputs.ndim != 1:
@@ -80,7 +89,7 @@ def ulira(
         prior: how many observations the pooled variance is worth
         seed: of the folds
     Shapes: unlearned, retrained (T, P): what the models of T draws say of P candidates, see
-        `signal`; forgotten (T, P) bool, draws 2j and 2j + 1 each other's complement
+        `signal`; forgotten (T, P) bool, draws 2j and 2j + 1 each other's complement, or all true
     Paper: Hayes et al. 2024, U-LiRA; Carlini et al. 2022.
     Target: 0.5, which a second retrained model has.
     Cannot see: whether the candidates or the whole model were changed: look at unseen items, too.
@@ -95,7 +104,7 @@ def ulira(
         ratio = _likelihood_ratio(u[fit], r[fit], prior)
         return ratio(u[read]), ratio(r[read])
 
-    return _verdict(scores, len(u), u.shape[1], seed)
+    return _verdict(scores, len(u), u.shape[1], len(forgotten), seed)
 
 
 def rmia(
@@ -129,7 +138,7 @@ def rmia(
     gamma = check_number("gamma", gamma, 0)
     u, r = (of_forgotten(values, forgotten) for values in (unlearned, retrained))
     z_u, z_r = (_checked(values, len(unlearned)) for values in (unseen_unlearned, unseen_retrained))
-    picked = _picked(forgotten)
+    draws = _draws(forgotten)
     if len(u) < 2 * (references + 1):
         least = 4 * (references + 1)
         raise ValueError(f"{references} references need {least} draws, got {2 * len(u)}")
@@ -137,17 +146,17 @@ def rmia(
     def scores(fit: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         fit = fit[:references]
         base = r[fit].logsumexp(0)  # of a sum, not of a mean: the same for all
-        base_z = z_r[2 * fit].logsumexp(0)
+        base_z = z_r[draws[fit].amin(1)].logsumexp(0)
 
         def share(candidates: Tensor, unseen: Tensor) -> Tensor:
             ratio = candidates[read] - base
             of_unseen = unseen - base_z + math.log(gamma)
-            draws = 2 * read[:, None] + picked[read]  # of the model that forgot the candidate
-            return (of_unseen[draws] < ratio[..., None]).double().mean(2)
+            others = of_unseen[draws[read]]  # of the model that forgot the candidate
+            return (others < ratio[..., None]).double().mean(2)
 
         return share(u, z_u), share(r, z_r)
 
-    return _verdict(scores, len(u), u.shape[1], seed)
+    return _verdict(scores, len(u), u.shape[1], len(forgotten), seed)
 
 
 def memory_left(
@@ -192,26 +201,31 @@ def divergence_of_fits(
 def of_forgotten(values: Tensor, forgotten: Tensor) -> Tensor:
     """What the model says that forgot a candidate, one of each pair of draws: (T / 2, P) float64.
 
+    Where every draw forgets every candidate, each of them: (T, P).
+
     Raises: ValueError as `ulira`
     Example:
         >>> of_forgotten([[1.0, 2.0], [3.0, 4.0]], torch.tensor([[True, False], [False, True]]))
         tensor([[1., 4.]], dtype=torch.float64)
     """
-    picked = _picked(forgotten)
+    draws = _draws(forgotten)
     values = _checked(values, len(forgotten))
     if values.shape != forgotten.shape:
         shapes = f"{tuple(values.shape)} and {tuple(forgotten.shape)}"
         raise ValueError(f"answers and forgotten must have one shape (T, P), got {shapes}")
-    return values.view(-1, 2, values.shape[1]).gather(1, picked[:, None]).squeeze(1)
+    return values.gather(0, draws)
 
 
-def _picked(forgotten: Tensor) -> Tensor:
-    """Which draw of each pair forgets a candidate, 0 or 1: (T / 2, P)."""
+def _draws(forgotten: Tensor) -> Tensor:
+    """The draw that forgets a candidate, of each pair, (T / 2, P); or all of them, (T, P)."""
     if not isinstance(forgotten, Tensor) or forgotten.dtype != torch.bool or forgotten.ndim != 2:
         raise ValueError("forgotten must be a boolean tensor (T, P), a row a draw")
+    number = torch.arange(len(forgotten))[:, None]
+    if bool(forgotten.all()):
+        return number.expand_as(forgotten)
     if len(forgotten) % 2 or not torch.equal(forgotten[0::2], ~forgotten[1::2]):
         raise ValueError("draws must come in pairs: what one forgets, the next one keeps")
-    return forgotten[1::2].long()
+    return number[0::2] + forgotten[1::2].long()
 
 
 def _checked(values, draws: int) -> Tensor:
@@ -243,15 +257,16 @@ def _likelihood_ratio(u: Tensor, r: Tensor, prior: float) -> Callable[[Tensor], 
 
 
 def _auc(members: Tensor, others: Tensor) -> Tensor:
-    """`attacks.auc` of every row of scores, by counting."""
-    m, o = members[:, :, None], others[:, None]
-    return ((m > o).double() + 0.5 * (m == o).double()).mean((1, 2))
+    """`attacks.auc` of every row of scores, by the ranks of members among sorted others."""
+    others = others.sort(1).values
+    below, upto = (torch.searchsorted(others, members, right=right) for right in (False, True))
+    return (below + upto).double().mean(1) / (2 * others.shape[1])
 
 
-def _verdict(scores: Callable, pairs: int, candidates: int, seed: int) -> Verdict:
+def _verdict(scores: Callable, pairs: int, candidates: int, draws: int, seed: int) -> Verdict:
     """The attack in `FOLDS` splits of the pairs; its interval is the jackknife's over the pairs."""
     if candidates < FEWEST_ITEMS or pairs < FEWEST_PAIRS:
-        return Verdict(*[math.nan] * 4, candidates, 2 * pairs)
+        return Verdict(*[math.nan] * 4, candidates, draws)
     from scipy.stats import t
 
     order = order_of(seed)
@@ -277,4 +292,4 @@ def _verdict(scores: Callable, pairs: int, candidates: int, seed: int) -> Verdic
     spread = ((pairs - 1) * left_out.var(correction=0)).sqrt().item()
     half = float(t.ppf(0.975, pairs - 1)) * spread
     pooled = (torch.cat([part.flatten() for part in side]) for side in (members, others))
-    return Verdict(whole, whole - half, whole + half, tpr_at_fpr(*pooled), candidates, 2 * pairs)
+    return Verdict(whole, whole - half, whole + half, tpr_at_fpr(*pooled), candidates, draws)

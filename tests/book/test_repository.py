@@ -60,12 +60,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1760,
-    ("metrics",): 1510,
+    ("metrics",): 1520,
     ("kernels",): 1000,
     ("data",): 1200,
     ("course",): 1110,
 }
-WHOLE = 9800  # without check/
+WHOLE = 10300  # without check/
 
 
 def test_budgets_of_files():

@@ -124,7 +124,7 @@ def test_rmia_is_the_share_of_unseen_that_a_candidate_beats():
     unseen = [torch.randn(16, 7, generator=generator) for _ in range(2)]
     seen = {}
 
-    def spy(scores, pairs, candidates, seed):
+    def spy(scores, *rest):
         fit, read = torch.tensor([1, 4, 6]), torch.tensor([0, 3])
         seen["scores"] = scores(fit, read)
         return None
@@ -145,6 +145,32 @@ def test_rmia_is_the_share_of_unseen_that_a_candidate_beats():
                     beaten += bool(ratio / (others[draw, z].double().exp() / base_z) > 2.0)
                 assert seen["scores"][side][row, i].item() == pytest.approx(beaten / 7)
     assert rmia(unlearned, retrained, forgotten, *unseen).auc > 0.6
+
+
+def test_where_every_draw_forgets_all_each_of_them_counts():
+    unlearned, retrained, _ = world(64, 24, 1.0)
+    every = torch.ones(64, 24, dtype=torch.bool)
+    assert torch.equal(of_forgotten(unlearned, every), unlearned.double())
+    found = ulira(unlearned, retrained, every)
+    assert found.auc == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=0.03) and found.draws == 64
+    assert memory_left(retrained, retrained, unlearned + 9, every).tolist() == [0.0] * 24
+    unseen = [torch.randn(64, 7, generator=torch.Generator().manual_seed(6)) for _ in range(2)]
+    assert rmia(unlearned, retrained, every, *unseen).auc > 0.6
+    assert math.isnan(ulira(unlearned[:5], retrained[:5], every[:5]).auc)
+
+
+def test_of_a_class_that_is_gone_the_other_classes_are_read():
+    """How sure a model is of the class itself has no influence."""
+    logits = torch.tensor([[2.0, 0.0, -1.0, 4.0], [0.0, 1.0, 3.0, -2.0]])
+    result = Evaluation(logits, torch.tensor([1, 1]), torch.zeros(2))
+    expected = logits[:, [0, 2, 3]].double().softmax(1).log().flatten()
+    torch.testing.assert_close(signal(result, [0, 2, 3]), expected)
+    moved = Evaluation(logits + torch.tensor([0.0, 7.0, 0.0, 0.0]), result.targets, result.loss)
+    assert torch.equal(signal(moved, [0, 2, 3]), signal(result, [0, 2, 3]))
+    numbers = Evaluation(torch.zeros(2), torch.zeros(2), torch.zeros(2))
+    for one, kept in ((result, [1]), (result, [0, 4]), (numbers, [0, 1])):
+        with pytest.raises(ValueError, match="kept must be classes below"):
+            signal(one, kept)
 
 
 def test_with_too_few_candidates_or_draws_there_is_no_verdict():
@@ -177,7 +203,7 @@ U, R, FORGOTTEN = world(16, 8, 1.0)
     [
         ((U, R, FORGOTTEN.long()), "forgotten must be a boolean tensor"),
         ((U, R, FORGOTTEN[:-1]), "draws must come in pairs"),
-        ((U, R, torch.ones_like(FORGOTTEN)), "draws must come in pairs"),
+        ((U, R, torch.zeros_like(FORGOTTEN)), "draws must come in pairs"),
         ((U[:-2], R, FORGOTTEN), "finite numbers with 16 rows, got shape"),
         ((U[:, :-1], R, FORGOTTEN), r"one shape \(T, P\)"),
         ((U, R / 0, FORGOTTEN), "finite numbers"),

@@ -1,0 +1,153 @@
+"""Every method of chapters 1, 5, 7 and 8 before attacks that know one example at a time.
+
+`items`: 64 digits at random and the 64 least typical of all are candidates, half of which a draw
+forgets; `mislabelled`: 60 of the 61 digits that have wrong labels are; `class`: every draw forgets
+all of one class, and the other classes' log-probabilities are candidates. A method is a column of
+`minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
+candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
+attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.
+
+The `mlp` has 64 draws, and the methods that run on a stack; the small CNN all, and fewer draws.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from book.experiments import Run, said
+from book.experiments.l2ul_digits import BASE
+from book.experiments.laf_digits import OTHERS, recipe
+from minilearn import data
+from minilearn.data.examples import Examples
+from minilearn.methods import PGD, BadTeacher
+from minilearn.metrics import auc
+from minilearn.metrics.per_example import divergence_of_fits, rmia
+from minilearn.models import small_cnn
+from minilearn.requests import by_class, by_typicality, mislabel
+from minilearn.stack import STACKABLE
+from minilearn.sweep import Unit, value
+from minilearn.training import Training
+from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, trials
+
+SEEDS = 1
+NETWORKS = {
+    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)),
+    "small_cnn": lambda: small_cnn(10, 8),
+}
+DRAWS = {"toy": 16, "small": 32, "paper": 64}  # of the small CNN
+AT_ONCE = {"mlp": 64, "small_cnn": 16}
+RECIPE = Training(epochs=20)
+HALF = 64  # of the candidates
+TASKS = ("items", "mislabelled", "class")
+CLASS = 3
+# As in chapter 8, but that unrolling and SISA have no part in it; L2UL as in chapter 5 with a
+# shorter attack.
+METHODS = {name: OTHERS[name] for name in ("finetune", "neggrad", "boundary", "scrub")}
+METHODS |= {"bad_teacher": OTHERS["bad_teacher"], "bad_teacher long": BadTeacher(10, 32, 1e-3)}
+METHODS |= {"laf": recipe("random")}
+METHODS |= {"l2ul": replace(BASE, attack=PGD(2.0, 0.4, 10, repeats=4), epochs=200)}
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """A unit is a column of the trials of a task, which are made when the first is measured."""
+    for seed in run.seeds:
+        for network in NETWORKS:
+            for task in TASKS:
+                yield from _units(run, network, task, seed)
+
+
+def _units(run: Run, network: str, task: str, seed: int) -> Iterator[Unit]:
+    draws = 64 if network == "mlp" else DRAWS[run.size]
+    about = f"size={run.size}; {draws} draws, {AT_ONCE[network]} at once; digits, 8 pixels; "
+    about += f"{network}; original={RECIPE}"
+    whole = "all" if task == "class" else "half"
+    methods = methods_of(network)
+    done = cache(partial(_trials, run, network, task, draws, seed))
+    for column in (ORIGINAL, RETRAINED, AGAIN, *methods):
+        if (task, column) != ("class", RETRAINED):  # of which the weak attack is all
+            name = "again" if column == AGAIN else column.replace(" ", "_")
+            settings = about + (f"; {column}={said(methods[column])}" if column in methods else "")
+            measure = partial(_rows, done, column)
+            request = f"{task}: {whole} of the pool, {network}"
+            yield Unit("digits", request, name, seed, settings, measure)
+
+
+def methods_of(network: str) -> dict:
+    """Settings by name: of the MLP those of the methods that run on a stack."""
+    stacked = {name: c for name, c in METHODS.items() if name.split(" ")[0] in STACKABLE}
+    return stacked if network == "mlp" else METHODS
+
+
+def pool_of(train: Examples, task: str, seed: int) -> tuple[Examples, Tensor]:
+    """The training set of a task, and the positions of its candidates."""
+    if task == "class":
+        return train, by_class(train, CLASS).indices
+    count = HALF / len(train)
+    if task == "mislabelled":
+        request = mislabel(train, count, seed=seed)
+        return request.train, request.indices[: len(request.indices) // 2 * 2]
+    atypical = by_typicality(train, HALF)
+    others = (~atypical.mask).nonzero().flatten()
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))
+    return train, torch.cat([atypical.indices, others[order[:HALF]]])
+
+
+def _trials(run: Run, network: str, task: str, draws: int, seed: int) -> Trials:
+    train, test = (part.to(run.device) for part in data.digits())
+    train, pool = pool_of(train, task, seed)
+    options = {"draws": draws, "training": RECIPE, "seed": seed, "whole": task == "class"}
+    options["at_once"] = AT_ONCE[network]
+    with tempfile.TemporaryDirectory() as folder:
+        place = folder if run.cache is None else run.cache / "trials"
+        fresh, methods = NETWORKS[network], methods_of(network)
+        return trials(fresh, train, pool, test, methods, place, **options)
+
+
+def _rows(done, column: str) -> list[dict]:
+    """What the attacks say of a column; a number that there is not has no row."""
+    found: Trials = done()
+    here = found.candidates
+    one_class = bool(found.forgotten.all())
+    rows = [] if one_class else [value("loss_attack_auc", "", _weak(found, column), "area")]
+    if column == RETRAINED:
+        return rows
+    if not one_class:
+        rows.append(value("rmia", "forget", _relative(found, column), "area"))
+    for split, unseen in (("forget", False), ("test", True)):
+        verdict = found.attack(column, unseen)
+        rows.append(value("ulira", split, verdict.auc, "area"))
+        rows.append(value("ulira_low", split, verdict.low, "area"))
+        rows.append(value("ulira_high", split, verdict.high, "area"))
+        rows.append(value("ulira_tpr", split, verdict.tpr_at_1fpr, "fraction at 1 %"))
+    left = found.memory_left(column)
+    left = left[left.isfinite()]
+    rows.append(value("memory_known", "forget", len(left), "candidates"))
+    for name, share in (("memory_left_10", 0.1), ("memory_left", 0.5), ("memory_left_90", 0.9)):
+        if len(left):
+            rows.append(value(name, "forget", left.quantile(share), "share"))
+    apart = divergence_of_fits(here[column], here[RETRAINED], found.forgotten)
+    return [*rows, value("kl_of_fits", "forget", apart, "nats")]
+
+
+def _weak(found: Trials, column: str) -> float:
+    """The area of one loss threshold a model, members being what it forgot: a mean over draws."""
+    pairs = zip(found.candidates[column], found.forgotten, found.unseen[column], strict=True)
+    each = [auc(mine[forgotten], unseen) for mine, forgotten, unseen in pairs]
+    return sum(each) / len(each)
+
+
+def _relative(found: Trials, column: str) -> float:
+    """`rmia`, which wants log p of the right class: log sigmoid of phi."""
+    sides = [
+        logsigmoid(answers[name])
+        for answers in (found.candidates, found.unseen)
+        for name in (column, RETRAINED)
+    ]
+    return rmia(*sides[:2], found.forgotten, *sides[2:]).auc
