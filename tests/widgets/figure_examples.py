@@ -1,0 +1,53 @@
+"""A small example of every figure, of data whose answers are known."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from shared import random
+from torch import Tensor, nn
+
+from minilearn import widgets
+from minilearn.data import Examples, digits
+from minilearn.metrics import Attack
+from minilearn.models import small_cnn
+
+NAN = float("nan")
+
+
+@cache
+def attacks() -> dict[str, Attack]:
+    """Two attacks, one of them with ties."""
+    return {
+        "original": Attack(1.0 + random(103, seed=1), random(450, seed=2), NAN),
+        "retrained": Attack(random(103, seed=3).round(), random(450, seed=4).round(), NAN),
+    }
+
+
+@cache
+def ascent() -> tuple[Examples, Tensor, Tensor, Tensor]:
+    """Twelve digits, what is said of them in five epochs, and by three retrained models."""
+    forget = digits().train[:12]
+    falling = torch.arange(12) < 2 * torch.arange(6)[:, None]  # two more mistakes an epoch
+    answers = (forget.targets + 3 * falling) % 10
+    retrained = forget.targets.repeat(3, 1)
+    retrained[0, :4] += 1
+    retrained[1, 2:6] += 1
+    return forget, answers, torch.linspace(0.96875, 0.5, 6), retrained
+
+
+@cache
+def networks() -> tuple[dict[str, nn.Module], Examples]:
+    """Two networks that know nothing, and two digits."""
+    torch.manual_seed(0)
+    hidden = nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10)
+    models = {"conv": small_cnn(10, size=8), "mlp": nn.Sequential(nn.Flatten(), *hidden)}
+    return models, digits().train[:2]
+
+
+EXAMPLES = {
+    "drag_threshold": lambda: widgets.drag_threshold(attacks()),
+    "paint_digit": lambda: widgets.paint_digit(*networks()),
+    "stop_ascent": lambda: widgets.stop_ascent(*ascent()),
+}
