@@ -5,3 +5,4 @@ from minilearn.widgets.interactive import Interactive
 from minilearn.widgets.paint_digit import paint_digit
 from minilearn.widgets.pictures import MAX_FRAMES, Explorer, explorer, live
 from minilearn.widgets.stop_ascent import stop_ascent
+from minilearn.widgets.withdraw_point import withdraw_point

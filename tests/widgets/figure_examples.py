@@ -46,8 +46,17 @@ def networks() -> tuple[dict[str, nn.Module], Examples]:
     return models, digits().train[:2]
 
 
+@cache
+def patients() -> tuple[Tensor, Tensor, tuple[str, str], tuple[str, str]]:
+    """Two clouds that overlap, on scales of their own."""
+    labels = torch.arange(30) % 2
+    points = torch.tensor([10.0, 0.1]) * random(30, 2, seed=8) + 15.0 * labels[:, None]
+    return points, labels, ("radius", "texture"), ("benign", "malignant")
+
+
 EXAMPLES = {
     "drag_threshold": lambda: widgets.drag_threshold(attacks()),
     "paint_digit": lambda: widgets.paint_digit(*networks()),
     "stop_ascent": lambda: widgets.stop_ascent(*ascent()),
+    "withdraw_point": lambda: widgets.withdraw_point(*patients()),
 }

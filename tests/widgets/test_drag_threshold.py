@@ -38,7 +38,9 @@ def test_the_curve_is_that_of_scikit_learn(figure, opened, compute):
     labels = [1] * len(members) + [0] * len(nonmembers)
     fpr, tpr, _ = roc_curve(labels, members + nonmembers, drop_intermediate=False)
     points = compute(opened(figure), figure, "rocPoints", members, nonmembers)
-    assert torch.allclose(torch.tensor(points).double(), torch.tensor([*zip(fpr, tpr)]))
+    assert torch.allclose(
+        torch.tensor(points).double(), torch.tensor([*zip(fpr, tpr, strict=True)])
+    )
 
 
 def test_the_threshold_moves_by_key_and_by_mouse(figure, opened):
