@@ -1,6 +1,8 @@
 """Interactive figures: pictures that are drawn beforehand, and modules that compute in the page."""
 
 from minilearn.widgets.drag_threshold import drag_threshold
+from minilearn.widgets.draw_prediction import draw_prediction
+from minilearn.widgets.follow_points import follow_points
 from minilearn.widgets.interactive import Interactive
 from minilearn.widgets.paint_digit import paint_digit
 from minilearn.widgets.pictures import MAX_FRAMES, Explorer, explorer, live

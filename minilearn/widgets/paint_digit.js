@@ -89,7 +89,7 @@ export default {
     const cells = range(size * size).map(i => svg("rect", {x: i % size * cell,
       y: Math.floor(i / size) * cell, width: cell, height: cell}));
     const cursor = svg("rect", {width: cell, height: cell, class: "cursor"});
-    const field = svg("svg", {viewBox: "0 0 240 240", class: "paint", tabindex: 0,
+    const field = svg("svg", {viewBox: "0 0 240 240", class: "paint drawn", tabindex: 0,
       role: "application", "aria-label": "The image: arrow keys move, space paints"},
       cells, cursor);
 

@@ -54,8 +54,30 @@ def patients() -> tuple[Tensor, Tensor, tuple[str, str], tuple[str, str]]:
     return points, labels, ("radius", "texture"), ("benign", "malignant")
 
 
+@cache
+def band() -> tuple[Tensor, Tensor, tuple[float, float], str]:
+    """Targets from 0 to 90 and three models that stop at about 30."""
+    true = torch.linspace(0, 90, 61)
+    answers = true.clamp(min=30) + torch.tensor([[0.0], [2.0], [7.0]])
+    return true, answers, (0.0, 30.0), "degrees"
+
+
+@cache
+def cloud() -> tuple[dict[str, Tensor], tuple[int, ...], Examples, Examples]:
+    """Six forgotten and twenty retained digits that drift apart, or do not."""
+    train = digits().train
+    places = random(26, 2, seed=9) + train.targets[:26, None]
+    times = torch.arange(4)[:, None, None]
+    away = torch.zeros(26, 2)
+    away[:6] = 3.0
+    both = {"both": places + times * away, "alignment": places.repeat(4, 1, 1)}
+    return both, (0, 1, 4, 20), train[:6], train[6:26]
+
+
 EXAMPLES = {
     "drag_threshold": lambda: widgets.drag_threshold(attacks()),
+    "draw_prediction": lambda: widgets.draw_prediction(*band()),
+    "follow_points": lambda: widgets.follow_points(*cloud()),
     "paint_digit": lambda: widgets.paint_digit(*networks()),
     "stop_ascent": lambda: widgets.stop_ascent(*ascent()),
     "withdraw_point": lambda: widgets.withdraw_point(*patients()),
