@@ -44,7 +44,7 @@ export default {
     const way = svg("g"), field = svg("svg", {viewBox: "0 0 340 304", "aria-hidden": "true"},
       svg("rect", {x: 1, y: 1, width: 338, height: 302, fill: "none", class: "grid"}),
       dots.slice(forgotten), dots.slice(0, forgotten), words, way);
-    const card = html("div", {class: "card"});
+    const card = html("div", {class: "pointed"});
 
     let state, change;
     const form = choice("losses", names, name => change({name}));

@@ -133,7 +133,7 @@ export default {
         + `. Row ${state.row + 1}, column ${state.column + 1}: `
         + `${percent(state.image[state.row * size + state.column])} ink.`;
     };
-    built(model, el, [html("div", {class: "row"}, begin.label, ink.label, again, empty),
+    built(model, el, [html("div", {class: "controls"}, begin.label, ink.label, again, empty),
       html("div", {class: "panels"}, field,
         html("div", {}, panels.map(({picture}) => picture))), said],
       {image: start[0], row: 0, column: 0, ink: "black"}, draw);

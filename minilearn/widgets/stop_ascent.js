@@ -62,7 +62,7 @@ export default {
         path(at(test), {stroke: "var(--test)", "stroke-width": 2}),
         path(at(path0), {stroke: "var(--forget)", "stroke-width": 2.5}),
         word("test", test, -8, "--test"), word("withdrawn", path0, 16, "--forget"),
-        svg("text", {x: x(last) - 2, y: y(Math.max(...reached)) - 5, "text-anchor": "end",
+        svg("text", {x: x(last) - 2, y: Math.max(TOP + 12, y(Math.max(...reached)) - 5), "text-anchor": "end",
           style: "fill: var(--retrained)"}, "retrained, on withdrawn"),
         svg("line", {x1: x(state.epoch), x2: x(state.epoch), y1: TOP, y2: HIGH - BOTTOM,
           stroke: "currentColor", "stroke-width": 2}));

@@ -60,7 +60,7 @@ const MODELS = ["original", "retrained", "fine-tuned", "ascended"];
 
 export default {
   render({model, el}) {
-    const {points, labels, axes, classes, first, training, unlearning} = model.get("data");
+    const {points, labels, axes, classes, begin, first, training, unlearning} = model.get("data");
     const ends = axis => {
       const values = points.map(point => point[axis]);
       return [Math.min(...values) - .3, Math.max(...values) + .3];
@@ -151,12 +151,9 @@ export default {
       said.textContent = `Point ${state.point + 1} (${words}), how sure each model is of its `
         + `class: ${shares}. Mistakes on the points that stay: ${wrong}.`;
     };
-    // Begin where the original is right and least sure: there a withdrawal shows most.
-    const sure = range(points.length).map(k => right(original, k));
-    const begin = sure.indexOf(Math.min(...sure.filter(share => share >= .5)));
     const legend = html("p", {}, `Click a point to withdraw it. Triangles: ${classes[1]}; dots: ${classes[0]}. `
       + `Upwards: ${axes[1]}. Dashed: the original's boundary. Ringed: a mistake.`);
-    built(model, el, [html("div", {class: "row"}, point.label, take), steps.label, said,
+    built(model, el, [html("div", {class: "controls"}, point.label, take), steps.label, said,
       html("div", {class: "panels"}, panels.map(({picture}) => picture)), legend],
       {point: begin, withdrawn: [], steps: 20}, draw);
   },

@@ -13,7 +13,12 @@ UNLEARNING = {"steps": 200, "finetune": 0.1, "ascent": 0.005}
 
 
 def withdraw_point(
-    points: Tensor, labels: Tensor, axes: tuple[str, str], classes: tuple[str, str], seed: int = 0
+    points: Tensor,
+    labels: Tensor,
+    axes: tuple[str, str],
+    classes: tuple[str, str],
+    seed: int = 0,
+    begin: int = 0,
 ) -> Interactive:
     """Points of two classes and the boundary between them; a click withdraws a point.
 
@@ -21,8 +26,11 @@ def withdraw_point(
     momentum, and again on those that are left. Beside it stand fine-tuning on those that are left,
     and gradient ascent on what was withdrawn, after as many steps as the reader chooses.
 
-    Args: axes: names of the two measurements. classes: names of the labels 0 and 1. seed: of the
-        first weights, which the original and the retrained network share
+    Args:
+        axes: names of the two measurements
+        classes: names of the labels 0 and 1
+        seed: of the first weights, which the original and the retrained network share
+        begin: the point that is marked at first, counted from the left
     Shapes: points (n, 2), labels (n,) of 0 and 1
     Raises: ValueError if the shapes do not fit, or a label is neither 0 nor 1
     """
@@ -31,6 +39,8 @@ def withdraw_point(
             f"needs points (n, 2) and labels (n,), got {tuple(points.shape)} and "
             f"{tuple(labels.shape)}"
         )
+    if begin not in range(len(points)):
+        raise ValueError(f"begin is the number of a point, below {len(points)}, got {begin!r}")
     if set(labels.tolist()) != {0, 1}:
         raise ValueError(f"labels are 0 and 1, both of them, got {sorted(set(labels.tolist()))}")
     order = points[:, 0].argsort(stable=True)  # a key leads from one to the next on its right
@@ -43,6 +53,7 @@ def withdraw_point(
         "labels": labels.tolist(),
         "axes": axes,
         "classes": classes,
+        "begin": begin,
         "first": [*first.flatten().tolist(), 0.0],
         "training": TRAINING,
         "unlearning": UNLEARNING,

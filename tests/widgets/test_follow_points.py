@@ -68,8 +68,8 @@ def test_the_way_has_a_mark_for_every_step_so_far(shown):
     for step in range(4):
         shown.locator("input").nth(0).fill(str(step))
         assert shown.locator("circle[r='2.5']").count() == step + 1
-    assert shown.locator(".card canvas").count() == 1
-    assert re.search(r"^a \d$", shown.locator(".card p").inner_text())
+    assert shown.locator(".pointed canvas").count() == 1
+    assert re.search(r"^a \d$", shown.locator(".pointed p").inner_text())
 
 
 def test_what_does_not_fit_is_refused():

@@ -19,13 +19,12 @@ def test_the_directive_gives_the_figure():
 
 
 def test_ascent_breaks_more_than_retraining_there(opened):
-    """The first point that is offered: retraining no longer knows it, ascent spoils others."""
+    """The first point that is offered: retraining does not know it, fine-tuning still does."""
     page = opened(landing.patients())
     page.locator("button").click()
     said = page.locator("[role=status]").inner_text()
     original, retrained, tuned, ascended = map(int, re.findall(r"(\d+) %", said))
-    assert original >= 50 > retrained and original > tuned
-
+    assert original > 80 > 20 > retrained and tuned > 80 > ascended > retrained
     page.locator("input").nth(1).fill("200")
     end = page.locator("[role=status]").inner_text()
     mistakes = {name: int(n) for name, n in re.findall(r"([\w-]+) (\d+)[,.]", end)}

@@ -138,3 +138,5 @@ def test_what_does_not_fit_is_refused():
         withdraw_point(points, labels[1:], *names)
     with pytest.raises(ValueError, match="both of them, got .0."):
         withdraw_point(points, 0 * labels, *names)
+    with pytest.raises(ValueError, match="begin is the number of a point, below 30, got 30"):
+        withdraw_point(points, labels, *names, begin=30)
