@@ -68,6 +68,9 @@ BEGINS_OUTSIDE = """all => all
   .map(thing => `${thing.tagName} ${thing.parentElement.parentElement.textContent.slice(0, 60)}`)"""
 
 
+# Figures that compute have tests of their own; in the page they must be there and say something.
+SILENT = """all => all.filter(figure => !figure.querySelector("[role=status]")?.textContent)
+  .map(figure => figure.dataset.figure)"""
 PICTURE = "box => [box.querySelector('img').src, box.querySelector('img').alt]"
 
 
@@ -85,6 +88,7 @@ class Visit:
     cut: list[str] = field(default_factory=list)  # begins left of the phone's screen
     dim: list[tuple[str, float]] = field(default_factory=list)  # text, contrast; worst first
     figures: int = 0
+    silent: list[str] = field(default_factory=list)  # figures that compute and say nothing
     # for every slider: its figure, and (picture, alternative text), status before and after a key
     sliders: list[tuple] = field(default_factory=list)
     text: str = ""  # of the article
@@ -177,6 +181,7 @@ def visit(page: Page, site: str, name: str) -> Visit:
     seen.downloads = page.eval_on_selector_all(
         "a[href$='.ipynb'][download], a[href*='_sources']", HREF
     )
+    seen.silent = page.eval_on_selector_all("[data-figure]", SILENT)
     press_every_slider(page, seen)
     return seen
 
@@ -184,8 +189,8 @@ def visit(page: Page, site: str, name: str) -> Visit:
 def press_every_slider(page: Page, seen: Visit) -> None:
     """One key for each, in the order of the page."""
     boxes = page.locator(".minilearn-explorer")
-    seen.figures = boxes.count()
-    for i in range(seen.figures):
+    seen.figures = page.locator(".minilearn-explorer, .minilearn-figure").count()
+    for i in range(boxes.count()):
         box = boxes.nth(i)
         for slider in box.locator("input[type=range]").all():
             before, status = box.evaluate(PICTURE), box.locator("[role=status]").inner_text()
@@ -275,6 +280,10 @@ def test_a_phone_shows_everything(visits):
     """No page scrolls sideways, and nothing is cut at the left."""
     nowhere(visits, lambda v: v.width if v.width > PHONE["width"] else 0)
     nowhere(visits, lambda v: v.cut)
+
+
+def test_figures_that_compute_are_there(visits):
+    nowhere(visits, lambda v: v.silent)
 
 
 STUDENTS = [name for name in PAGES if name.startswith("notebooks/students/")]

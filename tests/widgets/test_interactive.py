@@ -1,8 +1,11 @@
 """What holds for every figure: it needs nothing, fits a phone, and can be read and operated."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
+from figure_examples import EXAMPLES
 
 from minilearn.widgets import Interactive
 
@@ -116,3 +119,19 @@ def test_a_figure_that_is_too_large_is_refused():
 def test_no_text_can_end_the_script():
     html = Interactive("drag_threshold", {"scores": "</script>"}, "</script>").html()
     assert html.count("</script>") == 1
+
+
+def test_modules_and_style_are_installed():
+    root = Path(__file__).parents[2]
+    setup = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    patterns = setup["package-data"]["minilearn.widgets"]
+    files = [p for p in (root / "minilearn/widgets").iterdir() if p.is_file()]
+    assert {p.suffix for p in files} == {".py", ".js", ".css"}
+    assert all(any(p.match(pattern) for pattern in [*patterns, "*.py"]) for p in files)
+
+
+def test_every_module_has_its_function_and_is_tried():
+    folder = Path(__file__).parents[2] / "minilearn/widgets"
+    modules = {p.stem for p in folder.glob("*.js")} - {"shared"}
+    assert modules == set(EXAMPLES)
+    assert all((folder / f"{name}.py").is_file() for name in modules)
