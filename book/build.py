@@ -21,7 +21,8 @@ BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 TOC = ROOT / "book" / "_toc.yml"
 ALONE = "11_where_the_time_goes"  # it measures time
-OUTPUTS_DEPEND_ON = ("minilearn/**/*.py", "requirements.txt", "constraints.txt", "book/results/*")
+CODE = ("minilearn/**/*.py", "minilearn/widgets/*.js", "minilearn/widgets/*.css")
+OUTPUTS_DEPEND_ON = (*CODE, "requirements.txt", "constraints.txt", "book/results/*")
 
 
 def fingerprint() -> str:

@@ -83,6 +83,9 @@ BEGINS_OUTSIDE = """all => all
   .map(thing => `${thing.tagName} ${thing.parentElement.parentElement.textContent.slice(0, 60)}`)"""
 
 
+# Figures that compute have tests of their own; in the page they must be there and say something.
+SILENT = """all => all.filter(figure => !figure.querySelector("[role=status]")?.textContent)
+  .map(figure => figure.dataset.figure)"""
 PICTURE = "box => [box.querySelector('img').src, box.querySelector('img').alt]"
 
 
@@ -103,6 +106,7 @@ class Visit:
     cut: list[str] = field(default_factory=list)  # begins left of the phone's screen
     dim: list[tuple[str, float]] = field(default_factory=list)  # text, contrast; worst first
     figures: int = 0
+    silent: list[str] = field(default_factory=list)  # figures that compute and say nothing
     # for every slider: its figure, and (picture, alternative text), status before and after a key
     sliders: list[tuple] = field(default_factory=list)
     text: str = ""  # of the article
@@ -201,6 +205,7 @@ def visit(page: Page, site: str, name: str) -> Visit:
     seen.downloads = page.eval_on_selector_all(
         "a[href$='.ipynb'][download], a[href*='_sources']", HREF
     )
+    seen.silent = page.eval_on_selector_all("[data-figure]", SILENT)
     press_every_slider(page, seen)
     return seen
 
@@ -208,8 +213,8 @@ def visit(page: Page, site: str, name: str) -> Visit:
 def press_every_slider(page: Page, seen: Visit) -> None:
     """One key for each, in the order of the page."""
     boxes = page.locator(".minilearn-explorer")
-    seen.figures = boxes.count()
-    for i in range(seen.figures):
+    seen.figures = page.locator(".minilearn-explorer, .minilearn-figure").count()
+    for i in range(boxes.count()):
         box = boxes.nth(i)
         for slider in box.locator("input[type=range]").all():
             before, status = box.evaluate(PICTURE), box.locator("[role=status]").inner_text()
@@ -312,6 +317,10 @@ def test_pages_are_light(visits, site):
     assert not {name: n for name, n in heavy.items() if n > FIRST_VISIT}
     alone = {name: visits[name].weights[site + name] for name in CHAPTERS}
     assert not {name: n for name, n in alone.items() if n > CHAPTER}
+
+
+def test_figures_that_compute_are_there(visits):
+    nowhere(visits, lambda v: v.silent)
 
 
 STUDENTS = [name for name in PAGES if name.startswith("notebooks/students/")]
