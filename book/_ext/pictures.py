@@ -188,7 +188,7 @@ def ruler(rows: pandas.DataFrame) -> Picture:
 
 def speeds(rows: pandas.DataFrame, ratios: Callable[[pandas.DataFrame], dict]) -> Picture:
     """The released procedure's time over ours, and a method's time over a bare loop's."""
-    figure, ((left, right),) = plots.canvas(2.5, 2)
+    figure, ((left, right),) = plots.canvas(2.3, 2)
     named, said = ratios(rows), []
     names = list(named)
     for place, name in enumerate(names):
@@ -228,7 +228,7 @@ def kernels(rows: pandas.DataFrame, names: list[str]) -> Picture:
     """How many times as fast as plain PyTorch: a line a kernel, a mark a case, a panel a device."""
     rows = rows[(rows["metric"] == "ratio") & rows["dataset"].isin(names)]
     devices = list(rows["device"].value_counts().index[:2])
-    figure, axes = plots.canvas(2.6, len(devices), sharey=True)
+    figure, axes = plots.canvas(2.3, len(devices), sharey=True)
     ways = [way for way in WAYS if (rows["method"] == way).any()]
     for ax, device in zip(axes.flat, devices, strict=True):
         own = rows[rows["device"] == device]

@@ -288,7 +288,7 @@ def drawing(env, picture, name: str) -> nodes.figure:
     folder = Path(env.app.doctreedir) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}{picture.suffix}.png"
-    picture.figure.savefig(file, dpi=200, metadata={"Software": None})
+    picture.figure.savefig(file, dpi=160, metadata={"Software": None})
     here = Path(env.doc2path(env.docname)).parent
     image = nodes.image(uri=os.path.relpath(file, here), alt=picture.alt)
     parts = re.split(r"`([^`]+)`", picture.caption)
