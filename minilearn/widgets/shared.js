@@ -105,10 +105,10 @@ const dragged = (picture, move) => {
   picture.classList.add("dragged");
   picture.addEventListener("pointerdown", event => {
     picture.setPointerCapture(event.pointerId);
-    move(...pointed(event, picture), true);
+    move(...pointed(event, picture));
   });
   picture.addEventListener("pointermove", event => {
-    if (picture.hasPointerCapture(event.pointerId)) move(...pointed(event, picture), false);
+    if (picture.hasPointerCapture(event.pointerId)) move(...pointed(event, picture));
   });
 };
 

@@ -104,7 +104,9 @@ export default {
         svg("text", {x: 6, y: 14, class: "title"}, name),
         svg("rect", {x: 6, y: 24, width: 328, height: 182, fill: "none", class: "grid"}),
         svg("text", {x: 170, y: 220, "text-anchor": "middle"}, `${axes[0]} \u2192`), inner);
-      dragged(picture, (px, py, begun) => begun && toggled(nearest(px, py)));
+      picture.classList.add("dragged");
+      // a click, so that a finger that only scrolls past withdraws nothing
+      picture.addEventListener("click", event => toggled(nearest(...pointed(event, picture))));
       return {picture, inner};
     });
     const mark = (k, weights) => {

@@ -22,7 +22,7 @@ LETTERS = """() => [...document.querySelectorAll("svg text")].map(text =>
   parseFloat(getComputedStyle(text).fontSize)
   * text.ownerSVGElement.getBoundingClientRect().width / text.ownerSVGElement.viewBox.baseVal.width)
   .sort((a, b) => a - b)[0] ?? 99"""
-# The contrast of every text, and of every mark that CSS colours, with the page behind it.
+# The contrast of every text with the page behind it.
 CONTRAST = """() => {
   const rgb = text => text.match(/[\\d.]+/g).map(Number);
   const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
