@@ -290,7 +290,7 @@ def test_what_is_pinned_installs_on_the_oldest_python():
 
 def requires_python(package: str) -> str | None:
     try:
-        return metadata.metadata(package)["Requires-Python"]
+        return metadata.metadata(package).get("Requires-Python")
     except metadata.PackageNotFoundError:  # pinned for another platform, or for nbgrader
         return None
 
