@@ -138,7 +138,7 @@ def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "sat
         L_UE = sum over B_r of phi(m) - sum over B_f of phi(m)
         phi(m) = exp(m / (m + 1)), "saturated", which lies in [1, e);  or phi(m) = m, "squared"
 
-    Paper: Shen et al. 2024, L_UE.          Chapter: 7
+    Paper: Shen et al. 2024, L_UE.          Chapter: 8
     Shapes: error_retain (B_r,), error_forget (B_f,): squared reconstruction errors, from 0 on;
         returns a scalar
     Differs: none known from the authors' code with "saturated" (VUnlearning.py:35-42, 96)

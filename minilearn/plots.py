@@ -40,7 +40,8 @@ METHODS = {
     "unrolling": ("#4d4d4d", "*"),
     "sisa": ("#2a6f77", "h"),
 }
-OTHERS = [*METHODS.values()][:5]  # for names that are no method's, by their place
+# For names that are no method's, by their place.
+OTHERS = [("#17becf", "o"), ("#bcbd22", "P"), ("#e377c2", "p"), ("#8c564b", "h"), ("#7f7f7f", "*")]
 WIDTH = 5.4  # inches; every figure is this wide, so that its text can be read on a phone
 SIZES = {"axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8}
 TITLE = 10  # points
@@ -157,7 +158,7 @@ def curves(
         ax.plot(places, values, label=name, **style)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(_lines(title), fontsize=TITLE)
-    ax.legend(frameon=False)
+    ax.legend(fontsize=SIZES["legend.fontsize"], frameon=False)
     return figure
 
 
@@ -238,6 +239,6 @@ def roc(attacks: Mapping[str, Attack], title: str) -> Figure:
         ax.set_xlabel("unseen falsely accused")
     right.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
     left.set_ylabel("forgotten examples found")
-    left.legend(frameon=False, loc="lower right")
+    left.legend(fontsize=SIZES["legend.fontsize"], frameon=False, loc="lower right")
     figure.suptitle(_lines(title), fontsize=TITLE)
     return figure

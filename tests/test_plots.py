@@ -22,7 +22,7 @@ def report():
 
 
 def test_every_role_and_method_has_its_own_colour_and_look():
-    styles = [*plots.ROLES.values(), *plots.METHODS.values()]
+    styles = [*plots.ROLES.values(), *plots.METHODS.values(), *plots.OTHERS]
     assert len({color for color, _ in styles}) == len(styles)
     assert len({mark for _, mark in plots.ROLES.values()}) == len(plots.ROLES)
 

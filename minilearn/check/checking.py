@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from minilearn.check.assignments import ASSIGNMENTS
+from minilearn.check.audits import AUDITS
 from minilearn.check.chapters import CHAPTERS
 from minilearn.check.exercise import Exercise, Fault
 from minilearn.check.programs import PROGRAMS
 from minilearn.check.puzzles import PUZZLES
 from minilearn.checks import check_count
 
-EXERCISES = ASSIGNMENTS | CHAPTERS | PROGRAMS | PUZZLES
+EXERCISES = ASSIGNMENTS | AUDITS | CHAPTERS | PROGRAMS | PUZZLES
 CASES = 4  # random inputs, of other shapes each
 CLOSE = 1e-6  # relative, in double precision
 

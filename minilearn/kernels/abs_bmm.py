@@ -105,7 +105,7 @@ def abs_bmm(g: Tensor, a: Tensor, *, impl: str | None = None) -> Tensor:
     With one position |g a| = |g| |a|, and all of it is one matrix product in any case. Products are
     summed in single precision, in TF32 where `torch.backends.cuda.matmul.allow_tf32` says so.
 
-    Paper: what Aljundi et al. 2018 define, for one layer.          Chapter: 9
+    Paper: what Aljundi et al. 2018 define, for one layer.          Chapter: 10
     Shapes: g (N, O, P), a (N, P, K) of one floating-point type; returns (O, K); 0 for N = 0
     Raises: ValueError if shapes, types or devices do not fit
     Example:

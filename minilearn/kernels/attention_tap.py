@@ -219,7 +219,7 @@ def attention_tap(
     none of them the loss is 0. A row that is not forgotten may hold NaN. The teacher gets no
     gradient, and the gradient cannot be differentiated again; impl="reference" can.
 
-    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 9
+    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 10
     Shapes: student, teacher (B, C, ...) of one type, in any layout; forget (B,) bool, by default
         all; returns (B, C, ...) and a scalar, float32 of halves
     Differs: none known from the published loss summed over rows. Squares of squares are taken:

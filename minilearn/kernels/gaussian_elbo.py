@@ -100,7 +100,7 @@ def gaussian_elbo(
     With weight 1/2 it is minus twice the evidence lower bound of a Gaussian decoder, up to a
     constant. What is to be rebuilt gets no gradient.
 
-    Paper: Kingma and Welling 2014; Shen et al. 2024.          Chapter: 9
+    Paper: Kingma and Welling 2014; Shen et al. 2024.          Chapter: 10
     Shapes: rebuilt, e (B, D); mean, log_variance (B, K), of one type; returns (B,)
     Differs: from Shen et al.'s code, which takes the logarithm of s^2 + 1e-8
     Raises: ValueError if shapes, types or devices do not fit

@@ -178,7 +178,7 @@ def l2_pgd_step(
     A NaN in a sample's gradient makes that sample NaN, and no other. Where there is no gradient
     the sample stays where it is, and is projected.
 
-    Paper: Madry et al. 2018; Cha et al. 2024.          Chapter: 9
+    Paper: Madry et al. 2018; Cha et al. 2024.          Chapter: 10
     Shapes: x, gradient, x0 (B, ...) of one type; returns the new x, contiguous
     Differs: the order "clamp_project" is that of the released attack, AdverTorch's, and of ART;
         "project_clamp" that of torchattacks and Foolbox; both clamp last here, which changes

@@ -201,7 +201,7 @@ REBUILDING = register(
 def cosine_distance(a: Tensor, b: Tensor, *, impl: str | None = None) -> Tensor:
     """1 - cos of the angle between two vectors, row by row: (B, D) twice to (B,).
 
-    Chapter: 9
+    Chapter: 10
     Differs: a row of nought has distance 1 from everything; the kernel has no gradient for `b`,
         and where one is wanted the reference runs
     Raises: ValueError if shapes, types or devices differ
@@ -223,7 +223,7 @@ def alignment_loss(
     this is the contrastive loss of every retained input against all forgotten ones; no input of
     one kind meets one of the other, so there is no matrix of pairs.
 
-    Paper: Shen et al. 2024, L_RA.          Chapter: 7
+    Paper: Shen et al. 2024, L_RA.          Chapter: 8
     Shapes: d_retain (B_r,), d_forget (B_f,): distances in [0, 2]; returns a scalar
     Differs: none known from the authors' code (VUnlearning.py:47-55): the temperature divides the
         forgotten distances alone
@@ -244,7 +244,7 @@ def reconstruction_error(
 ) -> Tensor:
     """phi of the squared distance between a vector and what an autoencoder makes of it, by row.
 
-    Paper: Shen et al. 2024, inside L_UE.          Chapter: 7
+    Paper: Shen et al. 2024, inside L_UE.          Chapter: 8
     Shapes: rebuilt, e (B, D); returns (B,): "saturated" in [1, e], "squared" from 0 on
     Differs: exp(1 - 1 / (1 + m)) is the published exp(m / (m + 1)), and right at infinity too
     Raises: ValueError if shapes, types or devices differ, or there is no such form

@@ -121,7 +121,7 @@ def mixed_l1(
     Who calls it chooses the targets, row by row: labels, another model's answers, or draws. `out`
     has a gradient, 0 where it meets its target, and so has `extra`; the target has none.
 
-    Paper: Tarun et al. 2023, Blindspot and Gaussian-Amnesiac.          Chapter: 9
+    Paper: Tarun et al. 2023, Blindspot and Gaussian-Amnesiac.          Chapter: 10
     Shapes: out, target, extra (B,) of one floating-point type, B from 1 on; returns a scalar
     Differs: none known from the published mixture of two means, for absolute errors and scalars
     Raises: ValueError if B is 0, or shapes, types or devices differ

@@ -61,7 +61,7 @@ def bad_teacher(
 
     Args: forget, retain: (N, ...) inputs alone, or datasets of them. fresh: makes a new network.
         seed, watch, checkpoint: as in `Run`
-    Paper: Chundawat et al. 2023, bad teaching (T-S in Shen et al. 2024).          Chapter: 8
+    Paper: Chundawat et al. 2023, bad teaching (T-S in Shen et al. 2024).          Chapter: 9
     Differs: the divergence is summed over classes; the authors' code divides by their number too,
         which Adam does not notice
     Raises: ValueError if `fresh` makes another architecture, or there is one class; NonFiniteLoss

@@ -60,7 +60,7 @@ def boundary(
 
     Args: forget: Examples with class labels, or a dataset of such. seed, watch, checkpoint: as in
         `Run`
-    Paper: Chen et al. 2023, boundary shrink.          Chapter: 8
+    Paper: Chen et al. 2023, boundary shrink.          Chapter: 9
     Differs: epochs, rate and optimiser are this package's own
     Raises: ValueError if the items have no class labels, inputs are no floating-point numbers or
         lie outside the box; NonFiniteLoss

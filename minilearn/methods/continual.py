@@ -77,7 +77,7 @@ def continual(
         measure: `measure(model)` returns a dictionary of numbers, after every request
         checkpoint: a file that holds the last model and all records; the same call goes on from
             there, on a CPU to the same bits as if never stopped
-    Paper: Cha et al. 2024 name the setting; nothing is released for it.          Chapter: 6
+    Paper: Cha et al. 2024 name the setting; nothing is released for it.          Chapter: 7
     Raises: ValueError if there is no request, they are of several training sets or two withdraw one
         item, or the file is of another stream; whatever the method raises, what is finished is kept
     Example:

@@ -77,7 +77,7 @@ def l2ul(
     item is called y any more (with `relabel`: all are y*), or at its cap. `finished` says which.
     Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*,
         for which nothing is released. seed, watch, checkpoint: as in `Run`
-    Paper: Cha et al. 2024.          Chapter: 5
+    Paper: Cha et al. 2024.          Chapter: 6
     Differs: from the released code, as the settings and `l2_pgd` say (`L2UL.paper` is as released);
         items are tested after every step without `attack` too, and begin anew with every pass
     Raises: ValueError if an input lies outside the box, a new label is no other class; NothingToDo

@@ -81,7 +81,7 @@ def laf(
 
     Args: forget, retain: (N, ...) inputs alone, or datasets of them, whose features are computed at
         every reading. seed, watch, checkpoint: as in `Run`
-    Paper: Shen et al. 2024.          Chapter: 7
+    Paper: Shen et al. 2024.          Chapter: 8
     Differs: from the authors' code, as the settings say (`LAF.paper` has the released choices); a
         pass also goes on if fewer inputs are retained than forgotten; a last batch of one joins the
         one before; the logarithm in the KL has no 1e-8. All else leaves the weights as they were

@@ -63,7 +63,7 @@ def repair(
     classifier alone is not counted. Without `laf` before it, it forgets nothing.
 
     Args: retain: Examples or a map-style dataset. seed, watch, checkpoint: as in `Run`
-    Paper: Shen et al. 2024, supervised repair.          Chapter: 8
+    Paper: Shen et al. 2024, supervised repair.          Chapter: 9
     Differs: the authors' code has such a function (VUnlearning.py:127-153) and never calls it, so
         that it fixes nothing; the paper's rate for CIFAR-10 and SVHN is in `Repair.paper`
     Raises: ValueError if nothing follows the representation or all of it is frozen; NonFiniteLoss

@@ -67,7 +67,7 @@ def scrub(
 
     Args: forget: (N_f, ...) inputs alone. retain: Examples or a dataset with class labels.
         seed, watch, checkpoint: as in `Run`
-    Paper: Kurmanji et al. 2023, SCRUB.          Chapter: 8
+    Paper: Kurmanji et al. 2023, SCRUB.          Chapter: 9
     Differs: without the rewinding variant, which keeps the epoch whose error on the forget set is
         nearest to that on unseen examples of its kind
     Raises: ValueError if retain has no class labels; NonFiniteLoss

@@ -89,7 +89,7 @@ def sharded(
 
     Args: fresh: makes a new network. train: Examples with class labels. seed: draws the parts, and
         of each network its first weights. jobs: processes that train at the same time
-    Paper: Bourtoule et al. 2021.          Chapter: 8
+    Paper: Bourtoule et al. 2021.          Chapter: 9
     Differs: answers are averaged probabilities instead of votes; the optimiser begins again with
         every slice
     Raises: ValueError if the set is no Examples with class labels, or has fewer than two examples a
@@ -117,7 +117,7 @@ def sisa(records: Sharded, request: Request, *, jobs: int = 1) -> Sharded:
 
     Args: records: what `sharded`, or an earlier call, returned: its requests stay forgotten.
         request: over the same training set. jobs: processes that train at the same time
-    Paper: Bourtoule et al. 2021.          Chapter: 8
+    Paper: Bourtoule et al. 2021.          Chapter: 9
     Differs: as `sharded`
     Raises: ValueError if the request is of another set, or nothing is left
     """

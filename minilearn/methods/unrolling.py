@@ -55,7 +55,7 @@ def unrolling(
 
     Args: forget: Examples or a dataset. start: the network with the weights before training.
         seed: names the result; nothing is drawn
-    Paper: Thudi et al. 2022, unrolling SGD.          Chapter: 8
+    Paper: Thudi et al. 2022, unrolling SGD.          Chapter: 9
     Differs: the formula is derived here, and not checked against the authors' code; the loss that
         they add to training, to make it work better, is not a part of it. It is for plain SGD
     Raises: ValueError if `start` has another architecture, or the trained weights; NonFiniteLoss if

@@ -43,7 +43,7 @@ def asr_published(
     better: what counts is the retrained model's value.
 
     Args: retain, test, forget: the model's evaluations. seed: of the attacker's draws
-    Paper: Shen et al. 2024, ASR; read in the authors' code (Train.py:156-288).          Chapter: 8
+    Paper: Shen et al. 2024, ASR; read in the authors' code (Train.py:156-288).          Chapter: 9
     Target: the retrained model's value.
     Cannot see: over-forgetting; anything, where one of the two kinds is far more frequent.
     Differs: scikit-learn's gradient boosting with XGBoost's default depth and rate in place of
@@ -80,7 +80,7 @@ def asr(
 
     Args: as `asr_published`; unseen_forget: unseen examples of the forgotten kind, by default half
         of `test`
-    Paper: Shen et al. 2024, ASR, balanced.          Chapter: 8
+    Paper: Shen et al. 2024, ASR, balanced.          Chapter: 9
     Target: the retrained model's value.
     Cannot see: over-forgetting; an untrained network has 0.5 too. It is not told the labels, so
         that it may pass a model that has learnt wrong labels by heart: our audit of metrics asks

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 QUESTIONS = {
     "Did it forget?": (
         2,
-        [("accuracy", "forget"), ("mae", "forget"), ("quantile_loss", "forget")]
+        [("accuracy", "forget"), ("mae", "forget"), ("mse", "forget"), ("quantile_loss", "forget")]
         + [("js", "forget"), ("wasserstein", "forget"), ("paired_difference", "forget")],
     ),
     "Is the rest intact?": (
         1,
-        [(metric, "test") for metric in ("accuracy", "mae", "quantile_loss", "js", "wasserstein")],
+        [
+            (metric, "test")
+            for metric in ("accuracy", "mae", "mse", "quantile_loss", "js", "wasserstein")
+        ],
     ),
     "Would an attacker notice?": (
         1,

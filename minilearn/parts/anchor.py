@@ -23,7 +23,7 @@ def firmness(importances: dict[str, Tensor]) -> dict[str, Tensor]:
     What matters most for the forgotten items is free to move. In a tensor whose weights all matter
     alike, as a single bias, none is preferred, and all are held.
 
-    Paper: Cha et al. 2024.          Chapter: 5
+    Paper: Cha et al. 2024.          Chapter: 6
     Differs: from the released code (main_unlearn_cifar10...:312), where such a tensor gives 0 / 0
     """
 
@@ -40,7 +40,7 @@ class Anchor:
     Its gradient W (theta - theta_o) is written down, so that a step takes a handful of calls
     however many tensors there are.
 
-    Paper: Cha et al. 2024.          Chapter: 5
+    Paper: Cha et al. 2024.          Chapter: 6
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
         >>> _ = nn.init.zeros_(net.weight)

@@ -104,7 +104,7 @@ def l2_pgd(
     A target is drawn uniformly from the model's other classes, never the true one, unless
     `targets` gives one for every attack. An image without a gradient stays where it began.
 
-    Paper: Madry et al. 2018; Cha et al. 2024 attack the items that are to be forgotten.  Chapter: 5
+    Paper: Madry et al. 2018; Cha et al. 2024 attack the items that are to be forgotten.  Chapter: 6
     Shapes: data Examples (N, ...) with class labels; targets (repeats N,) int64
     Differs: from the released code (utils.py:208-239), whose fallback for a drawn true class is
         class C // 2, which may be the true one; it attacks batch by batch and repeat by repeat,

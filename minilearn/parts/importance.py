@@ -56,7 +56,7 @@ def importance(
         batch_size: items at once; for "batch-mean" it changes the result
         seed: of dropout in training mode
         cost: the ledger that the passes are added to
-    Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 5
+    Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 6
     Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name
     Differs: from the released code (utils.py:241-265), where gradients also pile up from batch to
         batch, and the sum is divided by a number of whole batches, which `firmness` cancels;
