@@ -30,12 +30,13 @@ CACHE ?= gpu_cache
 # Say one sentence and stop.
 stop = { echo '$(1)' >&2; exit 1; }
 
-.PHONY: help book test colab gpu gpu-data gpu-merge serve clean
+.PHONY: help book test solutions colab gpu gpu-data gpu-merge serve clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book    build the book into _build/html: every notebook is executed'
 	@echo 'make test    run the linter, the tests, the doctests, every notebook and the checks of the book'
+	@echo 'make solutions   run the folded solutions of all chapters, which takes some minutes more'
 	@echo 'make colab   run every notebook with the versions that Colab has; needs Python 3.13 or 3.12'
 	@echo 'make gpu     on a machine with a GPU: measure the rows that want one, for 12 minutes'
 	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
@@ -49,6 +50,10 @@ test: $(VENV)/.nbgrader $(STUDENTS)
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest notebooks tests/notebooks tests minilearn book/experiments \
 	    --doctest-modules $(NBVAL) --no-loadscope-reorder --nbval-current-env
+
+solutions: $(VENV)/.package
+	MINILEARN_SOLUTIONS=1 $(BIN)/python -m pytest tests/notebooks/test_solutions.py \
+	    --numprocesses 2 --no-loadscope-reorder
 
 colab: $(VENV)/.package $(STUDENTS) $(COLAB)/.requirements
 	MINILEARN_COLAB=$(abspath $(COLAB)) $(BIN)/python -m pytest tests/notebooks/test_colab.py

@@ -25,7 +25,7 @@ apidoc = importlib.import_module("apidoc")
 MODULES = sorted((ROOT / "minilearn").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "book" / "experiments").glob("*.py"))
 NOT_OURS = re.compile(
-    r"\.(?!ci$|git\w+$).*|_build|__pycache__|mathjax|.*\.egg-info|gpu_(data|cache|out)"
+    r"\.(?!ci$|git\w+$).*|_build|__pycache__|katex|.*\.egg-info|gpu_(data|cache|out)"
 )
 TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".cff", ".bib", ".csv", ".svg", ".css", ""}
 

@@ -27,7 +27,8 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
 )
 THEME_NOISE = "Got invalid theme mode"
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 720}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1000, "height": 720}
+FIRST_VISIT, CHAPTER = 2_500_000, 800_000  # bytes: all that a page asks for, and itself alone
 DARK = "localStorage.setItem('mode', 'dark'); localStorage.setItem('theme', 'dark')"
 
 # (text, contrast) of every piece of visible text in the article, worst first. Blocks of code
@@ -59,9 +60,23 @@ IMAGES = """all => all.map(image => ({
   src: image.src.slice(-60), alt: image.getAttribute("alt") || "", width: image.naturalWidth,
 }))"""
 UNTYPESET = """all => all
-  .filter(math => !math.querySelector("mjx-container")
-    || math.querySelector("[data-mjx-error], [data-mml-node=mtext][fill=red]"))
+  .filter(math => !math.querySelector(".katex") || math.querySelector(".katex-error"))
   .map(math => math.textContent.slice(0, 80))"""
+# What a reader would have to scroll for. A formula's own width is that of what it is made of.
+TOO_WIDE = """() => {
+  const wider = (thing, room) => thing.scrollWidth > room.clientWidth + 1;
+  const found = [];
+  const note = (kind, thing) => found.push(`${kind}: ${thing.textContent.trim().slice(0, 60)}`);
+  for (const pre of document.querySelectorAll("article div.highlight pre"))
+    if (pre.checkVisibility() && wider(pre, pre)) note("code", pre);
+  for (const table of document.querySelectorAll("article table"))
+    if (table.checkVisibility() && wider(table, table.parentElement)) note("table", table);
+  for (const math of document.querySelectorAll("article div.math")) {
+    const parts = [...math.querySelectorAll(".katex-display, .katex-html")];
+    if (math.checkVisibility() && parts.some(part => wider(part, math))) note("formula", math);
+  }
+  return found;
+}"""
 
 BEGINS_OUTSIDE = """all => all
   .filter(thing => thing.checkVisibility() && thing.getBoundingClientRect().left < 0)
@@ -82,12 +97,16 @@ class Visit:
     untypeset: list[str] = field(default_factory=list)
     theme: str = ""
     width: int = 0  # of the page, on the phone
+    scrolls_on_phone: list[str] = field(default_factory=list)  # code and formulas
+    scrolls_on_desk: list[str] = field(default_factory=list)  # and tables
+    weights: dict[str, int] = field(default_factory=dict)  # bytes of every answer, by address
     cut: list[str] = field(default_factory=list)  # begins left of the phone's screen
     dim: list[tuple[str, float]] = field(default_factory=list)  # text, contrast; worst first
     figures: int = 0
     # for every slider: its figure, and (picture, alternative text), status before and after a key
     sliders: list[tuple] = field(default_factory=list)
     text: str = ""  # of the article
+    api: list[str] = field(default_factory=list)  # where names in the code lead to
     colab: list[str] = field(default_factory=list)
     downloads: list[str] = field(default_factory=list)
 
@@ -137,7 +156,7 @@ def opened(browser: Browser, site: str, **context) -> Iterator[Page]:
 def settle(page: Page, address: str) -> None:
     """Open a page and wait until its images, scripts and mathematics are there."""
     page.goto(address, wait_until="load")
-    page.evaluate("() => window.MathJax?.startup?.promise")
+    page.evaluate("() => document.fonts.ready")
 
 
 def visit(page: Page, site: str, name: str) -> Visit:
@@ -151,6 +170,7 @@ def visit(page: Page, site: str, name: str) -> Visit:
     def answered(response):
         if response.status >= 400:
             seen.failed.append(f"{response.url} {response.status}")
+        seen.weights[response.url] = int(response.headers.get("content-length", 0))
 
     def said(message):
         if message.type == "error" and THEME_NOISE not in message.text:
@@ -166,13 +186,17 @@ def visit(page: Page, site: str, name: str) -> Visit:
     seen.width = page.evaluate("document.documentElement.scrollWidth")
     # what begins left of the screen cannot be scrolled to
     seen.cut = page.eval_on_selector_all("article :is(svg, img, table, pre)", BEGINS_OUTSIDE)
+    wide = page.evaluate(TOO_WIDE)
+    seen.scrolls_on_phone = [what for what in wide if not what.startswith("table")]
     page.set_viewport_size(DESK)
     page.wait_for_function(f"innerWidth === {DESK['width']}")
+    seen.scrolls_on_desk = page.evaluate(TOO_WIDE)
     seen.images = page.eval_on_selector_all("img", IMAGES)
     seen.untypeset = page.eval_on_selector_all(".math", UNTYPESET)
     seen.theme = page.evaluate("document.documentElement.dataset.theme")
     seen.dim = [(text, round(c, 2)) for text, c in page.evaluate(CONTRAST) if c < 4.5]
     seen.text = "".join(page.locator("article").all_inner_texts())
+    seen.api = page.eval_on_selector_all("pre a[href*='book/api.html#']", HREF)
     seen.colab = page.eval_on_selector_all("a[href*='colab.']", HREF)
     seen.downloads = page.eval_on_selector_all(
         "a[href$='.ipynb'][download], a[href*='_sources']", HREF
@@ -277,6 +301,19 @@ def test_a_phone_shows_everything(visits):
     nowhere(visits, lambda v: v.cut)
 
 
+def test_nothing_needs_a_scroll_bar(visits):
+    """From 1,000 pixels on code of 79 characters, formulas and tables fit; code does on a phone."""
+    nowhere(visits, lambda v: v.scrolls_on_desk)
+    nowhere(visits, lambda v: v.scrolls_on_phone)
+
+
+def test_pages_are_light(visits, site):
+    heavy = {name: sum(v.weights.values()) for name, v in visits.items()}
+    assert not {name: n for name, n in heavy.items() if n > FIRST_VISIT}
+    alone = {name: visits[name].weights[site + name] for name in CHAPTERS}
+    assert not {name: n for name, n in alone.items() if n > CHAPTER}
+
+
 STUDENTS = [name for name in PAGES if name.startswith("notebooks/students/")]
 CHAPTERS = [name for name in PAGES if name.startswith("notebooks/") and name not in STUDENTS]
 
@@ -287,6 +324,14 @@ def test_sliders_work_by_keyboard(visits, name):
     for i, (before, status), (after, said) in visits[name].sliders:
         assert before[0] != after[0], f"figure {i}: the picture is the same after {status}"
         assert before[1] != after[1] and status != said
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_names_in_the_code_lead_to_the_api_page(visits, name):
+    ids = set(re.findall(r'id="([^"]+)"', (SITE / "book/api.html").read_text("utf-8")))
+    assert len(visits[name].api) > 5
+    lost = [link for link in visits[name].api if link.partition("#")[2] not in ids]
+    assert not lost, lost
 
 
 @pytest.mark.parametrize("name", STUDENTS)
