@@ -48,7 +48,8 @@ def errors(rows: pandas.DataFrame, metric: str) -> Headline:
         cells = [interval(values(rows, name, *which), which[0]) for which in asked.values()]
         lines.append([f"`{name}`", *cells])
     unit, far = (rows.loc[rows["metric"] == m, "unit"].iloc[0] for m in (metric, "wasserstein"))
-    note = f"\n\nErrors are in {unit}, distances in {far}."
+    apart = f"Errors are in {unit}, distances in {far}."
+    note = "\n\n" + (f"Errors and distances are in {unit}." if unit == far else apart)
     return pictures.errors(rows, metric), drawn(ruled(["method", *asked], lines)) + note
 
 
