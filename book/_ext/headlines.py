@@ -6,6 +6,7 @@ of methods and columns; a test counts the lines.
 
 from collections.abc import Callable
 
+import audits
 import pandas
 import pictures
 import sweep
@@ -170,6 +171,8 @@ def of(rows: pandas.DataFrame, method: str, metric: str) -> pandas.Series:
 
 
 OTHERS: dict[str, Callable[[pandas.DataFrame], Headline]] = {
+    "audit_digits": audits.headline,
+    "audit_speed": audits.speed_headline,
     "coverage": coverage,
     "speed": speed,
     "kernels": kernels,
