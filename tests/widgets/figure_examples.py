@@ -50,7 +50,7 @@ def networks() -> tuple[dict[str, nn.Module], Examples]:
 def patients() -> tuple[Tensor, Tensor, tuple[str, str], tuple[str, str]]:
     """Two clouds that overlap, on scales of their own."""
     labels = torch.arange(30) % 2
-    points = torch.tensor([10.0, 0.1]) * random(30, 2, seed=8) + 15.0 * labels[:, None]
+    points = torch.tensor([10.0, 0.1]) * (random(30, 2, seed=8) + labels[:, None])
     return points, labels, ("radius", "texture"), ("benign", "malignant")
 
 

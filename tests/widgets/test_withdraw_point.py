@@ -101,6 +101,7 @@ def test_a_point_withdraws_by_keyboard_and_comes_back(shown, expected):
     shown.keyboard.press("Tab")
     shown.keyboard.press("Enter")
     assert said(shown).endswith(expected(4, 20)) and ", withdrawn)" in said(shown)
+    assert len(set(re.findall(r"(\d+) %", said(shown)))) > 2, "the models should differ here"
     shown.keyboard.press("Tab")
     shown.keyboard.press("ArrowRight")
     assert said(shown).endswith(expected(4, 21))
