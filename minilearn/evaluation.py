@@ -146,11 +146,16 @@ def logits_of(model: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
     return logits
 
 
-def recognised(model: nn.Module, items: Examples) -> Tensor:
+def recognised(model: nn.Module, items: Examples, otherwise: bool = False) -> Tensor:
     """Which items the model gives their label, in evaluation mode: (N,) bool, on their device.
 
+    Args: otherwise: what is said of an item for which the outputs are not finite
     Raises: ValueError as `logits_of`
     """
     with mode(model, train=False), torch.no_grad():
-        parts = batches(items, 1024)
-        return torch.cat([logits_of(model, x, items.classes).argmax(1) == y for x, y in parts])
+        found = []
+        for x, y in batches(items, 1024):
+            logits = logits_of(model, x, items.classes)
+            answered = logits.isfinite().all(1)
+            found.append((logits.argmax(1) == y).where(answered, otherwise))
+        return torch.cat(found)

@@ -89,7 +89,7 @@ def l2ul(
 
     def done(net, ledger=cost):
         ledger.touch("forget", forward=len(goal))
-        return ~(recognised(net, goal) == misclassify).any()  # none is called y, or all are y*
+        return ~(recognised(net, goal, misclassify) == misclassify).any()  # none are y, or all y*
 
     if done(student, setup_cost):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")

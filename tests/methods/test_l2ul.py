@@ -375,3 +375,27 @@ def test_requests_refuse_what_cannot_be_asked(classification):
 def test_an_ascent_that_overflows_says_so(trained, items):
     with pytest.raises(NonFiniteLoss, match="smaller learning rate"):
         l2ul(trained, items, config=dataclasses.replace(CLIMB, lr=1e30))
+
+
+class Overflows(nn.Module):
+    """Right about every item until its weight has moved; then its outputs are NaN."""
+
+    def __init__(self, right: torch.Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.register_buffer("right", right)
+
+    def forward(self, x):
+        moved = self.weight.detach() != 0
+        return self.right + self.weight * self.right + torch.where(moved, torch.nan, 0.0)
+
+
+@pytest.mark.parametrize("relabelled", [False, True])
+def test_outputs_that_overflow_are_no_forgetting(relabelled):
+    """NaN is no answer, and so no other answer: the run goes on and meets the loss."""
+    y = torch.tensor([1, 2])
+    model = Overflows(3.0 * F.one_hot(y, 3))
+    relabel = torch.tensor([0, 0]) if relabelled else None  # 0 is what argmax says of NaN
+    settings = L2UL(attack=None, anchor=0.0, forget_loss_on="all", epochs=3, lr=0.1)
+    with pytest.raises(NonFiniteLoss):
+        l2ul(model, Examples(torch.rand(2, 4), y), relabel=relabel, config=settings)
