@@ -129,7 +129,8 @@ class Generated(Directive):
         """The parsed table; a damaged file stops the build."""
         from docutils import nodes
 
-        env, node = self.state.document.settings.env, nodes.container()
+        env = self.state.document.settings.env
+        node = nodes.container(classes=["wide"])
         for path in sorted(FOLDER.glob("*.csv")):
             env.note_dependency(str(path))
         try:
@@ -137,7 +138,7 @@ class Generated(Directive):
         except ValueError as error:
             raise self.error(str(error)) from None
         self.state.nested_parse(StringList(lines, source="generated"), self.content_offset, node)
-        return node.children
+        return [node]
 
 
 class Costs(Generated):

@@ -256,8 +256,10 @@ class Results(Directive):
         if rest:
             page += nodes.raw("", OPEN, format="html")
             page += self.parsed("\n".join(self.content), path)
+            whole = nodes.container(classes=["wide"])
             for part in rest:
-                page += self.parsed(part, path)
+                whole += self.parsed(part, path)
+            page += whole
             page += nodes.raw("", "</details>", format="html")
         return page.children
 
