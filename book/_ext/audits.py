@@ -8,6 +8,7 @@ from results import drawn, text
 from minilearn import plots
 
 MOST = 8  # lines
+ALT = "How many times as fast one stack of networks is trained as a loop over the same networks. "
 KINDS = {"forget": "candidates", "test": "digits that nobody was trained on"}
 
 
@@ -66,6 +67,8 @@ def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     from headlines import ruled
 
     rows = rows[rows["metric"] == "ratio"]
+    networks = rows["config"].str.extract(r"\d+ networks; (\w+);")[0]
+    rows = rows.assign(request=rows["request"] + ", " + networks)
     kinds = list(rows["request"].unique())
     names = list(rows["method"].unique())[:MOST]
     figure, axes = plots.canvas(0.8 + 0.22 * len(names), min(2, len(kinds)), sharey=True)
@@ -85,6 +88,6 @@ def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
             ax.set_title(kind, fontsize=9)
             ax.set_xlabel("times as fast as a loop")
     caption = "Many networks trained as one, in pairs with a loop over them in the same run."
-    picture = Picture(figure, caption, "Loop over stack, the ratio of times. " + " ".join(said))
+    picture = Picture(figure, caption, ALT + " ".join(said))
     heads = ["method", *(text(kind) for kind in kinds)]
     return picture, drawn(ruled(heads, list(lines.values())))

@@ -186,7 +186,7 @@ def test_line_length(path):
 @each_notebook
 def test_amount_of_prose(path):
     text = "\n\n".join(text for _, text, _ in prose_cells(path))
-    words = len(re.findall(r"\w[\w'-]*", re.sub(r"<[^>]+>", " ", DETAILS.sub(" ", text))))
+    words = len(re.findall(r"\w[\w'-]*", prose(DETAILS.sub(" ", text))))
     assert 1200 <= words <= 3000, f"{words} words outside folded parts"
 
 
