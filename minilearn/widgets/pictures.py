@@ -13,6 +13,7 @@ from itertools import product
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 MAX_FRAMES = 64
 
@@ -147,10 +148,12 @@ def _drawn(draw: Callable[..., Figure], point: dict) -> Figure:
 
 
 def _png(figure: Figure) -> bytes:
-    """One PNG file: the whole figure, so that frames have one size, and always the same bytes."""
-    file = io.BytesIO()
-    layout = {"dpi": 100, "bbox_inches": figure.bbox_inches}
-    figure.savefig(file, format="png", metadata={"Software": None}, **layout)
+    """One PNG file of 64 colours: the whole figure, and always the same bytes."""
+    drawn, file = io.BytesIO(), io.BytesIO()
+    layout = {"dpi": 100, "bbox_inches": figure.bbox_inches}  # so that frames have one size
+    figure.savefig(drawn, format="png", **layout)
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file, "png", optimize=True)
     return file.getvalue()
 
 

@@ -326,3 +326,24 @@ def test_kernels():
         compiled.append(cases[largest, "compiled", "ratio"])
     assert min(compiled) > 0.9 and 3 < max(compiled) < 4
     assert values["NVIDIA H200", "mixed_l1", "1048576 rows", "triton", "ratio"] < 0.9
+
+
+def test_what_the_chapters_say_of_the_strong_attack():
+    """Chapters 6, 8 and 9 send their reader to these rows."""
+    rows = pandas.read_csv(RESULTS / "audit_digits.csv", keep_default_na=False)
+    rows = rows[rows["request"].str.contains("items.*small_cnn")]
+    keys = ["method", "metric", "split"]
+    found = rows.set_index(keys)["value"].astype(float).to_dict()
+    null = found["again", "ulira_high", "forget"]
+    audited = set(rows["method"]) - {"again", "retrained", "original"}
+    assert {"laf", "l2ul", "bad_teacher", "boundary", "scrub", "finetune"} < audited
+    for name in audited:
+        assert found[name, "ulira_low", "forget"] > null, name
+    nothing = found["original", "ulira_high", "forget"]
+    assert found["l2ul", "ulira_low", "forget"] > nothing
+    assert found["laf", "ulira", "test"] > found["laf", "ulira", "forget"]
+    weak = {name: found[name, "loss_attack_auc", ""] for name in audited | {"retrained"}}
+    teachers = {name for name in audited if name.startswith("bad_teacher")}
+    assert max(weak[name] for name in teachers) < weak["retrained"]
+    strong = {name: found[name, "ulira", "forget"] for name in audited}
+    assert min(strong[name] for name in teachers) > max(strong[n] for n in audited - teachers)
