@@ -308,8 +308,9 @@ def test_a_phone_shows_everything(visits):
 
 def test_nothing_needs_a_scroll_bar(visits):
     """From 1,000 pixels on code of 79 characters, formulas and tables fit; code does on a phone."""
-    nowhere(visits, lambda v: v.scrolls_on_desk)
-    nowhere(visits, lambda v: v.scrolls_on_phone)
+    ours = {name: v for name, v in visits.items() if not name.startswith("_modules/")}
+    nowhere(ours, lambda v: v.scrolls_on_desk)
+    nowhere(ours, lambda v: v.scrolls_on_phone)
 
 
 def test_pages_are_light(visits, site):
