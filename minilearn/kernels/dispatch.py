@@ -202,7 +202,7 @@ def _obstacle(known: Kernel, wish: str, device: torch.device, dtype: torch.dtype
     if device.type == "cpu":
         if not interpreted():
             return "a CPU runs kernels in Triton's interpreter only: set TRITON_INTERPRET=1 before"
-        return "" if wish == "triton" else "on a CPU when asked for only"
+        return "" if wish == "triton" else "on a CPU only when asked for"
     if device.type != "cuda":
         return f"there is no Triton here for {device.type}"
     if triton is None:
