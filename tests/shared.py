@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,6 +15,11 @@ from minilearn.fingerprints import contents, fingerprint
 from minilearn.run import Run
 from minilearn.training import Training
 from minilearn.unlearned import History, Unlearned
+
+# Where the browser is, None without one.
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
+)
 
 
 class Pairs(Dataset):

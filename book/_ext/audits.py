@@ -3,7 +3,7 @@
 import pandas
 import pictures
 from pictures import GREY, Picture, Point
-from results import drawn, text
+from results import drawn, ruled, text
 
 from minilearn import plots
 
@@ -14,8 +14,6 @@ KINDS = {"forget": "candidates", "test": "digits that nobody was trained on"}
 
 def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     """Every method by the strong attack, for single items and the most draws."""
-    from headlines import ruled
-
     rows = rows[rows["request"].str.startswith("items")]
     draws = rows["config"].str.extract(r"(\d+) draws")[0].astype(int)
     rows = rows[(draws == draws.max()) & (rows["request"] == rows["request"][draws.idxmax()])]
@@ -64,8 +62,6 @@ def _picture(found: dict, names: list[str]) -> Picture:
 
 def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     """How many times as fast a stack is as a loop: a line a method, a column a network."""
-    from headlines import ruled
-
     rows = rows[rows["metric"] == "ratio"]
     networks = rows["config"].str.extract(r"\d+ networks; (\w+);")[0]
     rows = rows.assign(request=rows["request"] + ", " + networks)

@@ -11,7 +11,7 @@ import pandas
 import pictures
 import sweep
 from pictures import Picture, first_settings, point, values
-from results import PLUS_MINUS, drawn, interval, text
+from results import PLUS_MINUS, drawn, interval, ruled, text
 
 MOST = 8  # lines
 ERRORS = {"rotated_digits": "mae", "stsb": "mse", "electricity": "quantile_loss"}
@@ -85,12 +85,6 @@ def percent(shares: pandas.Series) -> str:
     if own is None:
         return ""
     return f"{own.mean:.1f}" + ("" if own.half != own.half else f"{PLUS_MINUS}{own.half:.1f}")
-
-
-def ruled(heads: list[str], lines: list[list[str]], left: int = 1) -> list[list[str]]:
-    """Heads, a rule that sets all but the first columns to the right, and the lines."""
-    rule = ["---"] * left + ["---:"] * (len(heads) - left)
-    return [heads, rule, *lines]
 
 
 def coverage(rows: pandas.DataFrame) -> Headline:

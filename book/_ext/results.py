@@ -226,6 +226,12 @@ def settings(rows: pandas.DataFrame) -> str:
     return "\n".join(["<details>", "<summary>Settings</summary>", "", *lines, "", "</details>"])
 
 
+def ruled(heads: list[str], lines: list[list[str]], left: int = 1) -> list[list[str]]:
+    """Heads, a rule that sets all but the first columns to the right, and the lines."""
+    rule = ["---"] * left + ["---:"] * (len(heads) - left)
+    return [heads, rule, *lines]
+
+
 def text(words: str) -> str:
     """Plain text that no character of Markdown changes."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+!|~$" else c for c in words)

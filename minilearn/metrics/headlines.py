@@ -17,11 +17,13 @@ QUESTIONS = {
         [("accuracy", "forget"), ("mae", "forget"), ("mse", "forget"), ("quantile_loss", "forget")]
         + [("js", "forget"), ("wasserstein", "forget"), ("paired_difference", "forget")],
     ),
+    # A test set also holds the kind that was forgotten; "test_retain" is the rest alone.
     "Is the rest intact?": (
         1,
         [
-            (metric, "test")
+            (metric, split)
             for metric in ("accuracy", "mae", "mse", "quantile_loss", "js", "wasserstein")
+            for split in ("test_retain", "test")
         ],
     ),
     "Would an attacker notice?": (

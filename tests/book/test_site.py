@@ -4,7 +4,6 @@ import contextlib
 import functools
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from shared import CHROMIUM
 
 from minilearn.course import questions, read_source
 
@@ -23,9 +23,6 @@ SITE = ROOT / "_build" / "html"
 FOUND = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 # All but the theme's templates and the front door, which only leads to the landing page.
 PAGES = [name for name in FOUND if not name.startswith("_static/") and name != "index.html"]
-CHROMIUM = next(
-    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
-)
 THEME_NOISE = "Got invalid theme mode"
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1000, "height": 720}
 FIRST_VISIT, CHAPTER = 2_500_000, 800_000  # bytes: all that a page asks for, and itself alone

@@ -329,6 +329,11 @@ def test_the_page_shows_each_row_once_and_answers_four_questions_first(
     assert ">accuracy forget</th>" in first and ">accuracy retain</th>" in rest
 
 
+def test_the_rest_is_what_is_not_of_the_forgotten_kind(request_, models, tests_of):
+    first, rest = made(request_, tests_of, models)._repr_html_().split("<details>")
+    assert ">accuracy test_retain</th>" in first and ">accuracy test</th>" in rest
+
+
 def test_the_page_colours_what_was_judged_and_nothing_else(request_, classification, models):
     found = made(request_, classification, models)
     far = Row("accuracy", "forget", "finetune", (9.0,), (0.4, 0.6))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from figure_examples import EXAMPLES
 from playwright.sync_api import Browser, Page, sync_playwright
+from shared import CHROMIUM
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
-)
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}">
 <meta name="viewport" content="width=device-width"><title>A figure</title>
 <style>
@@ -58,6 +55,12 @@ def opened(browser):
 
         yield show
         assert not wrong, wrong
+
+
+@pytest.fixture
+def shown(figure, opened) -> Page:
+    """The page of the figure that a file is about."""
+    return opened(figure)
 
 
 @pytest.fixture

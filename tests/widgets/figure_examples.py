@@ -16,6 +16,11 @@ from minilearn.models import small_cnn
 NAN = float("nan")
 
 
+def said(page) -> str:
+    """What a figure tells in words."""
+    return page.locator("[role=status]").inner_text()
+
+
 @cache
 def attacks() -> dict[str, Attack]:
     """Two attacks, one of them with ties."""

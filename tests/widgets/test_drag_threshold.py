@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from figure_examples import EXAMPLES, NAN, attacks
+from figure_examples import EXAMPLES, NAN, attacks, said
 
 from minilearn.metrics import Attack
 from minilearn.widgets import drag_threshold
@@ -13,10 +13,6 @@ from minilearn.widgets import drag_threshold
 @pytest.fixture
 def figure():
     return EXAMPLES["drag_threshold"]()
-
-
-def said(page) -> str:
-    return page.locator("[role=status]").inner_text()
 
 
 @pytest.mark.parametrize("name", ["original", "retrained"])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from figure_examples import EXAMPLES, band
+from figure_examples import EXAMPLES, band, said
 
 from minilearn.widgets import draw_prediction
 
@@ -12,15 +12,6 @@ from minilearn.widgets import draw_prediction
 @pytest.fixture
 def figure():
     return EXAMPLES["draw_prediction"]()
-
-
-@pytest.fixture
-def shown(figure, opened):
-    return opened(figure)
-
-
-def said(page) -> str:
-    return page.locator("[role=status]").inner_text()
 
 
 def revealed(page) -> list[float]:

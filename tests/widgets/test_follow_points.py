@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from figure_examples import EXAMPLES, cloud
+from figure_examples import EXAMPLES, cloud, said
 
 from minilearn.widgets import follow_points
 
@@ -12,15 +12,6 @@ from minilearn.widgets import follow_points
 @pytest.fixture
 def figure():
     return EXAMPLES["follow_points"]()
-
-
-@pytest.fixture
-def shown(figure, opened):
-    return opened(figure)
-
-
-def said(page) -> str:
-    return page.locator("[role=status]").inner_text()
 
 
 def expected(name: str, step: int, point: int) -> str:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from figure_examples import EXAMPLES, networks
+from figure_examples import EXAMPLES, networks, said
 from shared import random
 from torch import nn
 
@@ -20,15 +20,6 @@ RUN = "(layers, image) => forward(ready(layers), image)"
 @pytest.fixture
 def figure():
     return EXAMPLES["paint_digit"]()
-
-
-@pytest.fixture
-def shown(figure, opened):
-    return opened(figure)
-
-
-def said(page) -> str:
-    return page.locator("[role=status]").inner_text()
 
 
 @pytest.mark.parametrize("name", ["conv", "mlp"])

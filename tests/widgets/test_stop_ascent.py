@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from figure_examples import EXAMPLES, ascent
+from figure_examples import EXAMPLES, ascent, said
 
 from minilearn.widgets import stop_ascent
 
@@ -12,10 +12,6 @@ from minilearn.widgets import stop_ascent
 @pytest.fixture
 def figure():
     return EXAMPLES["stop_ascent"]()
-
-
-def said(page) -> str:
-    return page.locator("[role=status]").inner_text()
 
 
 def expected(epoch: int) -> str:

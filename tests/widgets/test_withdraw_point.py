@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 import torch
-from figure_examples import EXAMPLES, patients
+from figure_examples import EXAMPLES, patients, said
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from minilearn.widgets import withdraw_point
@@ -14,15 +14,6 @@ from minilearn.widgets import withdraw_point
 @pytest.fixture
 def figure():
     return EXAMPLES["withdraw_point"]()
-
-
-@pytest.fixture
-def shown(figure, opened):
-    return opened(figure)
-
-
-def said(page) -> str:
-    return page.locator("[role=status]").inner_text()
 
 
 def logit(weights, points):
