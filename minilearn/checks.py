@@ -58,10 +58,11 @@ def check_choice(name: str, value, kinds: Iterable[str]) -> str:
     return value
 
 
-def check_kind(name: str, value, kind: type):
-    """An object of the class `kind`, such as a method's own config; else ValueError."""
+def check_kind(name: str, value, kind):
+    """An object of a class or of one of several, as a method's own config; else ValueError."""
     if not isinstance(value, kind):
-        raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+        wanted = getattr(kind, "__name__", kind)
+        raise ValueError(f"{name} must be a {wanted}, got {type(value).__name__}")
     return value
 
 
@@ -269,10 +270,8 @@ def checked_targets(targets: Tensor) -> Tensor:
 def whole_numbers(name: str, values: Tensor) -> Tensor:
     """A flat tensor of integers, as int64; ValueError if it is something else."""
     if not _flat_integers(values):
-        shape = tuple(values.shape)
-        raise ValueError(
-            f"{name} must be integers of shape (N,), got {values.dtype} of shape {shape}"
-        )
+        words = f"got {values.dtype} of shape {tuple(values.shape)}"
+        raise ValueError(f"{name} must be integers of shape (N,), {words}")
     return values.long()
 
 

@@ -209,6 +209,8 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(Tensor)
 def _(thing) -> tuple[str, list]:
+    if thing.is_meta:
+        raise ValueError("a tensor is on the meta device, which holds no numbers: load it")
     if thing.layout != torch.strided:
         thing = thing.to_dense()
     flat = thing.detach().cpu().contiguous().reshape(-1)

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from minilearn.checks import as_numbers, check_count, check_kind
 from minilearn.metrics import Attack, Report
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; each role has its own mark too.
@@ -57,7 +58,7 @@ def role(name: str, names: Sequence[str] = ()) -> dict[str, str]:
         >>> role("retrained")
         {'color': '#009e73', 'marker': 'D'}
     """
-    style = _style(name)
+    style = _style(check_kind("name", name, str))
     if style is None:
         others = [other for other in names if _style(other) is None]
         place = others.index(name) if name in others else 0
@@ -107,9 +108,15 @@ def items(
     Shapes: images (n, 1 or 3, H, W) in [0, 1]
     Raises: ValueError if captions and images differ in number, or there are none
     """
-    if len(images) != len(captions) or not len(images):
+    check_count("columns", columns, 1)
+    images, captions = (
+        as_numbers("images", images),
+        list(check_kind("captions", captions, Sequence)),
+    )
+    if images.ndim != 4 or len(images) != len(captions) or not len(images):
         raise ValueError(
-            f"needs one caption an image, got {len(images)} images and {len(captions)} captions"
+            "needs one caption an image (n, 1 or 3, H, W), got "
+            f"{len(captions)} captions and images of shape {tuple(images.shape)}"
         )
     rows = -(-len(images) // columns)
     figure, axes = canvas(0.4 + (WIDTH / columns + 0.2) * rows, columns, rows)
@@ -147,7 +154,7 @@ def curves(
     figure, ((ax,),) = canvas()
     if band is not None:
         ax.axhspan(*_visible(band), color=ROLES["retrained"][0], alpha=0.25, label=band_label)
-    for name, values in series.items():
+    for name, values in check_kind("series", series, Mapping).items():
         values = np.asarray(values, dtype=float)
         places = np.arange(len(values)) if x is None else np.asarray(x)
         if len(places) != len(values):
@@ -184,7 +191,7 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
 
 def _lines(title: str) -> str:
     """A title broken where it would be wider than the figure."""
-    return textwrap.fill(title, 62)
+    return textwrap.fill(check_kind("title", title, str), 62)
 
 
 def _panel(ax: Axes, report: Report, metric: str, split: str):
@@ -226,7 +233,8 @@ def roc(attacks: Mapping[str, Attack], title: str) -> Figure:
     from sklearn.metrics import roc_curve
 
     figure, ((left, right),) = canvas(3.2, 2)
-    for name, attack in attacks.items():
+    for name, attack in check_kind("attacks", attacks, Mapping).items():
+        check_kind(f"the attack on {name}", attack, Attack)
         labels = np.repeat([1, 0], [len(attack.members), len(attack.nonmembers)])
         scores = torch.cat([attack.members, attack.nonmembers]).cpu().numpy()
         fpr, tpr, _ = roc_curve(labels, scores)

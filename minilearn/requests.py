@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from minilearn.checks import check_count, check_dataset, check_integers, check_mask, check_number
+from minilearn.checks import (
+    check_count,
+    check_dataset,
+    check_flag,
+    check_integers,
+    check_kind,
+    check_mask,
+    check_number,
+)
 from minilearn.data.examples import Examples, subset
 from minilearn.data.reading import targets_of
 from minilearn.draws import order_of
@@ -62,9 +70,7 @@ class Request:
     def retain(self) -> Examples | Dataset:
         """Everything else; ValueError if it is not at hand."""
         if self.mask.all():
-            words = (
-                "the retained data, needed here, are not at hand (some methods take retain=None)"
-            )
+            words = "the retained data, needed here, are not at hand (some take retain=None)"
             raise ValueError(f"{self.name}: {words}")
         return subset(self.train, ~self.mask)
 
@@ -112,8 +118,7 @@ def by_fraction(
     Raises: ValueError if fraction is outside (0, 1], a class does not occur, or the targets are no
         class labels
     """
-    mask, name = _fraction(_labels(train), fraction, classes, seed)
-    return Request(train, mask, name)
+    return Request(train, *_fraction(_labels(train), fraction, classes, seed))
 
 
 def by_range(train, low: float, high: float) -> Request:
@@ -122,16 +127,14 @@ def by_range(train, low: float, high: float) -> Request:
     Paper: Tarun et al. 2023: a band of ages or of scores.
     Raises: ValueError if the targets are class labels, or low >= high
     """
-    targets = targets_of(train)
+    targets = targets_of(train).cpu()
     if not targets.is_floating_point() or targets.ndim != 1:
         raise ValueError(
             "a range needs one floating-point target per example; for class labels use by_class"
         )
-    low = _end_of_range("low", low)
-    high = _end_of_range("high", high)
+    low, high = _end_of_range("low", low), _end_of_range("high", high)
     if not low < high:
         raise ValueError(f"the band [{low:g}, {high:g}) is empty: low must be below high")
-    targets = targets.cpu()
     return Request(train, (targets >= low) & (targets < high), f"targets in [{low:g}, {high:g})")
 
 
@@ -167,6 +170,7 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
     """
     _require_examples("typicality compares inputs", train)
     targets = _labels(train).to(train.device)
+    check_flag("typical", typical)
     if check_count("count", count, 1) >= len(train):
         raise ValueError(f"count must lie in 1..{len(train) - 1}, got {count}")
     flat = train.inputs.flatten(1).double()
@@ -236,8 +240,7 @@ def near_duplicates(
         >>> near_duplicates(by_index(train, [0]))[0]
         tensor([[0, 2]])
     """
-    if not isinstance(request, Request):
-        raise ValueError(f"near_duplicates reads a Request, got {type(request).__name__}")
+    check_kind("request", request, Request)
     _require_examples("near_duplicates compares inputs", request.train)
     tolerance = check_number("tolerance", tolerance, 0, ends="[)")
     chunk = check_count("chunk", chunk, 1)
@@ -255,22 +258,19 @@ def near_duplicates(
     pairs = torch.cat(near)
     gaps = [(flat[part[:, 0]] - flat[part[:, 1]]).norm(dim=1) for part in pairs.split(4096)]
     distances = torch.cat(gaps).cpu() / scale
-    order = distances.argsort(stable=True)
-    order = order[distances[order] <= tolerance]
+    order = distances.argsort(stable=True)[: int((distances <= tolerance).sum())]
     return pairs[order], distances[order]
 
 
 def _require_examples(why: str, train):
     if not isinstance(train, Examples):
-        kind = type(train).__name__
-        raise ValueError(f"{why} as tensors: make the training set Examples first, got {kind}")
+        raise ValueError(f"{why} as tensors: make Examples first, got {type(train).__name__}")
 
 
 def _labels(train) -> Tensor:
     targets = targets_of(train)
     if targets.is_floating_point():
-        words = "this request is about classes, but the targets are floating-point numbers"
-        raise ValueError(f"{words}; for a regression target use by_range")
+        raise ValueError("this is about classes, but the targets are floating-point: use by_range")
     return targets.cpu()
 
 

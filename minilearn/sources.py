@@ -11,6 +11,7 @@ from torch import Tensor
 from minilearn.checks import as_numbers, check_number
 
 STAGES = ("draw", "training seed", "unlearning seed")
+MOST = 300  # originals a draw, and unlearned models of each, that `design` tries
 
 
 def sources_of_variance(values: Tensor):
@@ -60,21 +61,24 @@ def design(
         variances: of a draw, a training seed, an unlearning seed, as `sources_of_variance` has them
         costs: of one more of each, in the budget's unit, such as seconds
         budget: what there is to spend
-    Paper: Cochran 1977, section 10.6; here all whole numbers are tried.
+    Paper: Cochran 1977, section 10.6; here all whole numbers are tried, of originals a draw and of
+        unlearned models each up to 300.
     Raises: ValueError if there are not three of each, one makes no sense, or the budget is too
         small for one of each
     Example:
         >>> design((1.0, 1.0, 4.0), costs=(10.0, 10.0, 1.0), budget=1000.0)
         (37, 1, 7)
     """
+    variances = as_numbers("variances", variances).flatten().tolist()
+    costs = as_numbers("costs", costs).flatten().tolist()
     if len(variances) != len(STAGES) or len(costs) != len(STAGES):
         raise ValueError(f"variances and costs are three numbers each, one a stage of {STAGES}")
     v_draw, v_seed, v_unlearned = (check_number("a variance", v, 0, ends="[)") for v in variances)
     c_draw, c_seed, c_unlearned = (check_number("a cost", c, 0) for c in costs)
     budget = check_number("the budget", budget, 0)
     best, chosen = math.inf, None
-    for seeds in range(1, int(budget / c_seed) + 1):
-        for unlearned in range(1, int(budget / c_unlearned / seeds) + 1):
+    for seeds in range(1, MOST + 1):
+        for unlearned in range(1, MOST + 1):
             draws = int(budget / (c_draw + seeds * (c_seed + unlearned * c_unlearned)))
             if not draws:
                 break

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minilearn.checks import check_kind
 from minilearn.data.examples import Examples
 from minilearn.fingerprints import structure
 from minilearn.models.copies import check_architecture
@@ -96,9 +97,10 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
         >>> together(torch.ones(4, 3)).shape, len(unstack(together))
         (torch.Size([4, 2]), 4)
     """
-    networks = list(networks)
+    networks = list(check_kind("networks", networks, Sequence))
     if not networks:
         raise ValueError("a stack needs at least one network, got none")
+    check_kind("inputs", inputs, Tensor)
     for number, network in enumerate(networks):
         _check_alike(networks[0], network, number)
     wide = {}
@@ -124,6 +126,7 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
 
 def unstack(together: nn.Module) -> list[nn.Module]:
     """The networks of a stack, each as it was before but for its weights; of a network itself."""
+    check_kind("a stack", together, nn.Module)
     return [_taken(together, m) for m in range(networks_in(together))]
 
 
@@ -150,6 +153,7 @@ def side_by_side(sets: Sequence[Examples]) -> SideBySide:
 
     Raises: ValueError if one is no `Examples`, or they differ in size, shape or kind of target
     """
+    check_kind("sets", sets, Sequence)
     kinds = {
         (tuple(s.inputs.shape), tuple(s.targets.shape), s.task) if isinstance(s, Examples) else None
         for s in sets

@@ -164,6 +164,7 @@ def trials(
     for name in methods:
         check_choice(f"the first word of {name!r}", _method(name), METHODS)
     check_kind("training", training, Training)
+    check_kind("folder", folder, str | os.PathLike)
     check_count("seed", seed, 0)
     check_dataset(unseen)
     request = by_index(train, pool)

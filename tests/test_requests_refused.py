@@ -188,7 +188,7 @@ def test_near_duplicates_refuses(options, sentence):
 def test_near_duplicates_needs_a_request_over_tensors():
     with pytest.raises(ValueError, match="compares inputs .* Examples first, got TensorDataset"):
         near_duplicates(by_index(TensorDataset(FOUR.inputs, FOUR.targets), [0]))
-    with pytest.raises(ValueError, match="reads a Request, got Examples"):
+    with pytest.raises(ValueError, match="must be a Request, got Examples"):
         near_duplicates(FOUR)
 
 

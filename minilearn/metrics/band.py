@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minilearn.checks import check_choice, check_count, check_number
+import numpy as np
+
+from minilearn.checks import check_choice, check_count, check_kind, check_number
 from minilearn.metrics._words import number, pair
 
 RETRAINED, BAND = "retrained", "null band"
@@ -126,6 +128,7 @@ def null_band(
     check_choice("side", side, SIDES)
     check_count("more", more, 1)
     check_number("level", level, 0, 1)
+    check_kind("values", values, Sequence | np.ndarray)
     values = [check_number("a value", value) for value in values]
     k = len(values)
     if k < max(check_count("fewest", fewest, 2), 2 + pairwise):

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minilearn.checks import as_numbers, check_count, check_number
+from minilearn.checks import as_numbers, check_count, check_integers, check_number
 from minilearn.draws import order_of
 from minilearn.evaluation import Evaluation
 from minilearn.metrics.attacks import tpr_at_fpr
+from minilearn.metrics.utility import check_evaluations
 
 FEWEST_ITEMS, FEWEST_PAIRS = 4, 6  # with fewer there is no verdict: the null alone strays by .05
 FOLDS = 8  # times that the pairs are split into two folds
@@ -61,11 +62,13 @@ def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
     Paper: Carlini et al. 2022, for phi.
     Raises: ValueError if there are several numbers an example, or `kept` has no two classes of it
     """
+    check_evaluations(result)
     if kept is not None:
         classes = 0 if result.targets.is_floating_point() else result.outputs.shape[1]
+        kept = check_integers("kept", kept).tolist()
         if len(kept) < 2 or not set(kept) <= set(range(classes)):
             raise ValueError(f"kept must be classes below {classes}, two or more, got {kept!r:.80}")
-        return result.outputs[:, list(kept)].double().log_softmax(1).flatten()
+        return result.outputs[:, kept].double().log_softmax(1).flatten()
     if not result.targets.is_floating_point():
         return result.confidence.double()
     if result.outputs.ndim != 1:

@@ -52,7 +52,7 @@ def relearn_curve(
     Differs: from Tarun et al.'s code, which trains the models that it measures (metrics.py:83-142)
     Raises: ValueError if steps do not ascend from 0 or above, a set is empty, or the loss diverges
     """
-    if not isinstance(steps, Sequence | Tensor | np.ndarray):
+    if not isinstance(steps, Sequence | Tensor | np.ndarray) or np.ndim(steps) == 0:
         raise ValueError(f"steps must be a list of whole numbers, got {type(steps).__name__}")
     steps = [check_count("a step", step, 0) for step in steps]
     if not steps or steps != sorted(set(steps)):

@@ -36,10 +36,9 @@ class Network(nn.Module):
         return out.squeeze(1) if self.squeeze else out
 
 
-def check_sizes(**sizes):
-    """Refuse, by ValueError, a size that is no whole number from 1."""
-    for name, size in sizes.items():
-        check_count(name, size, 1)
+def check_sizes(**sizes) -> tuple[int, ...]:
+    """Sizes of a network as ints; ValueError if one is no whole number from 1."""
+    return tuple(check_count(name, size, 1) for name, size in sizes.items())
 
 
 class Normalize(nn.Module):

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import device_of
+from minilearn.checks import check_kind, device_of
 from minilearn.data.batches import batches
 from minilearn.draws import seeded
 from minilearn.models.modes import in_words, mode
@@ -21,7 +21,7 @@ def layer_names(model: nn.Module) -> list[str]:
         >>> layer_names(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
         ['0', '1']
     """
-    return [name for name, _ in model.named_modules() if name]
+    return [name for name, _ in check_kind("model", model, nn.Module).named_modules() if name]
 
 
 def chain(model: nn.Module) -> list[str]:

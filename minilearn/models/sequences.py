@@ -98,7 +98,7 @@ def siamese_lstm(
         raise ValueError("give either the size of the vocabulary or vectors of your own, not both")
     if vectors is None:
         check_count("vocabulary", vocabulary, 2)
-        check_count("width", width, 1)
+        width = check_count("width", width, 1)
     else:
         _check_vectors(vectors)
         vocabulary, width = vectors.shape
@@ -165,7 +165,8 @@ def quantile_net(
         >>> quantile_net()(torch.zeros(5, 168)).shape
         torch.Size([5, 24, 3])
     """
-    check_sizes(context=context, horizon=horizon, levels=levels, width=width)
+    sizes = check_sizes(context=context, horizon=horizon, levels=levels, width=width)
+    context, horizon, levels, width = sizes
     positions = math.ceil(math.ceil(context / 4) / 4)
     features = OrderedDict(
         series=_Series(context),

@@ -18,7 +18,7 @@ def drag_threshold(attacks: Mapping[str, Attack]) -> Interactive:
     Args: attacks: by the name of the attacked model; the reader chooses between them
     Raises: ValueError if there is no attack, or one has no finite scores on a side
     """
-    if not attacks:
+    if not check_kind("attacks", attacks, Mapping):
         raise ValueError("no attack was given: name at least one, as in {'original': attack}")
     scores = {}
     for name, attack in attacks.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from minilearn.checks import check_box
+from minilearn.checks import as_numbers, check_box, check_kind
 from minilearn.widgets.interactive import Interactive, packed
 
 
@@ -26,6 +26,8 @@ def draw_prediction(
         every target lies in the band
     """
     low, high = check_box("band", band)
+    true, answers = as_numbers("true", true), as_numbers("answers", answers)
+    check_kind("unit", unit, str)
     if true.ndim != 1 or answers.ndim != 2 or len(answers) < 2 or answers.shape[1] != len(true):
         raise ValueError(
             "needs targets (n,) and answers (models, n) of at least two models, got "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from minilearn.checks import as_numbers, check_integers, check_kind
 from minilearn.data import Examples
 from minilearn.widgets.interactive import Interactive, inked, packed
 
@@ -27,7 +28,14 @@ def follow_points(
     Shapes: places (steps, n, 2) each, images (n, 1, size, size)
     Raises: ValueError if there are no places, the shapes do not fit, or the images are not grey
     """
+    steps = check_integers("steps", steps).tolist()
+    for name, part in (("forget", forget), ("retain", retain)):
+        check_kind(name, part, Examples)
     wanted = len(steps), len(forget) + len(retain), 2
+    places = {
+        name: as_numbers(f"the places of {name}", values)
+        for name, values in check_kind("places", places, Mapping).items()
+    }
     for name, values in places.items():
         if tuple(values.shape) != wanted or not values.isfinite().all():
             raise ValueError(
@@ -40,7 +48,7 @@ def follow_points(
     ends = every.min().item(), every.max().item()
     data = {
         "places": {name: packed(values, *ends) for name, values in places.items()},
-        "steps": [int(step) for step in steps],
+        "steps": steps,
         "forgotten": len(forget),
         "images": inked(torch.cat([forget.inputs, retain.inputs])),
         "labels": torch.cat([forget.targets, retain.targets]).tolist(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from minilearn.checks import check_kind
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.widgets.interactive import Interactive, inked, packed
@@ -23,6 +24,8 @@ def paint_digit(models: Mapping[str, nn.Module], digits: Examples) -> Interactiv
     Shapes: images (n, 1, size, size) in [0, 1]
     Raises: ValueError if a model has other layers, or rounding its weights changes an answer
     """
+    check_kind("models", models, Mapping)
+    check_kind("digits", digits, Examples)
     data = {
         "images": inked(digits.inputs),
         "labels": digits.targets.tolist(),

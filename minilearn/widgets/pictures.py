@@ -12,8 +12,11 @@ from html import escape
 from itertools import product
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+from minilearn.checks import check_function, check_kind
 
 MAX_FRAMES = 64
 
@@ -98,7 +101,8 @@ def explorer(draw: Callable[..., Figure], *, alt: str, **axes: Sequence) -> Expl
         >>> explorer(lambda k: plt.figure(figsize=(1, 1)), alt="An empty frame", k=[1, 2])
         Explorer(2 pictures; k: 2): An empty frame
     """
-    if not alt.strip():
+    check_function("draw", draw)
+    if not check_kind("alt", alt, str).strip():
         raise ValueError("alt is empty: say in one sentence what the figure shows")
     points = _grid(axes)
     if len(points) > MAX_FRAMES:
@@ -131,6 +135,7 @@ def _grid(axes: dict[str, Sequence]) -> list[dict]:
     if not axes:
         raise ValueError("no axis was given: name at least one with its values, as in k=[1, 2]")
     for name, values in axes.items():
+        check_kind(f"the axis {name}", values, Sequence | np.ndarray)
         if len(values) == 0:
             raise ValueError(f"the axis {name} is empty: give it at least one value")
     return [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]

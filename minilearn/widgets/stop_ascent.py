@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from minilearn.checks import as_numbers, check_kind
 from minilearn.data import Examples
 from minilearn.widgets.interactive import Interactive, inked
 
@@ -25,6 +25,9 @@ def stop_ascent(
     Shapes: said (epochs + 1, n), test_accuracy (epochs + 1,), retrained (models, n)
     Raises: ValueError if the shapes do not fit, or the items are not grey images in [0, 1]
     """
+    check_kind("forget", forget, Examples)
+    said, retrained = as_numbers("said", said), as_numbers("retrained", retrained)
+    test_accuracy = as_numbers("test_accuracy", test_accuracy).flatten()
     count, epochs = len(forget), len(test_accuracy)
     if said.shape != (epochs, count) or retrained.ndim != 2 or retrained.shape[1] != count:
         raise ValueError(
@@ -36,7 +39,7 @@ def stop_ascent(
         "images": inked(forget.inputs),
         "labels": forget.targets.tolist(),
         "said": said.tolist(),
-        "test": torch.as_tensor(test_accuracy).tolist(),
+        "test": test_accuracy.tolist(),
         "retrained": retrained.tolist(),
     }
     alt = (

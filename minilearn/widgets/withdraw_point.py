@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minilearn.checks import as_numbers, check_count, check_kind
 from minilearn.widgets.interactive import Interactive
 
 HIDDEN = 8
@@ -34,12 +35,18 @@ def withdraw_point(
     Shapes: points (n, 2), labels (n,) of 0 and 1
     Raises: ValueError if the shapes do not fit, or a label is neither 0 nor 1
     """
+    points, labels = as_numbers("points", points), as_numbers("labels", labels)
+    seed, begin = check_count("seed", seed, 0), check_count("begin", begin, 0)
+    for names in (axes, classes):
+        check_kind("a pair of names", names, tuple)
+        for name in names:
+            check_kind("a name", name, str)
     if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
         raise ValueError(
             f"needs points (n, 2) and labels (n,), got {tuple(points.shape)} and "
             f"{tuple(labels.shape)}"
         )
-    if begin not in range(len(points)):
+    if begin >= len(points):
         raise ValueError(f"begin is the number of a point, below {len(points)}, got {begin!r}")
     if set(labels.tolist()) != {0, 1}:
         raise ValueError(f"labels are 0 and 1, both of them, got {sorted(set(labels.tolist()))}")

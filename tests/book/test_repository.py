@@ -74,12 +74,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1760,
-    ("metrics",): 1525,
+    ("metrics",): 1530,
     ("kernels",): 1000,
     ("data",): 1200,
     ("course",): 1110,
 }
-WHOLE = 10400  # without check/
+WHOLE = 10450  # without check/
 
 
 def test_budgets_of_files():
