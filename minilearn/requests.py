@@ -70,8 +70,8 @@ class Request:
     def retain(self) -> Examples | Dataset:
         """Everything else; ValueError if it is not at hand."""
         if self.mask.all():
-            words = "the retained data, needed here, are not at hand (some take retain=None)"
-            raise ValueError(f"{self.name}: {words}")
+            words = f"{self.name}: the retained data, needed here, are not at hand"
+            raise ValueError(f"{words} (some methods take retain=None)")
         return subset(self.train, ~self.mask)
 
     @property
