@@ -18,6 +18,8 @@ TASKS = {
     "class": "a class",
     "users": "writers",
 }
+WHERE = {"forget": "candidates", "test": "unseen digits"}
+NULL = "Two rows of vertical intervals around one half, sorted by the area that an audit found. "
 AREA = "AUC of U-LiRA"
 CAPTION = (
     "The strong attack at the candidates, and at digits that nobody was trained on. At one half it "
@@ -51,8 +53,7 @@ def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     lines = []
     for name in names:
         cells = [_beside(found[task][name], "test") for task in tasks]
-        cells += [f"{items[name]['memory_left', 'forget']:.2f}"]
-        cells += [f"{items[name]['loss_attack_auc', '']:.2f}"]
+        cells += [_share(items[name]), f"{items[name]['loss_attack_auc', '']:.2f}"]
         lines.append([f"`{name}`", *cells])
     heads = ["method", *(TASKS[task] for task in tasks)]
     heads += ["memory left, single digits", "`loss_attack_auc`, single digits"]
@@ -74,7 +75,7 @@ def rotated_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     for name in names:
         own = band[name]
         cells = [_beside(items[name], "test"), _beside(own, "test_forget")]
-        cells += [f"{own['ulira', 'test_retain']:.2f}", f"{own['memory_left', 'forget']:.2f}"]
+        cells += [f"{own['ulira', 'test_retain']:.2f}", _share(own)]
         cells += [f"{own['paired_difference', 'forget']:.1f}"]
         cells += [f"{each[name]['loss_attack_auc', '']:.2f}" for each in (items, band)]
         lines.append([f"`{name}`", *cells])
@@ -88,6 +89,34 @@ def rotated_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     draws = rows["config"].str.extract(r"(\d+) draws")[0].iloc[0]
     note = f"\n\n`ulira`, and in brackets at unseen digits of the kind; {draws} draws."
     return _picture(panels, names, OF_BAND), drawn(ruled(heads, lines)) + note
+
+
+def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
+    """Audits of retrained models: their areas, and how many intervals hold one half."""
+    figure, axes = plots.canvas(2.2, 2, sharey=True, sharex=True)
+    lines, said = [], []
+    for ax, (split, where) in zip(axes.flat, WHERE.items(), strict=True):
+        own = rows[rows["split"] == split].pivot(index="seed", columns="metric", values="value")
+        own = own.sort_values("ulira", ignore_index=True)
+        held = (own["ulira_low"] <= 0.5) & (own["ulira_high"] >= 0.5)
+        for kind, colour in ((held, GREY), (~held, plots.role("forget")["color"])):
+            ends = own["ulira_low"][kind], own["ulira_high"][kind]
+            ax.vlines(own.index[kind], *ends, color=colour, linewidth=1)
+            ax.plot(own.index[kind], own["ulira"][kind], ".", color=colour, markersize=4)
+        ax.axhline(0.5, color=GREY, linestyle=":")
+        ax.set_title(where, fontsize=9)
+        ax.set_xlabel("audits, sorted")
+        middle, spread = own["ulira"].mean(), own["ulira"].std()
+        ends = f"{own['ulira'].min():.2f} to {own['ulira'].max():.2f}"
+        lines.append([where, f"{len(own)}", f"{middle:.3f}", f"{spread:.3f}", ends])
+        lines[-1].append(f"{held.sum()} of {len(own)}")
+        said.append(f"At {where} {held.sum()} of {len(own)} intervals hold one half, {ends}.")
+    axes.flat[0].set_ylabel(AREA)
+    heads = ["at", "audits", "mean `ulira`", "standard deviation", "from, to", "intervals hold 0.5"]
+    caption = (
+        "Audits of models that were retrained, each with its interval. Dark ones miss one half."
+    )
+    return Picture(figure, caption, NULL + " ".join(said)), drawn(ruled(heads, lines))
 
 
 def _by_task(rows: pandas.DataFrame) -> dict[str, dict]:
@@ -111,6 +140,10 @@ def _ordered(found: dict[str, dict]) -> list[str]:
 def _beside(own: dict, control: str) -> str:
     """The attack at the candidates, and in brackets at unseen digits."""
     return f"{own['ulira', 'forget']:.2f} ({own['ulira', control]:.2f})"
+
+
+def _share(own: dict) -> str:
+    return f"{round(own['memory_left', 'forget'], 2) + 0.0:.2f}"  # 0.00 has no sign
 
 
 def _point(own: dict, split: str) -> Point:

@@ -20,7 +20,7 @@ OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
 OTHERS |= {f"{way}, replayed" for way in ("reference", "compiled", "triton")}
 OTHERS |= {"correct_label", "laf_repair", "sisa", "laf_vaes", "laf_student"}
-OTHERS |= {"interval", "range", "again", "bad_teacher_long"}
+OTHERS |= {"interval", "range", "again", "bad_teacher_long", "amnesiac_long"}
 OTHERS |= {"blindspot_fast", "laf_fast", "l2_pgd_fast", "l2ul_fast"}
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does

@@ -7,7 +7,7 @@ import torch
 from shared import random
 from torch.nn.functional import softplus
 
-from book.experiments import KNOWN, Run, audit_digits, audit_rotated, audit_speed
+from book.experiments import KNOWN, Run, audit_digits, audit_null, audit_rotated, audit_speed
 from minilearn.data import digits, rotated_digits
 from minilearn.evaluation import Evaluation
 from minilearn.metrics import loss_attack
@@ -194,6 +194,23 @@ def test_of_a_band_unseen_digits_inside_and_outside_are_apart():
     assert rows["ulira", "test_forget"] > 0.98
     assert rows["ulira_low", "test_retain"] < 0.5 < rows["ulira_high", "test_retain"]
     assert rows["loss_attack_auc", ""] == pytest.approx(0.5, abs=0.1)  # of the same kind
+
+
+def test_every_audit_of_the_null_has_candidates_and_models_of_its_own(planted, monkeypatch):
+    made = []
+
+    def trials(fresh, train, pool, unseen, methods, place, *, seed, **options):
+        made.append((tuple(pool.tolist()), dict(methods), seed))
+        return planted
+
+    monkeypatch.setattr(audit_null, "trials", trials)
+    units = list(audit_null.units(Run(seeds=range(3))))
+    rows = [unit.measure() for unit in units]
+    pools, methods, seeds = zip(*made, strict=True)
+    assert len(set(pools)) == 3 and seeds == (0, 1, 2) and methods == ({}, {}, {})
+    null = planted.attack(AGAIN), planted.attack(AGAIN, unseen=True)
+    areas = {row["split"]: float(row["value"]) for row in rows[0] if row["metric"] == "ulira"}
+    assert areas == {"forget": null[0].auc, "test": null[1].auc}
 
 
 def test_a_ratio_is_the_median_of_its_turns_and_seconds_are_of_one_model(monkeypatch):
