@@ -91,6 +91,40 @@ def rotated_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     return _picture(panels, names, OF_BAND), drawn(ruled(heads, lines)) + note
 
 
+def ranks(rows: pandas.DataFrame) -> str:
+    """Whether what a report shows ranks the methods as the strong attack does, request by request.
+
+    Spearman's correlation over the models that are no retrained ones, with the interval of Bonett
+    and Wright 2000.
+    """
+    lines = []
+    for request, own in rows.groupby("request", sort=False):
+        numbers = own.pivot_table(index="method", columns=["metric", "split"], values="value")
+        if ("loss_attack_auc", "") not in numbers or "retrained" not in numbers.index:
+            continue
+        weak = numbers["loss_attack_auc", ""]
+        judged = {"`loss_attack_auc`": (weak - weak["retrained"]).abs()}
+        if ("paired_difference", "forget") in numbers:
+            judged["`paired_difference`"] = numbers["paired_difference", "forget"]
+        strong = numbers["ulira", "forget"].drop(["retrained", "again"])
+        for name, values in judged.items():
+            rho = values[strong.index].corr(strong, method="spearman")
+            lines.append([text(request), name, f"{len(strong)}", _correlation(rho, len(strong))])
+    heads = ["request", "distance from the retrained model by", "models", "correlation of ranks"]
+    title = (
+        "**Do they rank the methods as `ulira` does?** 1 is the same order, -1 the opposite one."
+    )
+    return "\n\n".join([title, drawn(ruled(heads, lines, 2))])
+
+
+def _correlation(rho: float, count: int) -> str:
+    if count < 4 or abs(rho) > 1 - 1e-9:
+        return f"{rho:.2f}"
+    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    low, high = (math.tanh(math.atanh(rho) + side) for side in (-half, half))
+    return f"{rho:.2f} ({low:.2f} to {high:.2f})"
+
+
 def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     """Audits of retrained models: their areas, and how many intervals hold one half."""
     figure, axes = plots.canvas(2.2, 2, sharey=True, sharex=True)

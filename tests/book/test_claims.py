@@ -328,14 +328,22 @@ def test_kernels():
     assert values["NVIDIA H200", "mixed_l1", "1048576 rows", "triton", "ratio"] < 0.9
 
 
+def audits(name: str, request: str) -> dict[tuple[str, str, str], float]:
+    """The rows of a request by method, metric and split."""
+    rows = pandas.read_csv(RESULTS / f"{name}.csv", keep_default_na=False)
+    rows = rows[rows["request"].str.fullmatch(request)]
+    return rows.set_index(["method", "metric", "split"])["value"].astype(float).to_dict()
+
+
+def methods_in(found: dict) -> set[str]:
+    return {method for method, _, _ in found} - {"again", "retrained", "original"}
+
+
 def test_what_the_chapters_say_of_the_strong_attack():
     """Chapters 6, 8 and 9 send their reader to these rows."""
-    rows = pandas.read_csv(RESULTS / "audit_digits.csv", keep_default_na=False)
-    rows = rows[rows["request"].str.contains("items.*small_cnn")]
-    keys = ["method", "metric", "split"]
-    found = rows.set_index(keys)["value"].astype(float).to_dict()
+    found = audits("audit_digits", "items.*small_cnn")
     null = found["again", "ulira_high", "forget"]
-    audited = set(rows["method"]) - {"again", "retrained", "original"}
+    audited = methods_in(found)
     assert {"laf", "l2ul", "bad_teacher", "boundary", "scrub", "finetune"} < audited
     for name in audited:
         assert found[name, "ulira_low", "forget"] > null, name
@@ -347,3 +355,17 @@ def test_what_the_chapters_say_of_the_strong_attack():
     assert max(weak[name] for name in teachers) < weak["retrained"]
     strong = {name: found[name, "ulira", "forget"] for name in audited}
     assert min(strong[name] for name in teachers) > max(strong[n] for n in audited - teachers)
+
+
+def test_what_chapter_9_says_of_wrong_labels_and_of_a_class():
+    for network in ("mlp", "small_cnn"):
+        labels = audits("audit_digits", f"mislabelled.*{network}")
+        others = methods_in(labels) - {"finetune"}
+        assert labels["finetune", "ulira_low", "forget"] > labels["again", "ulira_high", "forget"]
+        tuned = labels["finetune", "ulira", "forget"]
+        assert tuned < min(labels[name, "ulira", "forget"] for name in others)
+    one_class = audits("audit_digits", "class.*mlp")
+    nothing = one_class["original", "ulira_high", "forget"]
+    for name in ("finetune", "boundary"):
+        assert one_class[name, "ulira_low", "forget"] > nothing
+        assert one_class[name, "ulira_low", "test"] > 0.85
