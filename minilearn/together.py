@@ -124,15 +124,18 @@ class Together:
         return side_by_side(sets) if len(sets) > 1 else sets[0]
 
 
-def check_together(fresh: Callable[[], nn.Module], pool: Request, whole: bool = False):
+def check_together(fresh: Callable[[], nn.Module], train, forgotten: Tensor):
     """Refuse, by ValueError, what cannot be trained as one, before anything is.
 
-    Args: whole: whether every draw forgets the whole pool, so that its number may be odd
+    Shapes: forgotten (T, P) bool, which candidates a draw forgets
     """
-    if not isinstance(pool.train, Examples):
-        kind = type(pool.train).__name__
+    if not isinstance(train, Examples):
+        kind = type(train).__name__
         raise ValueError(f"at_once trains on Examples, got a {kind}: make them, or leave it out")
-    if len(pool.indices) % 2 and not whole:
-        size = len(pool.indices)
-        raise ValueError(f"at_once needs draws of one size, got {size} candidates: leave one out")
-    stack([build(fresh, number) for number in range(2)], pool.train.inputs[:2])
+    sizes = forgotten.sum(1)
+    if sizes.min() < sizes.max():
+        found = f"{sizes.min()} to {sizes.max()} candidates"
+        raise ValueError(
+            f"at_once needs draws of one size, got {found}: leave some out, or at_once"
+        )
+    stack([build(fresh, number) for number in range(2)], train.inputs[:2])

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minilearn.checks import check_choice, check_count, check_dataset, check_flag, check_kind
+from minilearn.checks import (
+    check_choice,
+    check_count,
+    check_dataset,
+    check_flag,
+    check_integers,
+    check_kind,
+)
 from minilearn.data.examples import Examples, subset
 from minilearn.data.reading import distinct, targets_of
 from minilearn.draws import order_of
@@ -35,7 +42,8 @@ class Trials:
     """What the models of many draws say of candidates, and of examples that nobody trained on.
 
     Columns are "original", which did nothing; "retrained"; "retrained again", the null; and the
-    methods. Draws 2j and 2j + 1 forget each other's complement.
+    methods. Draws 2j and 2j + 1 forget each other's complement. Candidates are in the order of
+    their positions in the training set.
 
     Args:
         forgotten: (T, P) bool, which candidates a draw forgets
@@ -129,6 +137,7 @@ def trials(
     seed: int = 0,
     jobs: int = 1,
     at_once: int = 1,
+    groups: Sequence[int] | Tensor | None = None,
     whole: bool = False,
 ) -> Trials:
     """Train, unlearn and retrain for many draws from a pool of candidates.
@@ -136,6 +145,9 @@ def trials(
     In every draw another half of the pool is forgotten, and there is an original, a model retrained
     without that half, a second one of another seed, and one model of every method. A draw has first
     weights and an order of the training set of its own.
+
+    People ask to be forgotten with all that they gave. With `groups` a draw forgets half of the
+    groups, each of them whole.
 
     Args:
         fresh: makes a new network
@@ -152,6 +164,7 @@ def trials(
         at_once: draws whose models are one `minilearn.stack`, where the method can be stacked;
             the answers are the same but for rounding, and for what dropout draws. 16 or 32 pay on
             small networks
+        groups: whose each candidate is, a whole number for every position of `pool`
         whole: every draw forgets the whole pool, such as a class. Where a class is gone, candidates
             are an example's log-probabilities of the classes that are left, see `metrics.signal`
     Raises: ValueError if an argument is no good, a candidate is among the unseen examples, networks
@@ -169,23 +182,27 @@ def trials(
     check_dataset(unseen)
     request = by_index(train, pool)
     _refuse_overlap(request, unseen)
-    forgotten = pairs_of_draws(draws, len(request.indices), seed)
-    if check_flag("whole", whole):
-        forgotten = torch.ones_like(forgotten)
-    if check_count("at_once", at_once, 1) > 1:
-        check_together(fresh, request, whole)
+    check_flag("whole", whole)
+    of_group = torch.arange(len(request.indices))  # of its own each
     about = fingerprint((train, request.indices, unseen, training, seed, build(fresh, 0)))
-    place = Path(folder).expanduser() / (about + " whole" * whole)
+    kind = " whole" * whole
+    if groups is not None:
+        of_group = _groups(groups, pool, whole)
+        kind = f" {fingerprint(of_group)}"
+    forgotten = pairs_of_draws(draws, len(of_group.unique()), seed)[:, of_group] | whole
+    if check_count("at_once", at_once, 1) > 1:
+        check_together(fresh, train, forgotten)
+    place = Path(folder).expanduser() / (about + kind)
     every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
     parts = [every[i : i + at_once] for i in range(0, draws, at_once)]
-    groups = [Together(fresh, train, training, part) for part in parts]
+    together = [Together(fresh, train, training, part) for part in parts]
     columns = dict.fromkeys((ORIGINAL, RETRAINED, AGAIN)) | dict(methods)
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
     kept = _kept_classes(request) if whole else None
     threads = torch.get_num_threads()
-    work = [delayed(_answered)(group, columns, kinds, kept, place, threads) for group in groups]
+    work = [delayed(_answered)(group, columns, kinds, kept, place, threads) for group in together]
     done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
-    found = list(tqdm(done, "draws", len(groups), unit="group", delay=1, leave=False))
+    found = list(tqdm(done, "draws", len(together), unit="group", delay=1, leave=False))
     candidates, others = (
         {name: torch.cat([group[name][part] for group in found]) for name in columns}
         for part in kinds
@@ -196,6 +213,20 @@ def trials(
 
 def _method(column: str) -> str:
     return str(column).split(" ")[0]
+
+
+def _groups(groups, pool, whole: bool) -> Tensor:
+    """The groups of the candidates, numbered from 0, in the order of positions: (P,) int64."""
+    groups, pool = check_integers("groups", groups), check_integers("pool", pool)
+    if whole:
+        raise ValueError("whole forgets all groups in every draw: give groups or whole, not both")
+    if len(groups) != len(pool):
+        wanted = f"one number for each of the {len(pool)} candidates"
+        raise ValueError(f"groups must have {wanted}, got {len(groups)}")
+    names, of_group = groups[pool.argsort()].unique(return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"a draw forgets half of the groups, but there is only {names.item()}")
+    return of_group
 
 
 def _refuse_overlap(request: Request, unseen):

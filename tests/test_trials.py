@@ -193,6 +193,47 @@ def test_where_a_class_is_forgotten_whole_the_other_classes_are_read(train, unse
     assert several.candidates["original"].shape == (2, 9)  # no class is gone: phi
 
 
+def test_a_draw_forgets_half_of_the_groups_and_each_of_them_whole(train, unseen, tmp_path):
+    """Groups are named in the order of the pool; candidates come in that of their positions."""
+    pool, owners = [9, 2, 4, 11, 3, 8, 20], [7, 1, 7, 5, 1, 30, 5]
+    options = {"draws": 6, "training": Training(epochs=1), "seed": 2}
+    found = trials(network, train, pool, unseen, {}, tmp_path, groups=owners, **options)
+    owner = dict(zip(pool, owners, strict=True))
+    gone = [
+        {p for p, out in zip(sorted(pool), row, strict=True) if out}
+        for row in found.forgotten.tolist()
+    ]
+    users = [{owner[position] for position in draw} for draw in gone]
+    for draw, their in zip(gone, users, strict=True):
+        assert len(their) == 2 and draw == {p for p in pool if owner[p] in their}
+    assert all(
+        one | other == set(owners) for one, other in zip(users[::2], users[1::2], strict=True)
+    )
+    assert len({frozenset(their) for their in users[::2]}) > 1
+    draw = Draw(4, torch.tensor(sorted(gone[4])), trials=2)
+    retain = train[draw.orders(64)[1][len(gone[4]) :]]
+
+    def fresh():
+        return build(network, int(torch.randint(2**31, ())) + draw.seed)
+
+    model = retrain(fresh, retain, config=Training(epochs=1), seed=2 * SEEDS + 1).model
+    expected = signal(evaluate(model, train[sorted(pool)]))
+    assert torch.equal(found.candidates["retrained"][4], expected)
+    again = trials(network, train, pool, unseen, {}, tmp_path, **options)  # of items, beside it
+    assert not torch.equal(again.forgotten, found.forgotten)
+    assert not torch.equal(again.candidates["retrained"], found.candidates["retrained"])
+
+
+def test_groups_of_one_size_are_trained_as_one(train, unseen, tmp_path):
+    options = {"draws": 2, "training": Training(epochs=1), "groups": [0, 1, 2, 3] * 2}
+    one, both = (
+        trials(network, train, range(8), unseen, {}, tmp_path / str(n), at_once=n, **options)
+        for n in (1, 2)
+    )
+    near = {"rtol": 1e-3, "atol": 1e-3}
+    torch.testing.assert_close(both.candidates["retrained"], one.candidates["retrained"], **near)
+
+
 def test_numbers_and_datasets_of_one_s_own(tmp_path):
     numbers = line(*(float(i % 5) for i in range(20)))
 
@@ -248,7 +289,12 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
         ({"jobs": 0}, "jobs must be"),
         ({"at_once": 0}, "at_once must be"),
         ({"whole": 1}, "whole is true or false, got 1"),
-        ({"at_once": 2, "pool": range(7)}, "draws of one size, got 7 candidates"),
+        ({"at_once": 2, "pool": range(7)}, "draws of one size, got 3 to 4 candidates"),
+        ({"at_once": 2, "groups": [0, 0, 0, 1, 1, 1, 1, 1]}, "of one size, got 3 to 5 candidates"),
+        ({"groups": range(7)}, "one number for each of the 8 candidates, got 7"),
+        ({"groups": [0.5] * 8}, "groups must be a flat list of integers"),
+        ({"groups": [3] * 8}, "half of the groups, but there is only 3"),
+        ({"groups": range(8), "whole": True}, "give groups or whole, not both"),
         ({"at_once": 2, "data": Pairs(train)}, "at_once trains on Examples, got a Pairs"),
         ({"at_once": 2, "make": odd}, "1 is a Bilinear with weights; train them one by one"),
         ({"seed": -1}, "seed must be"),

@@ -1,5 +1,8 @@
 """What stands first of the audits: the strong attack with its interval, beside its control."""
 
+import math
+from dataclasses import dataclass
+
 import pandas
 import pictures
 from pictures import GREY, Picture, Point
@@ -9,55 +12,190 @@ from minilearn import plots
 
 MOST = 8  # lines
 ALT = "How many times as fast one stack of networks is trained as a loop over the same networks. "
-KINDS = {"forget": "candidates", "test": "digits that nobody was trained on"}
+TASKS = {
+    "items": "single digits",
+    "mislabelled": "wrong labels",
+    "class": "a class",
+    "users": "writers",
+}
+WHERE = {"forget": "candidates", "test": "unseen digits"}
+NULL = "Two rows of vertical intervals around one half, sorted by the area that an audit found. "
+AREA = "AUC of U-LiRA"
+CAPTION = (
+    "The strong attack at the candidates, and at digits that nobody was trained on. At one half it "
+    "sees nothing. What it sees on the right is that a model was edited."
+)
+OF_BAND = (
+    "The strong attack at single turned digits; and what is left of what the original knew of the "
+    "band: 1 all of it, 0 as if retrained."
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A point a method, and a dotted line at what a retrained model has."""
+
+    title: str
+    quantity: str
+    points: dict[str, Point]
+    nothing: float = 0.5
 
 
 def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
-    """Every method by the strong attack, for single items and the most draws."""
-    rows = rows[rows["request"].str.startswith("items")]
+    """Every method by the strong attack, a column a task, for the network with the most draws."""
     draws = rows["config"].str.extract(r"(\d+) draws")[0].astype(int)
-    rows = rows[(draws == draws.max()) & (rows["request"] == rows["request"][draws.idxmax()])]
-    found = {name: _of(own) for name, own in rows.groupby("method", sort=False)}
-    found = {name: own for name, own in found.items() if ("ulira", "forget") in own}
+    network = rows["request"].str.rpartition(", ")[2]
+    most = network[draws.idxmax()]
+    found = _by_task(rows[network == most])
+    items = found["items"]
+    tasks = [task for task in TASKS if task in found]
+    names = _ordered(items)
+    lines = []
+    for name in names:
+        cells = [_beside(found[task][name], "test") for task in tasks]
+        cells += [_share(items[name]), f"{items[name]['loss_attack_auc', '']:.2f}"]
+        lines.append([f"`{name}`", *cells])
+    heads = ["method", *(TASKS[task] for task in tasks)]
+    heads += ["memory left, single digits", "`loss_attack_auc`, single digits"]
+    panels = [
+        Panel("candidates", AREA, {name: _point(items[name], "forget") for name in names}),
+        Panel("unseen digits", AREA, {name: _point(items[name], "test") for name in names}),
+    ]
+    picture = _picture(panels, names, CAPTION)
+    note = f"\n\n`ulira`, and in brackets at unseen digits; {draws.max()} draws, `{most}`."
+    return picture, drawn(ruled(heads, lines)) + note
+
+
+def rotated_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
+    """Every method for regression: single digits, and the band with what is left of it."""
+    found = _by_task(rows)
+    items, band = found["items"], found["band"]
+    names = _ordered(items)
+    lines = []
+    for name in names:
+        own = band[name]
+        cells = [_beside(items[name], "test"), _beside(own, "test_forget")]
+        cells += [f"{own['ulira', 'test_retain']:.2f}", _share(own)]
+        cells += [f"{own['paired_difference', 'forget']:.1f}"]
+        cells += [f"{each[name]['loss_attack_auc', '']:.2f}" for each in (items, band)]
+        lines.append([f"`{name}`", *cells])
+    heads = ["method", "single digits", "the band", "outside the band", "memory left, band"]
+    heads += ["paired difference, band (degrees)", "`loss_attack_auc`, single digits", "band"]
+    left = {name: Point(band[name]["memory_left", "forget"], math.nan) for name in names}
+    panels = [
+        Panel("single digits", AREA, {name: _point(items[name], "forget") for name in names}),
+        Panel("the band", "memory left", left, 0.0),
+    ]
+    draws = rows["config"].str.extract(r"(\d+) draws")[0].iloc[0]
+    note = f"\n\n`ulira`, and in brackets at unseen digits of the kind; {draws} draws."
+    return _picture(panels, names, OF_BAND), drawn(ruled(heads, lines)) + note
+
+
+def ranks(rows: pandas.DataFrame) -> str:
+    """Whether what a report shows ranks the methods as the strong attack does, request by request.
+
+    Spearman's correlation over the models that are no retrained ones, with the interval of Bonett
+    and Wright 2000.
+    """
+    lines = []
+    for request, own in rows.groupby("request", sort=False):
+        numbers = own.pivot_table(index="method", columns=["metric", "split"], values="value")
+        if ("loss_attack_auc", "") not in numbers or "retrained" not in numbers.index:
+            continue
+        weak = numbers["loss_attack_auc", ""]
+        judged = {"`loss_attack_auc`": (weak - weak["retrained"]).abs()}
+        if ("paired_difference", "forget") in numbers:
+            judged["`paired_difference`"] = numbers["paired_difference", "forget"]
+        strong = numbers["ulira", "forget"].drop(["retrained", "again"])
+        for name, values in judged.items():
+            rho = values[strong.index].corr(strong, method="spearman")
+            lines.append([text(request), name, f"{len(strong)}", _correlation(rho, len(strong))])
+    heads = ["request", "distance from the retrained model by", "models", "correlation of ranks"]
+    title = (
+        "**Do they rank the methods as `ulira` does?** 1 is the same order, -1 the opposite one."
+    )
+    return "\n\n".join([title, drawn(ruled(heads, lines, 2))])
+
+
+def _correlation(rho: float, count: int) -> str:
+    if count < 4 or abs(rho) > 1 - 1e-9:
+        return f"{rho:.2f}"
+    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    low, high = (math.tanh(math.atanh(rho) + side) for side in (-half, half))
+    return f"{rho:.2f} ({low:.2f} to {high:.2f})"
+
+
+def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
+    """Audits of retrained models: their areas, and how many intervals hold one half."""
+    figure, axes = plots.canvas(2.2, 2, sharey=True, sharex=True)
+    lines, said = [], []
+    for ax, (split, where) in zip(axes.flat, WHERE.items(), strict=True):
+        own = rows[rows["split"] == split].pivot(index="seed", columns="metric", values="value")
+        own = own.sort_values("ulira", ignore_index=True)
+        held = (own["ulira_low"] <= 0.5) & (own["ulira_high"] >= 0.5)
+        for kind, colour in ((held, GREY), (~held, plots.role("forget")["color"])):
+            ends = own["ulira_low"][kind], own["ulira_high"][kind]
+            ax.vlines(own.index[kind], *ends, color=colour, linewidth=1)
+            ax.plot(own.index[kind], own["ulira"][kind], ".", color=colour, markersize=4)
+        ax.axhline(0.5, color=GREY, linestyle=":")
+        ax.set_title(where, fontsize=9)
+        ax.set_xlabel("audits, sorted")
+        middle, spread = own["ulira"].mean(), own["ulira"].std()
+        ends = f"{own['ulira'].min():.2f} to {own['ulira'].max():.2f}"
+        lines.append([where, f"{len(own)}", f"{middle:.3f}", f"{spread:.3f}", ends])
+        lines[-1].append(f"{held.sum()} of {len(own)}")
+        said.append(f"At {where} {held.sum()} of {len(own)} intervals hold one half, {ends}.")
+    axes.flat[0].set_ylabel(AREA)
+    heads = ["at", "audits", "mean `ulira`", "standard deviation", "from, to", "intervals hold 0.5"]
+    caption = (
+        "Audits of models that were retrained, each with its interval. Dark ones miss one half."
+    )
+    return Picture(figure, caption, NULL + " ".join(said)), drawn(ruled(heads, lines))
+
+
+def _by_task(rows: pandas.DataFrame) -> dict[str, dict]:
+    """The numbers of every task and method that the strong attack was asked about."""
+    found = {}
+    task = rows["request"].str.partition(":")[0]
+    for (name, method), own in rows.groupby([task, "method"], sort=False):
+        numbers = own.set_index(["metric", "split"])["value"].to_dict()
+        if ("ulira", "forget") in numbers:
+            found.setdefault(name, {})[method] = numbers
+    return found
+
+
+def _ordered(found: dict[str, dict]) -> list[str]:
+    """The null, doing nothing, and the methods, which the attack finds most easily first."""
     order = sorted(found, key=lambda name: found[name]["ulira", "forget"], reverse=True)
     kept = [name for name in order if name not in ("again", "original")]
-    shown = ["again", "original", *kept][:MOST]
-    lines = []
-    for name in shown:
-        own = found[name]
-        ends = f"{own['ulira_low', 'forget']:.2f} to {own['ulira_high', 'forget']:.2f}"
-        cells = [f"{own['ulira', 'forget']:.2f} ({ends})", f"{own['ulira', 'test']:.2f}"]
-        cells += [f"{own['memory_left', 'forget']:.2f}", f"{own['loss_attack_auc', '']:.2f}"]
-        lines.append([f"`{name}`", *cells])
-    heads = ["method", "`ulira`", "at unseen digits", "memory left", "`loss_attack_auc`"]
-    of = text(f"{draws.max()} draws, {rows['request'].iloc[0]}")
-    note = f"\n\n{of}. Intervals are over pairs of draws."
-    return _picture(found, shown), drawn(ruled(heads, lines)) + note
+    return ["again", "original", *kept][:MOST]
 
 
-def _of(own: pandas.DataFrame) -> dict[tuple[str, str], float]:
-    return own.set_index(["metric", "split"])["value"].to_dict()
+def _beside(own: dict, control: str) -> str:
+    """The attack at the candidates, and in brackets at unseen digits."""
+    return f"{own['ulira', 'forget']:.2f} ({own['ulira', control]:.2f})"
 
 
-def _picture(found: dict, names: list[str]) -> Picture:
-    figure, axes = plots.canvas(0.8 + 0.22 * len(names), 2, sharey=True, sharex=True)
+def _share(own: dict) -> str:
+    return f"{round(own['memory_left', 'forget'], 2) + 0.0:.2f}"  # 0.00 has no sign
+
+
+def _point(own: dict, split: str) -> Point:
+    return Point(own["ulira", split], (own["ulira_high", split] - own["ulira_low", split]) / 2)
+
+
+def _picture(panels: list[Panel], names: list[str], caption: str) -> Picture:
+    alike = len({panel.quantity for panel in panels}) == 1
+    height = 0.8 + 0.22 * len(names)
+    figure, axes = plots.canvas(height, len(panels), sharey=True, sharex=alike)
     said = []
-    for ax, (split, where) in zip(axes.flat, KINDS.items(), strict=True):
-        points = {}
-        for name in names:
-            own = found[name]
-            half = (own["ulira_high", split] - own["ulira_low", split]) / 2
-            points[name] = Point(own["ulira", split], half)
-        pictures.dots(ax, points, names)
-        ax.axvline(0.5, color=GREY, linestyle=":")
-        ax.set_title(where, fontsize=9)
-        ax.set_xlabel("AUC of U-LiRA")
-        said.append(f"At {where}: {pictures.listed(points)}.")
-    caption = (
-        "The strong attack at the candidates, and at digits that nobody was trained on. At one "
-        "half it sees nothing. What it sees on the right is that a model was edited."
-    )
-    return Picture(figure, caption, "AUC of U-LiRA for every method. " + " ".join(said))
+    for ax, panel in zip(axes.flat, panels, strict=True):
+        pictures.dots(ax, panel.points, names)
+        ax.axvline(panel.nothing, color=GREY, linestyle=":")
+        ax.set_title(panel.title, fontsize=9)
+        ax.set_xlabel(panel.quantity)
+        said.append(f"{panel.quantity}, {panel.title}: {pictures.listed(panel.points)}.")
+    return Picture(figure, caption, "Every method before the strong attack. " + " ".join(said))
 
 
 def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:

@@ -166,6 +166,8 @@ def of(rows: pandas.DataFrame, method: str, metric: str) -> pandas.Series:
 
 OTHERS: dict[str, Callable[[pandas.DataFrame], Headline]] = {
     "audit_digits": audits.headline,
+    "audit_rotated": audits.rotated_headline,
+    "audit_null": audits.null_headline,
     "audit_speed": audits.speed_headline,
     "coverage": coverage,
     "speed": speed,

@@ -45,6 +45,10 @@ def markdown(name: str, folder: Path = FOLDER) -> str:
         return "\n\n".join(parts) or NO_FILE.format(name=name)
     form = covered if name == "coverage" else section
     parts = [form(own) for _, own in rows.groupby(SECTION, sort=False)]
+    if name in ("audit_digits", "audit_rotated"):
+        import audits
+
+        parts.insert(0, audits.ranks(rows) + "\n")
     return "\n".join(parts) or NO_FILE.format(name=name)
 
 

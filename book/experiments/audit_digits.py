@@ -2,7 +2,9 @@
 
 `items`: 64 digits at random and the 64 least typical of all are candidates, half of which a draw
 forgets; `mislabelled`: 60 of the 61 digits that have wrong labels are; `class`: every draw forgets
-all of one class, and the other classes' log-probabilities are candidates. A method is a column of
+all of one class, and the other classes' log-probabilities are candidates; `users`: all digits of 8
+of the 14 writers are, and a draw forgets 4 of them; every writer gives as many digits as the one
+who gave fewest, so that draws are of one size. A method is a column of
 `minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
 candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
 attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.
@@ -45,13 +47,18 @@ DRAWS = {"toy": 16, "small": 32, "paper": 64}  # of the small CNN
 AT_ONCE = {"mlp": 64, "small_cnn": 16}
 RECIPE = Training(epochs=20)
 HALF = 64  # of the candidates
-TASKS = ("items", "mislabelled", "class")
+USERS = 8  # writers in the pool
+TASKS = ("items", "mislabelled", "class", "users")
 CLASS = 3
+MANY = (
+    200  # candidates from which on the costs of RMIA, that compares each with all unseen, are saved
+)
 # As in chapter 8, but that unrolling and SISA have no part in it; L2UL as in chapter 5 with a
 # shorter attack.
 METHODS = {name: OTHERS[name] for name in ("finetune", "neggrad", "boundary", "scrub")}
 METHODS |= {"bad_teacher": OTHERS["bad_teacher"], "bad_teacher long": BadTeacher(10, 32, 1e-3)}
 METHODS |= {"laf": recipe("random")}
+PUBLISHED = {"mislabelled": "noisy", "class": "class"}  # LAF's recipes of these tasks
 METHODS |= {"l2ul": replace(BASE, attack=PGD(2.0, 0.4, 10, repeats=4), epochs=200)}
 
 
@@ -67,8 +74,9 @@ def _units(run: Run, network: str, task: str, seed: int) -> Iterator[Unit]:
     draws = 64 if network == "mlp" else DRAWS[run.size]
     about = f"size={run.size}; {draws} draws, {AT_ONCE[network]} at once; digits, 8 pixels; "
     about += f"{network}; original={RECIPE}"
+    about += f"; {USERS} writers" * (task == "users")
     whole = "all" if task == "class" else "half"
-    methods = methods_of(network)
+    methods = methods_of(network, task)
     done = cache(partial(_trials, run, network, task, draws, seed))
     for column in (ORIGINAL, RETRAINED, AGAIN, *methods):
         if (task, column) != ("class", RETRAINED):  # of which the weak attack is all
@@ -79,24 +87,40 @@ def _units(run: Run, network: str, task: str, seed: int) -> Iterator[Unit]:
             yield Unit("digits", request, name, seed, settings, measure)
 
 
-def methods_of(network: str) -> dict:
+def methods_of(network: str, task: str) -> dict:
     """Settings by name: of the MLP those of the methods that run on a stack."""
-    stacked = {name: c for name, c in METHODS.items() if name.split(" ")[0] in STACKABLE}
-    return stacked if network == "mlp" else METHODS
+    if network == "mlp":
+        return {name: c for name, c in METHODS.items() if name.split(" ")[0] in STACKABLE}
+    laf = recipe(PUBLISHED.get(task, "random"))
+    if task == "mislabelled":  # a draw forgets 30 digits, less than a batch
+        laf = replace(laf, batch_size=30, vae=replace(laf.vae, batch_size=30))
+    return METHODS | {"laf": laf}
 
 
 def pool_of(train: Examples, task: str, seed: int) -> tuple[Examples, Tensor]:
     """The training set of a task, and the positions of its candidates."""
     if task == "class":
         return train, by_class(train, CLASS).indices
-    count = HALF / len(train)
     if task == "mislabelled":
-        request = mislabel(train, count, seed=seed)
+        request = mislabel(train, HALF / len(train), seed=seed)
         return request.train, request.indices[: len(request.indices) // 2 * 2]
+    order = torch.Generator().manual_seed(seed)
+    if task == "users":
+        train = _equally(train)
+        users = torch.randperm(len(train.groups.unique()), generator=order)[:USERS]
+        return train, torch.isin(train.groups.cpu(), users).nonzero().flatten()
     atypical = by_typicality(train, HALF)
     others = (~atypical.mask).nonzero().flatten()
-    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(others), generator=order)
     return train, torch.cat([atypical.indices, others[order[:HALF]]])
+
+
+def _equally(train: Examples) -> Examples:
+    """The first digits of every writer, as many as there are of each."""
+    groups = train.groups.cpu()
+    fewest = int(groups.bincount().min())
+    first = [(groups == writer).nonzero().flatten()[:fewest] for writer in groups.unique()]
+    return train[torch.cat(first)]
 
 
 def _trials(run: Run, network: str, task: str, draws: int, seed: int) -> Trials:
@@ -104,43 +128,56 @@ def _trials(run: Run, network: str, task: str, draws: int, seed: int) -> Trials:
     train, pool = pool_of(train, task, seed)
     options = {"draws": draws, "training": RECIPE, "seed": seed, "whole": task == "class"}
     options["at_once"] = AT_ONCE[network]
+    options["groups"] = train.groups[pool] if task == "users" else None
     with tempfile.TemporaryDirectory() as folder:
         place = folder if run.cache is None else run.cache / "trials"
-        fresh, methods = NETWORKS[network], methods_of(network)
+        fresh, methods = NETWORKS[network], methods_of(network, task)
         return trials(fresh, train, pool, test, methods, place, **options)
 
 
 def _rows(done, column: str) -> list[dict]:
     """What the attacks say of a column; a number that there is not has no row."""
     found: Trials = done()
-    here = found.candidates
     one_class = bool(found.forgotten.all())
-    rows = [] if one_class else [value("loss_attack_auc", "", _weak(found, column), "area")]
+    rows = [] if one_class else [value("loss_attack_auc", "", weak(found, column), "area")]
     if column == RETRAINED:
         return rows
-    if not one_class:
+    if not one_class and found.forgotten.shape[1] < MANY:
         rows.append(value("rmia", "forget", _relative(found, column), "area"))
-    for split, unseen in (("forget", False), ("test", True)):
-        verdict = found.attack(column, unseen)
-        rows.append(value("ulira", split, verdict.auc, "area"))
-        rows.append(value("ulira_low", split, verdict.low, "area"))
-        rows.append(value("ulira_high", split, verdict.high, "area"))
-        rows.append(value("ulira_tpr", split, verdict.tpr_at_1fpr, "fraction at 1 %"))
-    left = found.memory_left(column)
-    left = left[left.isfinite()]
-    rows.append(value("memory_known", "forget", len(left), "candidates"))
-    for name, share in (("memory_left_10", 0.1), ("memory_left", 0.5), ("memory_left_90", 0.9)):
-        if len(left):
-            rows.append(value(name, "forget", left.quantile(share), "share"))
-    apart = divergence_of_fits(here[column], here[RETRAINED], found.forgotten)
-    return [*rows, value("kl_of_fits", "forget", apart, "nats")]
+    rows += strong(found, column, "forget")
+    rows += strong(found, column, "test", unseen=True)
+    return rows + remembered(found, column)
 
 
-def _weak(found: Trials, column: str) -> float:
+def weak(found: Trials, column: str) -> float:
     """The area of one loss threshold a model, members being what it forgot: a mean over draws."""
     pairs = zip(found.candidates[column], found.forgotten, found.unseen[column], strict=True)
     each = [auc(mine[forgotten], unseen) for mine, forgotten, unseen in pairs]
     return sum(each) / len(each)
+
+
+def strong(found: Trials, column: str, split: str, unseen: bool = False) -> list[dict]:
+    """The rows of U-LiRA, named by a split."""
+    verdict = found.attack(column, unseen)
+    return [
+        value("ulira", split, verdict.auc, "area"),
+        value("ulira_low", split, verdict.low, "area"),
+        value("ulira_high", split, verdict.high, "area"),
+        value("ulira_tpr", split, verdict.tpr_at_1fpr, "fraction at 1 %"),
+    ]
+
+
+def remembered(found: Trials, column: str) -> list[dict]:
+    """The rows of what is left of the candidates: no quantile of none that the original knew."""
+    left = found.memory_left(column)
+    left = left[left.isfinite()]
+    rows = [value("memory_known", "forget", len(left), "candidates")]
+    for name, share in (("memory_left_10", 0.1), ("memory_left", 0.5), ("memory_left_90", 0.9)):
+        if len(left):
+            rows.append(value(name, "forget", left.quantile(share), "share"))
+    here = found.candidates
+    apart = divergence_of_fits(here[column], here[RETRAINED], found.forgotten)
+    return [*rows, value("kl_of_fits", "forget", apart, "nats")]
 
 
 def _relative(found: Trials, column: str) -> float:

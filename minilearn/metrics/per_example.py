@@ -22,7 +22,7 @@ from minilearn.metrics.utility import check_evaluations
 
 FEWEST_ITEMS, FEWEST_PAIRS = 4, 6  # with fewer there is no verdict: the null alone strays by .05
 FOLDS = 8  # times that the pairs are split into two folds
-KNOWN = 2.0  # standard deviations by which the original must know a candidate
+KNOWN = 2.0  # standard deviations by which an original must be told from the retrained
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ def memory_left(
         M_i = (mu_unlearned - mu_retrained) / (mu_original - mu_retrained)
 
     Below 0 a candidate was forgotten beyond retraining. NaN stands where the original does not
-    visibly know it: where its mean lies less than two standard deviations above the retrained one.
+    visibly know it: where its mean lies less than two standard deviations from the retrained one.
+    On which side does not matter: what a model remembers moves a prediction up or down.
 
     Shapes: unlearned, retrained, original, forgotten (T, P), as in `ulira`; returns (P,) float64
     Target: 0, within what a second retrained model has.
@@ -179,7 +180,7 @@ def memory_left(
     """
     u, r, o = (of_forgotten(values, forgotten) for values in (unlearned, retrained, original))
     head = o.mean(0) - r.mean(0)
-    known = head > KNOWN * r.std(0)
+    known = head.abs() > KNOWN * r.std(0)
     return torch.where(known, (u.mean(0) - r.mean(0)) / head, math.nan)
 
 

@@ -20,7 +20,7 @@ OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
 OTHERS |= {f"{way}, replayed" for way in ("reference", "compiled", "triton")}
 OTHERS |= {"correct_label", "laf_repair", "sisa", "laf_vaes", "laf_student"}
-OTHERS |= {"interval", "range", "again", "bad_teacher_long"}
+OTHERS |= {"interval", "range", "again", "bad_teacher_long", "amnesiac_long"}
 OTHERS |= {"blindspot_fast", "laf_fast", "l2_pgd_fast", "l2ul_fast"}
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
@@ -391,6 +391,35 @@ def test_a_number_in_a_sentence_is_the_rows(tmp_path):
     for missing in (("class", "scrub"), ("noisy", "laf")):
         with pytest.raises(ValueError, match=r"no accuracy on 'test_retain' of"):
             headlines.measured(rows, *missing, "accuracy", "test_retain")
+
+
+def audited(method: str, weak: float, strong: float, apart: float) -> list[dict]:
+    given = {"experiment": "audit_rotated", "request": "items: half", "unit": "area"}
+    numbers = {("ulira", "forget"): strong, ("loss_attack_auc", ""): weak}
+    numbers |= {("paired_difference", "forget"): apart}
+    if method == "retrained":
+        numbers = {("loss_attack_auc", ""): weak}
+    return [row(method, value=v, metric=m, split=s, **given) for (m, s), v in numbers.items()]
+
+
+def test_ranks_are_compared_without_retrained_models(tmp_path):
+    """Planted: the weak attack's distances are in order of the strong one's, the others turned."""
+    planted = {"again": (0.9, 0.5, 0.0), "retrained": (0.3, 0, 0)}
+    planted |= {"original": (0.5, 0.9, 1.0), "finetune": (0.2, 0.8, 2.0)}
+    planted |= {"scrub": (0.35, 0.6, 3.0), "boundary": (0.31, 0.55, 4.0), "laf": (0.3, 0.54, 5.0)}
+    for method, numbers in planted.items():
+        append_unit(tmp_path / "audit_rotated.csv", audited(method, *numbers))
+    audits = importlib.import_module("audits")
+    found = cells(audits.ranks(page.rows_of("audit_rotated", tmp_path)))
+    assert found[1:] == [
+        ["items: half", "`loss_attack_auc`", "5", "1.00"],
+        ["items: half", "`paired_difference`", "5", "-1.00"],
+    ]
+    append_unit(tmp_path / "audit_rotated.csv", audited("neggrad", 0.301, 0.99, 6.0))
+    rho = cells(audits.ranks(page.rows_of("audit_rotated", tmp_path)))[1][3]
+    middle, low, high = (float(part) for part in re.findall(r"-?\d\.\d\d", rho))
+    assert -1 < low < middle < high < 1
+    assert middle == pytest.approx(1 - 6 * 20 / 210, abs=0.005)  # one is last instead of second
 
 
 def test_no_result_is_typed_into_the_sentences():

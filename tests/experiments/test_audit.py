@@ -7,11 +7,11 @@ import torch
 from shared import random
 from torch.nn.functional import softplus
 
-from book.experiments import KNOWN, Run, audit_digits, audit_speed
-from minilearn.data import digits
+from book.experiments import KNOWN, Run, audit_digits, audit_null, audit_rotated, audit_speed
+from minilearn.data import digits, rotated_digits
 from minilearn.evaluation import Evaluation
 from minilearn.metrics import loss_attack
-from minilearn.requests import by_typicality
+from minilearn.requests import by_range, by_typicality
 from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, pairs_of_draws
 
 DRAWS, CANDIDATES, UNSEEN = 16, 12, 20
@@ -51,11 +51,24 @@ def test_the_mislabelled_are_the_candidates(train):
     assert set(train.targets[mislabelled].bincount().tolist()) == {6, 7}
 
 
+def test_half_of_the_writers_are_candidates_with_all_that_they_gave(train):
+    alike, pool = audit_digits.pool_of(train, "users", seed=0)
+    counts = alike.groups.bincount()
+    assert set(counts.tolist()) == {int(train.groups.bincount().min())} and len(counts) == 14
+    assert (alike.groups[pool].bincount() == counts[0]).sum() == 8 and len(pool) == 8 * counts[0]
+    for group in range(14):
+        theirs = train.inputs[train.groups == group][: counts[0]]
+        assert torch.equal(alike.inputs[alike.groups == group], theirs)
+    other = audit_digits.pool_of(train, "users", seed=1)[1]
+    assert set(alike.groups[other].tolist()) != set(alike.groups[pool].tolist())
+
+
 def test_every_column_of_every_task_is_a_unit_and_a_task_is_trained_once(planted, monkeypatch):
     made = []
 
-    def trials(*arguments, draws, whole, **options):
+    def trials(*arguments, draws, whole, groups, **options):
         made.append((len(arguments[2]), draws, whole))
+        assert groups is None or len(groups) == len(arguments[2]) and len(groups.unique()) == 8
         return planted
 
     monkeypatch.setattr(audit_digits, "trials", trials)
@@ -64,11 +77,11 @@ def test_every_column_of_every_task_is_a_unit_and_a_task_is_trained_once(planted
     expected = []
     for methods in (stacked, [*stacked, "laf", "l2ul"]):
         columns = ["original", "retrained", "again", *methods]
-        expected += [*columns, *columns, *(name for name in columns if name != "retrained")]
+        expected += [*columns * 2, *(name for name in columns if name != "retrained"), *columns]
     assert [unit.method for unit in units] == expected
     for unit in {unit.request: unit for unit in units}.values():  # the last of each task
         assert {row["metric"] for row in unit.measure()} <= KNOWN
-    sizes = [(128, False), (60, False), (137, True)]
+    sizes = [(128, False), (60, False), (137, True), (672, False)]
     assert made == [(n, draws, whole) for draws in (64, 16) for n, whole in sizes]
 
 
@@ -102,7 +115,102 @@ def test_the_weak_attack_is_the_loss_attack_of_a_model_on_average(planted):
         sides = sides[0][planted.forgotten[draw]], sides[1]
         forget, unseen = (Evaluation(x, torch.zeros(len(x)), softplus(-x)) for x in sides)
         each.append(loss_attack(forget, unseen).auc)
-    assert audit_digits._weak(planted, "scrub") == pytest.approx(sum(each) / DRAWS)
+    assert audit_digits.weak(planted, "scrub") == pytest.approx(sum(each) / DRAWS)
+
+
+def planted_predictions(targets, unseen, every: bool = False) -> Trials:
+    """Retrained models are 9 degrees too high, and some others right about what they forgot."""
+    forgotten = pairs_of_draws(DRAWS, len(targets)) | every
+    off = {ORIGINAL: 0.0, "amnesiac": 3.0, "retrain briefly": 18.0}
+    candidates, others = {}, {}
+    for i, name in enumerate([ORIGINAL, RETRAINED, AGAIN, *audit_rotated.METHODS]):
+        wrong = torch.where(forgotten, off.get(name, 9.0), 0.0)
+        candidates[name] = targets + wrong + random(DRAWS, len(targets), seed=i).double()
+        others[name] = unseen + 9.0 + random(DRAWS, len(unseen), seed=50 + i).double()
+    return Trials(forgotten, candidates, others)
+
+
+def test_of_regression_every_column_is_a_unit_and_a_task_is_trained_once(monkeypatch):
+    made = []
+
+    def trials(fresh, train, pool, unseen, methods, place, *, draws, whole, **options):
+        targets = train.targets[pool]
+        made.append((len(pool), draws, whole, targets.max() < 30))
+        return planted_predictions(targets.double(), unseen.targets.double(), whole)
+
+    monkeypatch.setattr(audit_rotated, "trials", trials)
+    units = list(audit_rotated.units(Run(seeds=range(1))))
+    columns = ["original", "retrained", "again", "finetune", "neggrad", "amnesiac", "blindspot"]
+    columns += ["amnesiac_long", "blindspot_model"]
+    assert [unit.method for unit in units] == columns * 2
+    splits = [
+        {row["split"] for row in unit.measure() if row["metric"] == "ulira"}
+        for unit in (units[2], units[-1])
+    ]
+    assert splits == [{"forget", "test"}, {"forget", "test_forget", "test_retain"}]
+    band = len(by_range(rotated_digits(12, 2).train, 0, 30).indices)
+    assert made == [(128, 16, False, False), (band, 16, True, True)]
+
+
+def test_rows_of_predictions_say_what_was_planted():
+    targets, unseen = (90 * random(n, seed=n).double().sigmoid() for n in (CANDIDATES, 60))
+    audited = audit_rotated.Audited(planted_predictions(targets, unseen), targets, unseen)
+    rows = {
+        name: {
+            (row["metric"], row["split"]): float(row["value"])
+            for row in audit_rotated._rows(lambda: audited, name)
+        }
+        for name in audited.found.candidates
+    }
+    assert all(metric in KNOWN for own in rows.values() for metric, _ in own)
+    assert set(rows[RETRAINED]) == {("mae", "forget"), ("loss_attack_auc", "")}
+    wrong = {name: own["mae", "forget"] for name, own in rows.items()}
+    assert wrong[RETRAINED] == pytest.approx(9, abs=0.3) and wrong[ORIGINAL] < 1
+    null, nothing = (rows[name]["paired_difference", "forget"] for name in (AGAIN, ORIGINAL))
+    assert null == pytest.approx(2 / math.pi**0.5, abs=0.2)  # of two standard normals
+    assert nothing == pytest.approx(9, abs=0.5)
+    for name in (ORIGINAL, "amnesiac", "retrain briefly"):
+        assert rows[name]["ulira", "forget"] > 0.98
+        assert rows[name]["memory_known", "forget"] == CANDIDATES
+    left = {name: own.get(("memory_left", "forget")) for name, own in rows.items()}
+    assert left[ORIGINAL] == 1 and left[AGAIN] == pytest.approx(0, abs=0.1)
+    assert left["amnesiac"] == pytest.approx(6 / 9, abs=0.1)
+    assert left["retrain briefly"] == pytest.approx(-1, abs=0.1)
+    weak = {name: own["loss_attack_auc", ""] for name, own in rows.items()}
+    assert weak[ORIGINAL] > 0.98 > 0.6 > weak[AGAIN] > 0.4 and weak["retrain briefly"] < 0.02
+
+
+def test_of_a_band_unseen_digits_inside_and_outside_are_apart():
+    """Planted: nobody is wrong outside, and inside all but the originals are."""
+    unseen = torch.linspace(0, 89, 60).double()
+    found = planted_predictions(torch.arange(CANDIDATES).double(), unseen, every=True)
+    for name, answers in found.unseen.items():
+        answers -= 9.0 * ((unseen >= 30) | (name == ORIGINAL))
+    audited = audit_rotated.Audited(found, torch.arange(CANDIDATES).double(), unseen)
+    rows = {
+        (row["metric"], row["split"]): float(row["value"])
+        for row in audit_rotated._rows(lambda: audited, ORIGINAL)
+    }
+    assert rows["ulira", "test_forget"] > 0.98
+    assert rows["ulira_low", "test_retain"] < 0.5 < rows["ulira_high", "test_retain"]
+    assert rows["loss_attack_auc", ""] == pytest.approx(0.5, abs=0.1)  # of the same kind
+
+
+def test_every_audit_of_the_null_has_candidates_and_models_of_its_own(planted, monkeypatch):
+    made = []
+
+    def trials(fresh, train, pool, unseen, methods, place, *, seed, **options):
+        made.append((tuple(pool.tolist()), dict(methods), seed))
+        return planted
+
+    monkeypatch.setattr(audit_null, "trials", trials)
+    units = list(audit_null.units(Run(seeds=range(3))))
+    rows = [unit.measure() for unit in units]
+    pools, methods, seeds = zip(*made, strict=True)
+    assert len(set(pools)) == 3 and seeds == (0, 1, 2) and methods == ({}, {}, {})
+    null = planted.attack(AGAIN), planted.attack(AGAIN, unseen=True)
+    areas = {row["split"]: float(row["value"]) for row in rows[0] if row["metric"] == "ulira"}
+    assert areas == {"forget": null[0].auc, "test": null[1].auc}
 
 
 def test_a_ratio_is_the_median_of_its_turns_and_seconds_are_of_one_model(monkeypatch):

@@ -108,6 +108,15 @@ def test_memory_left_is_one_at_the_original_and_nought_at_the_retrained():
     assert beyond[3:] == pytest.approx(-0.5)
 
 
+def test_memory_of_numbers_is_the_same_whether_they_are_read_up_or_down():
+    _, retrained, forgotten = world(32, 12, 0.0)
+    side = torch.ones(12).index_fill(0, torch.arange(5), -1.0)
+    unlearned, original = retrained + side, retrained + 4.0 * side
+    left = memory_left(unlearned, retrained, original, forgotten)
+    torch.testing.assert_close(left, torch.full((12,), 0.25, dtype=torch.float64))
+    assert torch.equal(left, memory_left(-unlearned, -retrained, -original, forgotten))
+
+
 def test_the_divergence_is_that_of_two_normal_distributions():
     unlearned, retrained, forgotten = world(512, 8, 1.0)
     parts = [of_forgotten(values, forgotten) for values in (unlearned, retrained)]
