@@ -73,7 +73,7 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1760,
+    ("methods", "parts"): 1790,
     ("metrics",): 1525,
     ("kernels",): 1000,
     ("data",): 1200,
