@@ -29,7 +29,10 @@ def seeded(seed: int):
     numpy_before = np.random.get_state()
     python_before = random.getstate()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # torch would keep the seed, and a stack, for a GPU that may come
+            torch.default_generator.manual_seed(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
         try:

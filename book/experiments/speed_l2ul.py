@@ -5,13 +5,18 @@ many steps on both sides (so small that nothing is forgotten); with `_fast` the 
 precision inside `fast`: channels last, a fused optimiser, and on a GPU recorded steps of training.
 `importance` is compared with `torch.func.vmap(grad)`, one gradient an item at once: seconds, and
 the memory that 32 items add to the peak that two items had reached, each in a new process (on a
-GPU, to the device's memory).
+GPU, to the device's memory). `importance_passes` is its time over that of one plain pass forward and backward of the same batches, with the gradient
+of all weights, `vmap_passes` and `loop_passes` that of `vmap(grad)` and of the loop over items:
+processor time on a CPU, the median of ratios over turns, after one that does not count, in which
+`importance` checks the network.
 """
 
 from __future__ import annotations
 
 import copy
 import multiprocessing
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -19,13 +24,16 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from book.experiments import Run, said
 from book.experiments import released_l2ul as released
+from book.experiments.overhead import seconds_of
 from minilearn.cost import Cost, _process_peak
 from minilearn.data.examples import Examples
+from minilearn.draws import order_of
 from minilearn.methods import L2UL, importance, l2_pgd, l2ul
-from minilearn.models import build, resnet18, resnet20
+from minilearn.models import allcnn, build, cnn, resnet18, resnet20
 from minilearn.precision import fast
 from minilearn.sweep import Unit, value
 
@@ -39,6 +47,25 @@ SIZES = {
     "paper": ("resnet18", 32, 100, 20),
 }
 BATCH = 32  # items a step, as released
+TURNS, ENOUGH = 3, 2.0  # turns at least, and seconds that they take at least
+
+
+def mlp() -> nn.Module:
+    """784 pixels, two hidden layers of 256, ten classes."""
+    hidden = [nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(256, 10))
+
+
+# network, channels, pixels, items
+PASSES = {
+    "mlp, 28 pixels": (mlp, 1, 28, SEVERAL),
+    "cnn, 8 pixels": (partial(cnn, 10, 8), 1, 8, SEVERAL),
+    "cnn, 8 pixels, 256 items": (partial(cnn, 10, 8), 1, 8, 256),
+    "cnn, 28 pixels": (cnn, 1, 28, SEVERAL),
+    "allcnn, 32 pixels": (partial(allcnn, 10), 3, 32, SEVERAL),
+    "resnet20, 32 pixels": (resnet20, 3, 32, SEVERAL),
+    "resnet18, 32 pixels": (NETWORKS["resnet18"], 3, 32, SEVERAL),
+}
 
 
 def units(run: Run, timed: Callable) -> Iterator[Unit]:
@@ -59,6 +86,12 @@ def units(run: Run, timed: Callable) -> Iterator[Unit]:
             about = f"size={run.size}; {run.device.type}; {SEVERAL} uniform images of 32 pixels"
             where = "uniform images", f"importance of {SEVERAL} items"
             yield Unit(*where, way, seed, f"{about}; resnet18", measure)
+        for name, (make, channels, pixels, count) in PASSES.items():
+            x = torch.rand(count, channels, pixels, pixels, generator=order_of(seed))
+            about = f"size={run.size}; {run.device.type}; {count} uniform images, {BATCH} at once"
+            about += f"; at least {TURNS} turns and {ENOUGH} s"
+            measure = partial(_passes, name, partial(build, make, seed), x, run.device)
+            yield Unit("uniform images", "importance in passes", name, seed, about, measure)
 
 
 def model_and_items(
@@ -114,6 +147,43 @@ def _importance(way: str, seed: int, device) -> tuple[float, int]:
     with cost.clock(device):
         compute(model, items)
     return cost.seconds, max(0, cost.peak_bytes - before)
+
+
+def _passes(name: str, built: Callable, x: Tensor, device: torch.device) -> list[dict]:
+    """The time of three ways over that of one pass, and the seconds of each."""
+    model, x = built().to(device).eval(), x.to(device)
+    batches = [Examples(part, torch.zeros(len(part))) for part in x.split(BATCH)]
+    ways = {
+        "pass": lambda: [one_pass(model, part) for part in batches],
+        "importance": lambda: importance(model, x, batch_size=BATCH),
+        "vmap": lambda: [by_vmap(model, part) for part in batches],
+        "loop": lambda: importance(model, x, "loop"),
+    }
+    turns = []
+    while len(turns) <= TURNS or sum(map(sum, turns)) < ENOUGH:
+        turns.append([_seconds(way, device) for way in ways.values()])
+    rows = []
+    for way, column in zip(ways, zip(*turns[1:], strict=True), strict=True):
+        ratios = [taken / turn[0] for taken, turn in zip(column, turns[1:], strict=True)]
+        rows.append(value(f"{way}_passes", "", statistics.median(ratios), "x"))
+        rows.append(value(f"{way}_seconds", "", statistics.median(column), "s"))
+    tqdm.write(f"{name}: {', '.join(row['value'] for row in rows)}")
+    return [*rows, value("turns", "", len(turns) - 1, "turns")]
+
+
+def _seconds(run: Callable, device: torch.device) -> float:
+    """Wall time on a GPU; on a CPU the processor's, which other processes do not add to."""
+    if device.type != "cpu":
+        return seconds_of(run, device)
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+def one_pass(model: nn.Module, data: Examples):
+    """Forward and backward once, with the gradient of all weights of the sum of norms."""
+    norms = torch.linalg.vector_norm(model(data.inputs), dim=1)
+    torch.autograd.grad(norms.sum(), [*model.parameters()])
 
 
 def by_vmap(model: nn.Module, data: Examples) -> dict[str, Tensor]:

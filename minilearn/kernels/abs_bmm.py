@@ -18,18 +18,28 @@ from torch import Tensor
 from minilearn.kernels.dispatch import HALVES, check_alike, jit, op, register, tl
 
 AT_ONCE = 2**22  # numbers that the products of the reference may hold at a time
+CACHED = 2**17  # the same on a CPU: they are summed before they leave its cache
 TILE = 64
 SPLIT = 8  # at most so many programs share the items of a tile
 
 
 def reference(g, a):
-    """Batched products, some items at a time; halves are multiplied and summed in single."""
+    """Batched products, some rows and items at a time; halves are multiplied, summed in single."""
     wide = torch.promote_types(g.dtype, torch.float32)
     total = g.new_zeros(g.shape[1], a.shape[2], dtype=wide)
-    size = max(1, AT_ONCE // max(1, total.numel()))
-    for some_g, some_a in zip(g.split(size), a.split(size), strict=True):
-        total += torch.bmm(some_g.to(wide), some_a.to(wide)).abs_().sum(0)
+    at_once = min(AT_ONCE, CACHED) if g.device.type == "cpu" else AT_ONCE
+    rows = max(1, at_once // max(1, a.shape[2]))
+    for some_rows, sums in zip(g.split(rows, dim=1), total.split(rows), strict=True):
+        size = max(1, at_once // max(1, sums.numel()))
+        for some_g, some_a in zip(some_rows.split(size), a.split(size), strict=True):
+            sums += absolute_sum(torch.bmm(some_g.to(wide), some_a.to(wide)))
     return total.to(g.dtype)
+
+
+def absolute_sum(each: Tensor) -> Tensor:
+    """The sum over items of absolute values, which are taken in place."""
+    each = each.abs_()
+    return each[0] if len(each) == 1 else each.sum(0)  # torch is slow to sum a single item
 
 
 @jit

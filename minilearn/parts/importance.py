@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -200,38 +201,50 @@ def _products(model, parts, names: dict[int, str], bare: list[str], cost: Cost):
     """The sum over all items, layer by layer, as the backward pass reaches them."""
     model.requires_grad_(False)
     named = dict(model.named_parameters())
-    omega = {names[id(p)]: torch.zeros_like(p) for p in named.values()}
+    omega = {}
     for x in parts:
         # a weight that is added to every item gets one copy an item, and so a gradient an item
         each = {k: named[k].repeat(len(x), *[1] * (named[k].ndim - 1)) for k in bare}
-        inputs = [x.clone().requires_grad_(), *(v.requires_grad_() for v in each.values())]
-        with _watched(model, names, omega, len(x)):
-            norm = _norms(lambda x, v=each: functional_call(model, v, (x,)), inputs[0], cost).sum()
-            gradients = torch.autograd.grad(norm, inputs, allow_unused=True)[1:]
+        leaves = [v.requires_grad_() for v in each.values()]
+        with _watched(model, names, omega, len(x), leaves):
+            with_each = partial(functional_call, model, each) if each else model
+            norm = _norms(with_each, x, cost).sum()
+            gradients = torch.autograd.grad(norm, leaves, allow_unused=True)[: len(each)]
         for name, gradient in zip(each, gradients, strict=True):
             if gradient is not None:
-                omega[name] += gradient.abs().sum(0, keepdim=True)
-    return omega
+                omega[name] = omega.get(name, 0) + gradient.abs().sum(0, keepdim=True)
+    found = {names[id(p)]: omega.get(names[id(p)], torch.zeros_like(p)) for p in named.values()}
+    return {name: total.contiguous() for name, total in found.items()}
 
 
 @contextmanager
-def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], n: int):
-    """Add each layer's part to `omega` when the backward pass has its output's gradient."""
+def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], n: int, leaves):
+    """Add each layer's part to `omega` when the backward pass has its output's gradient.
+
+    The backward pass ends at the first layers' outputs, which `leaves` grows by.
+    """
     ran = set()
 
     def hook(layer: nn.Module, inputs: tuple, output: Tensor):
+        if not torch.is_grad_enabled():
+            return output  # what runs without gradients has no importance
         a = inputs[0].detach()
         if layer in ran or len(a) != n:
             why = "runs twice in one pass" if layer in ran else "does not get one row an item"
             raise ValueError(f"a layer {type(layer).__name__} {why}; {LOOP}")
         ran.add(layer)
+        if not output.requires_grad:
+            leaves.append(output.requires_grad_())
+            output = output.clone()  # the network may write into it
 
         def add(g: Tensor):
             for parameter, part in RULES[type(layer)](layer, a, g):
                 if parameter is not None:
-                    omega[names[id(parameter)]] += part.reshape(parameter.shape)
+                    name = names[id(parameter)]
+                    omega[name] = omega.get(name, 0) + part
 
         output.register_hook(add)
+        return output
 
     hooks = [m.register_forward_hook(hook) for m in model.modules() if type(m) in RULES]
     try:

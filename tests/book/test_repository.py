@@ -73,13 +73,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1760,
+    ("methods", "parts"): 1790,
     ("metrics",): 1530,
     ("kernels",): 1000,
     ("data",): 1200,
     ("course",): 1110,
 }
-WHOLE = 10475  # without check/
+WHOLE = 10530  # without check/
 
 
 def test_budgets_of_files():

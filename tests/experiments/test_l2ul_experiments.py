@@ -313,6 +313,29 @@ def test_importance_by_vmap_is_the_same(pictured):
         torch.testing.assert_close(value, theirs[name])
 
 
+def test_passes_are_medians_of_ratios_after_a_turn_that_does_not_count(monkeypatch):
+    seconds = iter([9, 9, 9, 9, 1, 2, 4, 8, 2, 2, 2, 40, 1, 3, 3, 30])
+    monkeypatch.setattr(speed_l2ul, "_seconds", lambda way, device: float(next(seconds)))
+    monkeypatch.setattr(speed_l2ul, "TURNS", 3)
+    rows = speed_l2ul._passes("net", lambda: nn.Linear(2, 2), torch.rand(3, 2), torch.device("cpu"))
+    found = {row["metric"]: float(row["value"]) for row in rows}
+    ways = ["pass", "importance", "vmap", "loop"]
+    assert [found[f"{way}_passes"] for way in ways] == [1, 2, 3, 20]
+    assert [found[f"{way}_seconds"] for way in ways] == [1, 2, 3, 30]
+    assert found["turns"] == 3
+
+
+def test_the_ways_are_timed_on_the_same_batches(monkeypatch):
+    monkeypatch.setattr(speed_l2ul, "TURNS", 1)
+    monkeypatch.setattr(speed_l2ul, "ENOUGH", 0)
+    seen = []
+    net = nn.Linear(2, 2)
+    net.register_forward_hook(lambda net, inputs, output: seen.append(len(inputs[0])))
+    speed_l2ul._passes("net", lambda: net, torch.rand(40, 2), torch.device("cpu"))
+    one_pass, ours, vmapped, loop = [32, 8], [32, 8], [1, 1], [1] * 40
+    assert seen[-44 - 2 :] == [*one_pass, *ours, *vmapped, *loop]
+
+
 def test_the_speed_units_time_both_sides(monkeypatch):
     monkeypatch.setattr(speed_l2ul, "SIZES", {"toy": ("resnet20", 8, 1, 1)})
     seen = []
@@ -324,7 +347,8 @@ def test_the_speed_units_time_both_sides(monkeypatch):
 
     units = list(speed_l2ul.units(Run(seeds=range(1)), timed))
     ours = ["l2_pgd", "l2_pgd_fast", "l2ul", "l2ul_fast"]
-    assert [u.method for u in units] == [*ours, "importance", "vmap(grad)"]
+    assert [u.method for u in units[:6]] == [*ours, "importance", "vmap(grad)"]
+    assert [u.method for u in units[6:]] == [*speed_l2ul.PASSES]
     assert all("0x" not in u.config and u.config.startswith("size=toy; cpu") for u in units)
     for unit in units[:4]:
         unit.measure()
