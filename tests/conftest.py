@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from shared import random
 from torch import nn
 
 from minilearn.data import Examples, digits
+from minilearn.files import locked
 from minilearn.stopping import Stop
 from minilearn.training import Training, fit
 
@@ -41,11 +43,15 @@ def realdata_root(tmp_path_factory) -> Path:
         return Path(named)
     if not (ARCHIVES / "unpack.py").is_file():
         pytest.skip("no real data: MINILEARN_DATA is not set and ../shared/data is not there")
-    root = tmp_path_factory.mktemp("realdata")
-    command = [sys.executable, "-B", str(ARCHIVES / "unpack.py"), str(root)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"the real data could not be unpacked: {done.stderr.strip()[-300:]}")
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "realdata"
+    with locked(root):  # the processes of one run share it
+        if not root.is_dir():
+            command = [sys.executable, "-B", str(ARCHIVES / "unpack.py"), str(root)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                shutil.rmtree(root, ignore_errors=True)
+                pytest.skip(f"the real data could not be unpacked: {done.stderr.strip()[-300:]}")
     return root
 
 

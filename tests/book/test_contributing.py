@@ -31,15 +31,10 @@ def test_a_new_method_touches_its_file_and_its_test(tmp_path):
     (tmp_path / "minilearn" / "methods" / "random_labels.py").write_text(method)
     test = shown("Random labels: no item")
     (tmp_path / "tests" / "methods" / "test_random_labels.py").write_text(test)
-    command = [sys.executable, "-m", "pytest", "tests/methods", "-k", "random_labels", "-q"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:nbval", "tests/methods"]
+    command += ["-k", "random_labels", "-q"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     passed = int(re.search(r"(\d+) passed", done.stdout)[1])
     assert passed >= 20, done.stdout[-500:]
-    program = (
-        "from minilearn.methods import METHODS, access; print(*access(METHODS['random_labels']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["model", "forget"]
+    assert '"access": ("model", "forget")' in test  # what one of these tests holds it to

@@ -189,8 +189,10 @@ def test_a_real_class_is_forgotten_without_labels(realdata_root, monkeypatch):
     """The chapter's claim on real MNIST: below 5 %, the others within 3 points of retraining."""
     monkeypatch.setenv("MINILEARN_DATA", str(realdata_root))
     base = laf_mnist.case("mnist", "toy")
+    train, test = base.data()
     recipe = dataclasses.replace(base.recipe, epochs=6, lr=1e-3)
     given = {"recipe": recipe, "laf": {"class": laf_digits.recipe("class")}}
+    given["data"] = lambda: (train, test.sample(2_000))
     case, found = dataclasses.replace(base, **given), {}
     for unit in label_free.units(Run(seeds=range(1)), case, ("class",)):
         rows = {(r["metric"], r["split"]): float(r["value"]) for r in unit.measure()}

@@ -45,7 +45,7 @@ def compiled(file: str, case: Translation, capability: int) -> dict:
         file.write(binary)
         file.flush()
         usage = run(tools / "cuobjdump", "-res-usage", file.name)
-        code = run(tools / "nvdisasm", "-c", file.name)
+        code = run(tools / "nvdisasm", "-c", "-ndf", file.name)
     counts = {
         "double": r"\b(?:DADD|DMUL|DFMA|DSETP|DMNMX)\b|\.F64",
         "wide loads": r"\bLDG\.E\.128",

@@ -27,7 +27,7 @@ def copy(tmp_path) -> Path:
 
 
 def ran(copy: Path, chosen: str) -> str:
-    command = [sys.executable, "-m", "pytest", *TESTS, "-k", chosen, "-q"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:nbval", *TESTS, "-k", chosen, "-q"]
     return subprocess.run(command, cwd=copy, capture_output=True, text=True).stdout
 
 

@@ -149,48 +149,52 @@ def test_an_old_gpu_is_told(a_gpu, monkeypatch):
     assert decide("abs_bmm", "triton")
 
 
-def test_nothing_needs_triton():
-    program = """
+def said_by(program: str) -> list[str]:
+    """What a program prints that nothing has told to interpret."""
+    told = ("TRITON_INTERPRET", dispatch.VARIABLE)
+    there = {k: v for k, v in os.environ.items() if k not in told}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=there)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_nothing_needs_triton_and_every_file_is_found_in_one_order():
+    said = said_by("""
 import sys; sys.modules["triton"] = None
+import minilearn.kernels.mixed_l1  # before those that come first
 import torch, minilearn.methods
 from minilearn import kernels
+print(*kernels.NAMES)
+print(*kernels.status().index)
 print(set(kernels.status()["why"]))
 from minilearn.kernels.laf_losses import cosine_distance as f
 x = torch.rand(3, 4, requires_grad=True)
 f(x, torch.rand(3, 4)).sum().backward()
 try: f(x.detach(), x.detach(), impl="triton")
 except ValueError as error: print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+""")
+    names = " ".join(kernels.NAMES)
+    assert said == [
+        names,
+        names,
         "{'Triton is not installed'}",
         "the Triton kernel cosine cannot run: Triton is not installed",
     ]
 
 
-def test_importing_the_methods_imports_no_compiler():
-    program = """
+def test_importing_the_methods_imports_no_compiler_and_a_cpu_says_what_to_set():
+    imported, said = said_by("""
 import sys, torch, minilearn.methods
 slow = {"torch._dynamo", "torch._inductor"}
 slow |= set() if torch.cuda.device_count() else {"triton"}  # which only a GPU can use
 print(sorted(slow & set(sys.modules)))
-"""
-    there = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, env=there)
-    assert done.stdout == "[]\n", done.stderr
-
-
-def test_every_file_is_found_and_in_one_order():
-    program = """
-import minilearn.kernels.mixed_l1  # before those that come first
-from minilearn import kernels
-print(*kernels.NAMES)
-print(kernels.NAMES == (*kernels.status().index,))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.splitlines() == [" ".join(kernels.NAMES), "True"], done.stderr
+from minilearn.kernels.laf_losses import cosine_distance as f
+try: f(torch.ones(1, 2), torch.ones(1, 2), impl="triton")
+except ValueError as error: print(error)
+""")
+    assert imported == "[]"
+    assert "set TRITON_INTERPRET=1 before" in said
 
 
 def test_two_files_do_not_register_one_kernel():
@@ -203,21 +207,6 @@ def test_two_files_do_not_register_one_kernel():
 def test_the_choice_is_marked_as_torch_marks_a_constant():
     marked = torch.compiler.assume_constant_result(lambda: True)
     assert vars(marked).items() <= vars(dispatch._decide).items() and vars(marked)
-
-
-def test_without_the_interpreter_a_cpu_says_what_to_set():
-    program = """
-import torch
-from minilearn.kernels.laf_losses import cosine_distance as f
-try: f(torch.ones(1, 2), torch.ones(1, 2), impl="triton")
-except ValueError as error: print(error)
-"""
-    there = {
-        k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", dispatch.VARIABLE)
-    }
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, env=there)
-    assert "set TRITON_INTERPRET=1 before" in done.stdout, done.stderr
 
 
 def refused(match, call, *args, **options):

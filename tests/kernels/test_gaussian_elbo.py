@@ -5,7 +5,7 @@ from kernel_checks import DEVICE, NAN, Translation, doubled, gradients, near, ra
 
 
 def test_the_bound_is_the_formula(m):
-    for n, d, k in ((1, 1, 1), (33, 256, 8), (2, 1025, 1030)):
+    for n, d, k in ((1, 1, 1), (5, 256, 8), (2, 1025, 1030)):
         h, e, mean, log = (random(n, s, seed=i) for i, s in enumerate((d, d, k, k)))
         args = h, mean, log, e, 0.5
         ours = gradients(m.fused, args, 3)

@@ -98,7 +98,14 @@ def double(name, wanted, rows):
 
 @pytest.mark.parametrize("file, name, slopes", **with_ids(entries("SLOPES")))
 def test_the_gradient_is_the_slope_of_the_value(file, name, slopes):
-    assert torch.autograd.gradcheck(kernel(name).fused, double(name, *slopes))
+    """Along random directions, and of values of size one: of a small one any slope would do."""
+    args = double(name, *slopes)
+    size = kernel(name).reference(*args).detach().abs().max()
+
+    def value(*args):
+        return kernel(name).fused(*args) / size
+
+    assert torch.autograd.gradcheck(value, args, fast_mode=True)
 
 
 @pytest.mark.parametrize("file, name, slopes", **with_ids(entries("SLOPES")))

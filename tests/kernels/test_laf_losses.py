@@ -7,7 +7,7 @@ from kernel_checks import DEVICE, NAN, Translation, doubled, gradients, near, ra
 
 
 def test_cosine_is_the_formula(m):
-    for dtype, n, d in itertools.product((torch.float32, torch.float64), (1, 33), (1, 256, 1025)):
+    for dtype, n, d in itertools.product((torch.float32, torch.float64), (1, 5), (1, 256, 1025)):
         args = random(n, d, seed=1, dtype=dtype), random(n, d, seed=2, dtype=dtype)
         ours = gradients(m.COSINE.fused, args, 1)
         theirs = gradients(m.COSINE.reference, doubled(args), 1)
@@ -34,7 +34,7 @@ def test_alignment_is_the_sum_over_all_pairs(m):
 
 
 def test_rebuilding_is_the_formula_and_saturates(m):
-    for saturated, n, d in itertools.product((True, False), (1, 33), (1, 256, 1025)):
+    for saturated, n, d in itertools.product((True, False), (1, 5), (1, 256, 1025)):
         args = 0.3 * random(n, d, seed=1), 0.3 * random(n, d, seed=2), saturated
         ours = gradients(m.REBUILDING.fused, args, 2)
         near(ours, gradients(m.REBUILDING.reference, doubled(args), 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from figure_examples import EXAMPLES
@@ -34,8 +34,8 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def opened(browser):
+@contextlib.contextmanager
+def opening(browser: Browser) -> Iterator[Callable[..., Page]]:
     """A function that shows a figure and returns its page, on which nothing may go wrong."""
     with contextlib.ExitStack() as stack:
         wrong = []
@@ -55,6 +55,27 @@ def opened(browser):
 
         yield show
         assert not wrong, wrong
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that shows a figure on a page of the test's own."""
+    with opening(browser) as show:
+        yield show
+
+
+@pytest.fixture(scope="module")
+def desk(figure, browser) -> Page:
+    """A page for all tests that only look at the figure."""
+    with opening(browser) as show:
+        yield show(figure)
+
+
+@pytest.fixture(scope="module")
+def phone(figure, browser) -> Page:
+    """A narrow one, in the dark."""
+    with opening(browser) as show:
+        yield show(figure, width=390, theme="dark")
 
 
 @pytest.fixture
@@ -79,7 +100,7 @@ def compute():
     return call
 
 
-@pytest.fixture(params=sorted(EXAMPLES))
+@pytest.fixture(scope="module", params=sorted(EXAMPLES))
 def figure(request):
     """Every figure, one after another."""
     return EXAMPLES[request.param]()

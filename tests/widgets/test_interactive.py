@@ -39,24 +39,22 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_can_be_read(figure, opened, theme):
-    dim = [(text, round(c, 2)) for text, c in opened(figure, theme=theme).evaluate(CONTRAST)]
-    assert dim and not [entry for entry in dim if entry[1] < 4.5]
+def test_text_can_be_read_in_the_light_and_in_the_dark(desk, phone):
+    for page in (desk, phone):
+        dim = [(text, round(c, 2)) for text, c in page.evaluate(CONTRAST)]
+        assert dim and not [entry for entry in dim if entry[1] < 4.5]
 
 
-def test_a_phone_shows_everything(figure, opened):
-    page = opened(figure, width=390)
-    assert page.evaluate(SIDEWAYS) <= 0
-    assert not page.evaluate(CLIPPED)
-    assert page.evaluate(LETTERS) > 10  # pixels
+def test_a_phone_shows_everything(phone):
+    assert phone.evaluate(SIDEWAYS) <= 0
+    assert not phone.evaluate(CLIPPED)
+    assert phone.evaluate(LETTERS) > 10  # pixels
 
 
-def test_every_control_has_a_name_and_the_figure_says_what_it_is(figure, opened):
-    page = opened(figure)
-    assert not page.evaluate(NAMELESS)
-    assert page.locator(".minilearn-figure").get_attribute("aria-label") == figure.alt
-    assert page.locator("[role=status][aria-live=polite]").count() == 1
+def test_every_control_has_a_name_and_the_figure_says_what_it_is(figure, desk):
+    assert not desk.evaluate(NAMELESS)
+    assert desk.locator(".minilearn-figure").get_attribute("aria-label") == figure.alt
+    assert desk.locator("[role=status][aria-live=polite]").count() == 1
 
 
 def test_a_figure_that_is_shown_twice_works_twice(figure, opened):
@@ -86,14 +84,14 @@ ANYWIDGET = """async ([text, data, alt]) => {
     get: name => values[name], set: (name, value) => { names.push(name); values[name] = value; },
     on: (event, listener) => listeners.push([event, listener]), save_changes: () => {},
   }});
+  el.remove();
   return [el.className, el.querySelector("[role=status]").textContent, listeners.map(l => l[0])];
 }"""
 
 
-def test_the_module_has_the_form_of_anywidget(figure, opened):
-    page = opened(figure)
+def test_the_module_has_the_form_of_anywidget(figure, desk):
     given = [figure.module(), figure.data, figure.alt]
-    name, said, events = page.evaluate(ANYWIDGET, given)
+    name, said, events = desk.evaluate(ANYWIDGET, given)
     assert (name, events) == ("minilearn-figure", ["change:state"]) and said
 
 
