@@ -43,7 +43,7 @@ mkdir dev/pts; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s
 mount -t proc proc proc
 cd /mnt; pivot_root . old; cd /; umount -l old; mount -o remount,ro /; cd /tmp
 who=$((1000000000 + $(od -An -N3 -tu4 /dev/urandom)))
-exec setpriv USER --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
+exec setpriv USER --pdeathsig KILL --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
 """
 
 

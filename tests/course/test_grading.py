@@ -593,6 +593,39 @@ def test_nothing_stays_behind_and_what_never_ends_is_ended(tmp_path):
     assert not any(b"left-behind-by-a-test" in line for line in lines)
 
 
+def descendants(process: int | str) -> list[str]:
+    """What a process has begun, and what that has begun in turn."""
+    children = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            children += path.read_text().split()
+    return children + [each for child in children for each in descendants(child)]
+
+
+def is_a_submission(process: str) -> bool:
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[0] == sys.executable.encode() and b"--try" not in words
+
+
+@sandboxed
+def test_nothing_stays_behind_when_the_grader_is_killed():
+    work = {"seconds": 10**6, "memory": 2**30, "torch": False}
+    work["steps"] = [{"kind": "cell", "code": "import time\ntime.sleep(10**6)"}]
+    program = f"from minilearn.course import sandbox\nsandbox.run({work}, total=10**6)"
+    with subprocess.Popen([sys.executable, "-c", program]) as running:
+        inside = []
+        while not inside and running.poll() is None:
+            time.sleep(0.05)
+            inside = [each for each in descendants(running.pid) if is_a_submission(each)]
+        running.kill()
+    assert inside
+    while any(is_a_submission(each) for each in inside):
+        time.sleep(0.05)
+
+
 def test_without_a_sandbox_nothing_runs(source, tmp_path, monkeypatch):
     monkeypatch.setattr("minilearn.course.sandbox.sandbox", lambda: ("", ()))
     with pytest.raises(ValueError, match="--i-trust-them"):
