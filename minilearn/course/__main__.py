@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from minilearn.course.grading import KEY, grade
 from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import assign
+from minilearn.course.tables import read
 
 
 def main(command_line: Sequence[str] | None = None):
@@ -17,13 +19,14 @@ def main(command_line: Sequence[str] | None = None):
     given = _parser().parse_args(command_line)
     try:
         if given.command == "assign":
-            print(f"{assign(given.source, given.out, nbgrader=given.nbgrader)} written")
+            print(f"{assign(given.source, given.out)} written")
             return
         print(f"Submissions run in a sandbox: {sandbox()[0] or 'none'}.")
         options = vars(given) | {"key": os.environ.get(KEY, "")}
         options["memory"] = int(given.memory * 2**30)
         rows = grade(**{name: value for name, value in options.items() if name != "command"})
-        print(f"{len(rows)} rows in {given.out}; what was not read stands in not_read.csv")
+        unread = [row["file"] for row in read(Path(given.out).with_name("not_read.csv"))]
+        print(f"{len(rows)} rows in {given.out}; not read: {', '.join(unread)[:300] or 'nothing'}")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -39,15 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (assigning, grading):
         command.add_argument("source", type=home, help="the notebook with the answers")
     assigning.add_argument("out", type=home, help="the notebook for students")
-    assigning.add_argument("--nbgrader", action="store_true", help="a source for nbgrader instead")
     add = grading.add_argument
     add("folder", type=home, help="the folder with the submissions")
     add("--out", type=home, default="grades.csv", help="the table (default: grades.csv)")
-    add(
-        "--roster",
-        type=home,
-        help="a CSV file with the columns id and name; email and login if known",
-    )
+    add("--roster", type=home, help="a CSV file with the columns id and name, and email, login, ID")
     add("--jobs", type=int, default=1, help="submissions at once (default: 1)")
     add("--only", default="", metavar="STUDENT", help="grade this submission again")
     add("--question", default="", metavar="NAME", help="grade this question again")

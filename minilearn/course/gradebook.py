@@ -8,12 +8,10 @@ import os
 import re
 import shutil
 import sys
-import warnings
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from minilearn.course.sources import Question
+from minilearn.course.sources import write_text
 
 CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "course"
@@ -42,28 +40,27 @@ class Course:
         self.root = (out.parent / "gradebook").resolve()
         self.feedback = out.parent / "feedback"
         self.assignment = assignment
+        self.shown = self.root / f"{assignment}.json"  # the marks by hand that the feedback shows
 
     def __enter__(self) -> Course:
         try:
+            import fcntl
+
             from nbgrader.api import Gradebook
             from nbgrader.apps.api import NbGraderAPI
             from traitlets.config.loader import PyFileConfigLoader
-        except ImportError:
+        except ImportError as error:
             raise ValueError(
-                "grading needs nbgrader: python -m pip install 'minilearn[course]'"
+                "grading needs Linux or macOS, and nbgrader: "
+                f"python -m pip install 'minilearn[course]' ({error})"
             ) from None
         self.root.mkdir(parents=True, exist_ok=True)
         self.lock = (self.root / "lock").open("w")
-        with suppress(ImportError):
-            import fcntl
-
-            try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self.lock.close()
-                raise ValueError(f"another run grades into {self.root.parent} now") from None
-        self.path = os.environ.get("PATH", "")  # nbgrader runs a program of its own by name
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.path}"
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock.close()
+            raise ValueError(f"another run grades into {self.root.parent} now") from None
         config = self.root / "nbgrader_config.py"
         if not config.exists():
             config.write_text(CONFIG, "utf-8")
@@ -71,12 +68,16 @@ class Course:
         settings.CourseDirectory.root = str(self.root)
         self.api = NbGraderAPI(config=settings)
         self.api.log.setLevel("ERROR")
-        self.book = Gradebook(f"sqlite:///{self.root / 'gradebook.db'}", "course")
+        path = os.environ.get("PATH", "")  # nbgrader runs alembic by name
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{path}"
+        try:
+            self.book = Gradebook(f"sqlite:///{self.root / 'gradebook.db'}", "course")
+        finally:
+            os.environ["PATH"] = path
         return self
 
     def __exit__(self, *error):
         self.book.close()
-        os.environ["PATH"] = self.path
         self.lock.close()
 
     def _path(self, step: str, student: str) -> Path:
@@ -85,53 +86,88 @@ class Course:
     def _page(self, student: str) -> Path:
         return self.feedback / f"{student}-{self.assignment}.html"
 
+    def _call(self, what: str, *given, force: bool = True):
+        result = getattr(self.api, what)(*given, force=force)
+        if not result["success"]:
+            raise ValueError(f"nbgrader stopped: {result.get('log', '')[-500:]}")
+        self.book.db.expire_all()
+
     def source(self, notebook: dict):
-        """Enter the source. Marks by hand are kept when questions come or go."""
-        from minilearn.files import write_whole
-
-        path = self._path("source", ".")
+        """Enter the source; what belongs to questions that stay is kept."""
+        path, made = self._path("source", "."), self._path("release", ".")
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
-        if path.exists() and path.read_text("utf-8") == text:
+        if made.exists() and path.read_text("utf-8") == text:
             return
-        from nbgrader.api import MissingEntry
-
-        write_whole(self.root / "marks.json", lambda p: p.write_text(json.dumps(self.marks())))
-        due = None
-        with suppress(MissingEntry):
-            due = self.book.find_assignment(self.assignment).duedate
-            shutil.copy(self.root / "gradebook.db", self.root / "gradebook.db.before")
-            self.book.remove_assignment(self.assignment)
+        made.unlink(missing_ok=True)
+        self._adapt([cell["metadata"].get("nbgrader", {}) for cell in notebook["cells"]])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
         self._call("generate_assignment", self.assignment)
-        self.book.db.expire_all()
-        self.book.update_or_create_assignment(self.assignment, duedate=due)
 
-    def _call(self, what: str, *given):
-        with warnings.catch_warnings(action="ignore"):  # nbgrader's own, of its database
-            result = getattr(self.api, what)(*given, force=True)
-        if not result["success"]:
-            raise ValueError(f"nbgrader stopped: {result.get('log', '')[-500:]}")
+    def _adapt(self, cells: list[dict]):
+        """Give what was submitted the questions of a changed source, which nbgrader refuses to."""
+        from nbgrader import api
 
-    def marks(self) -> dict[str, dict[str, float]]:
-        """Marks by hand, by student and question."""
-        from nbgrader.api import MissingEntry
+        try:
+            notebook = self.book.find_notebook(self.assignment, self.assignment)
+        except api.MissingEntry:
+            return
+        kind_only = {"cell_type": "cell_type"}
+        limits = {"max_score": "points"} | kind_only
+        for use, kind, known, needs, belongs in (
+            ("grade", api.GradeCell, notebook.grade_cells, limits, api.Grade),
+            ("solution", api.SolutionCell, notebook.solution_cells, {}, api.Comment),
+            ("grade_id", api.SourceCell, notebook.source_cells, kind_only, None),
+        ):
+            wanted = {about["grade_id"]: about for about in cells if about.get(use)}
+            for cell in known:
+                if cell.name in wanted:
+                    del wanted[cell.name]
+                    continue
+                if belongs:
+                    self.book.db.query(belongs).filter_by(cell_id=cell.id).delete()
+                self.book.db.delete(cell)
+            for name, about in wanted.items():
+                given = {field: about[key] for field, key in needs.items()}
+                cell = kind(name=name, notebook_id=notebook.id, **given)
+                self.book.db.add(cell)
+                self.book.db.flush()
+                for submission in notebook.submissions if belongs else []:
+                    self.book.db.add(belongs(cell_id=cell.id, notebook_id=submission.id))
+        self.book.db.commit()
 
-        kept = {}
-        if (self.root / "marks.json").exists():
-            kept = json.loads((self.root / "marks.json").read_text("utf-8"))
-        with suppress(MissingEntry):
-            for each in self.book.assignment_submissions(self.assignment):
-                for notebook in each.notebooks:
-                    for grade in notebook.grades:
-                        if grade.manual_score is not None:
-                            kept.setdefault(each.student.id, {})[grade.name] = grade.manual_score
-        return kept
+    def people(self, known: dict[str, dict[str, str]]):
+        """Enter a roster."""
+        for student, row in known.items():
+            names = {"last_name": row.get("name"), "email": row.get("email")}
+            self.book.update_or_create_student(student, **names)
+
+    def earlier(self, student: str) -> dict | None:
+        """What came of a submission in an earlier run; None if it is new."""
+        try:
+            self._path("autograded", student).stat()  # made last: without it a run was killed
+            text = self._path("submitted", student).read_text("utf-8")
+            return json.loads(text)["metadata"]["minilearn"]
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def submit(self, student: str, notebook: dict, file: Path):
+        """Hand a submission to nbgrader, which reads its points."""
+        path = self._path("submitted", student)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seconds = file.stat().st_mtime if file.exists() else 0
+        when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        path.with_name("timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC")
+        self._path("autograded", student).unlink(missing_ok=True)
+        write_text(path, json.dumps(notebook, ensure_ascii=False))
+        self._call("autograde", self.assignment, student)
 
     def mark(self, student: str, question: str, points: float):
-        """Enter a mark by hand."""
+        """Enter what a reader has typed into the table, unless it stood there before."""
         from nbgrader.api import MissingEntry
 
+        if self.marks_shown().get(student, {}).get(question, [None])[0] == points:
+            return
         with suppress(MissingEntry):
             given = question, self.assignment, self.assignment, student
             found = self.book.find_grade(*given)
@@ -139,58 +175,52 @@ class Course:
             found.needs_manual_grade = False
             self.book.db.commit()
 
-    def earlier(self, student: str) -> dict | None:
-        """What came of a submission in an earlier run; None if it is new."""
-        try:
-            self._page(student).stat()  # written last: without it a run was killed
-            text = self._path("submitted", student).read_text("utf-8")
-            return json.loads(text)["metadata"]["minilearn"]
-        except (OSError, ValueError, KeyError):
-            return None
+    def marks_shown(self) -> dict[str, dict[str, list]]:
+        """The marks by hand as the table and the feedback have them."""
+        return json.loads(self.shown.read_text("utf-8")) if self.shown.exists() else {}
 
-    def submit(self, student: str, notebook: dict, file: Path):
-        """Hand a submission to nbgrader, which reads its marks and writes feedback."""
-        from minilearn.files import write_whole
+    def write_feedback(self):
+        """Write the page of everyone who was graded, or whom a reader has marked, since the last.
 
-        path = self._path("submitted", student)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seconds = file.stat().st_mtime if file.exists() else 0
-        when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-        path.with_name("timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC")
-        self._page(student).unlink(missing_ok=True)
-        write_whole(path, lambda part: part.write_text(json.dumps(notebook), "utf-8"))
-        marks = self.marks().get(student, {})
-        self._call("autograde", self.assignment, student)
-        for question, points in marks.items():
-            self.mark(student, question, points)
-        self._call("generate_feedback", self.assignment, student)
-        page = self._path("feedback", student).with_suffix(".html")
-        write_whole(self._page(student), lambda part: shutil.copy(page, part))
+        All at once: nbgrader translates its templates anew each time that it is asked.
+        """
+        shown, marks = self.marks_shown(), self._marks()
+        changed = [s for s in marks if marks[s] != shown.get(s, {}) or self._is_old(s)]
+        for student in changed:
+            shutil.rmtree(self._path("feedback", student).parent, ignore_errors=True)
+        if changed:
+            self._call("generate_feedback", self.assignment, force=False)
+        for student in changed:
+            made = self._path("feedback", student).with_suffix(".html")
+            write_text(self._page(student), made.read_text("utf-8"))
+        write_text(self.shown, json.dumps(marks))
 
-    def scores(self, student: str, asked: Sequence[Question]) -> dict[str, float | None]:
-        """Each question's points, by hand before by test; None where a reader has yet to mark."""
-        from nbgrader.api import MissingEntry
+    def _is_old(self, student: str) -> bool:
+        page, graded = self._page(student), self._path("autograded", student)
+        return not page.exists() or page.stat().st_mtime < graded.stat().st_mtime
 
-        found = dict.fromkeys(q.name for q in asked)
-        for q in asked:
-            given = q.name, self.assignment, self.assignment, student
-            with suppress(MissingEntry):
-                grade = self.book.find_grade(*given)
-                self.book.db.refresh(grade)
-                if grade.manual_score is not None or q.test:
-                    found[q.name] = grade.score
+    def _submissions(self) -> list[tuple]:
+        """Each student, what was submitted, and nbgrader's grades of it."""
+        found = self.book.assignment_submissions(self.assignment)
+        return [(each.student.id, each, each.notebooks[0].grades) for each in found]
+
+    def _marks(self) -> dict[str, dict[str, list]]:
+        """By student and question: points, extra points and comment of a reader."""
+        found = {}
+        for student, submission, grades in self._submissions():
+            comments = {each.name: each.manual_comment for each in submission.notebooks[0].comments}
+            marks = {g.name: [g.manual_score, g.extra_credit, comments.get(g.name)] for g in grades}
+            found[student] = {n: mark for n, mark in marks.items() if mark != [None, None, None]}
         return found
 
-    def days_late(self, student: str) -> float:
-        """Days after the due date, which the formgrader sets; 0 if there is none."""
-        from nbgrader.api import MissingEntry
+    def results(self) -> dict[str, tuple[dict[str, float], float]]:
+        """By student: each question's points, by hand before by test, and the days late.
 
-        with suppress(MissingEntry):
-            found = self.book.find_submission(self.assignment, student)
-            return round(found.total_seconds_late / 86400, 1)
-        return 0
-
-    def answers(self, student: str, asked: Sequence[Question]) -> dict[str, str]:
-        """What a student wrote for the reader."""
-        written = (self.earlier(student) or {}).get("answers", {})
-        return {q.name: written.get(q.name, "") for q in asked if not q.test}
+        A question that a reader has yet to mark is left out.
+        """
+        found = {}
+        for student, submission, grades in self._submissions():
+            marked = [g for g in grades if g.manual_score is not None or g.cell.cell_type == "code"]
+            late = round(submission.total_seconds_late / 86400, 1)
+            found[student] = {grade.name: grade.score for grade in marked}, late
+        return found

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from minilearn.course import gradebook, sandbox, tables
+from minilearn.course import gradebook, sandbox, sources, tables
 from minilearn.course.recompose import Step, prose, recompose
-from minilearn.course.sources import (
-    TEST,
-    Question,
-    nbgrader_version,
-    parts,
-    questions,
-    read_notebook,
-    read_source,
-    text_of,
-)
+from minilearn.course.sources import Question, text_of
 
 KEY = "MINILEARN_KEY"  # a secret of the instructor's, from which hidden tests draw their data
 DEATHS = 5  # times that one submission may end its program
 LARGEST = 20 * 2**20  # bytes of a notebook
-EMPTY = {"cells": []}
 
 
 @dataclass
@@ -50,6 +40,11 @@ class Limits:
     memory: int = 4 * 2**30
     total_seconds: float = 900
     trusted: bool = False
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value <= 0 and name != "trusted":
+                raise ValueError(f"{name} must be more than 0, but it is {value}")
 
 
 def grade(
@@ -81,73 +76,58 @@ def grade(
         written
     """
     sandbox.check_sandbox(trusted)
+    source, folder, out = (Path(each).resolve() for each in (source, folder, out))
     limits = Limits(seconds, memory, total_seconds, trusted)
-    for name, value in asdict(limits).items():
-        if value <= 0 and name != "trusted":
-            raise ValueError(f"{name} must be more than 0, but it is {value}")
-    notebook, out = read_source(source), Path(out)
-    asked = questions(notebook)
+    notebook = sources.read_source(source)
+    asked = sources.questions(notebook)
     if question and question not in [q.name for q in asked if q.test]:
         raise ValueError(f"no test is called {question!r}")
-    students, left_out = tables.submissions(Path(folder), Path(source), out, roster)
+    known = tables.read_roster(roster)
+    students, left_out = tables.submissions(folder, source, out, known)
     if not students:
         raise ValueError(f"there is no notebook in the folder {folder}")
     if only and only not in students:
         raise ValueError(f"no submission is called {only!r}, but: {', '.join(students)[:300]}")
-    assignment = gradebook.name_of(Path(source).stem)
-    with gradebook.Course(out, assignment) as course:
-        course.source(nbgrader_version(notebook))
+    assignment = gradebook.name_of(source.stem)
+    quiet = warnings.catch_warnings(action="ignore")  # students' "\d", nbgrader's own
+    with quiet, gradebook.Course(out, assignment) as course:
+        course.people(known)
         tables.marks_by_hand(out, course, asked)
+        course.source(sources.nbgrader_version(notebook))
 
         def work(student: str):
             path = students[student]
             fingerprint = _fingerprint(path, source, key)
             earlier = course.earlier(student)
             fresh = earlier is None or earlier["fingerprint"] != fingerprint
-            asked_for = only == student or not only and (fresh or question)
-            if not asked_for:
+            if only not in ("", student) or not (fresh or question or only):
                 return student, None
             mine = [q for q in asked if fresh or question in ("", q.name)]
             before = earlier if len(mine) < len(asked) else None
             return student, _anew(notebook, path, asked, mine, limits, key, before, fingerprint)
 
-        with ThreadPoolExecutor(jobs) as pool:
-            done = pool.map(work, students)
+        with ThreadPoolExecutor(jobs) as pool, closing(pool.map(work, students)) as done:
             for student, made in tqdm(done, "grading", len(students), unit="submission"):
                 if made is not None:
                     course.submit(student, made, students[student])
-        answers = {s: course.answers(s, asked) for s in students}
-        tables.write_answers(out.with_name("answers.md"), notebook, answers)
-        return tables.write(out, course, asked, Path(folder), students, left_out, roster)
+        course.write_feedback()
+        tables.write_answers(out.with_name("answers.md"), notebook, course, students)
+        return tables.write(out, course, asked, folder, students, left_out, known)
 
 
 def _anew(source, path, asked, mine, limits: Limits, key: str, earlier, fingerprint: str) -> dict:
     """A submission's executed notebook; what is not asked anew is taken from the earlier run."""
-    result, submission = Grade(), EMPTY
     try:
         submission = readable(path)
     except ValueError as error:
-        reason = str(error).replace(str(path), "it")
+        submission, reason = {"cells": []}, str(error).replace(str(path), "it")
         result = Grade({q.name: 0 for q in asked if q.test}, reasons=[reason])
-    if not result.reasons:
+    else:
         result = run(recompose(source, submission, mine), mine, limits, key)
     if earlier:
         result.points = earlier["points"] | result.points
         result.problems = earlier["problems"] | result.problems
-    steps = recompose(source, submission, asked)
-    return _executed(source, submission, steps, result, fingerprint)
-
-
-def graded(
-    path: Path, asked: Sequence[Question], seconds: float, memory: int, key: str = ""
-) -> Grade:
-    """Grade one submission by tests alone; nothing that it does raises here."""
-    tests = {"cells": [_cell(f"# TEST {q.name} ({q.points} points)\n") for q in asked if q.test]}
-    try:
-        steps = recompose(tests, readable(path), asked)
-    except ValueError as error:
-        return Grade({q.name: 0 for q in asked if q.test}, reasons=[str(error)])
-    return run(steps, asked, Limits(seconds, memory), key)
+    return _executed(source, submission, asked, result, fingerprint)
 
 
 def readable(path: Path) -> dict:
@@ -155,7 +135,7 @@ def readable(path: Path) -> dict:
     with suppress(OSError):
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path} is larger than {LARGEST >> 20} MB: were outputs left in it?")
-    return read_notebook(path)
+    return sources.read_notebook(path)
 
 
 def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) -> Grade:
@@ -166,27 +146,23 @@ def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) 
     """
     tests = {q.name: q for q in asked if q.test}
     result = Grade(dict.fromkeys(tests, 0))
-    again = [copy.copy(step) for step in steps if step.kind == "test"]
-    waiting, tried, heavy = [*steps, *again], set(), any("torch" in s.text for s in steps)
+    heavy = any("torch" in step.text for step in steps)
+    waiting = [*steps, *(step for step in steps if step.kind == "test")]
     for _ in range(DEATHS):
         program = {"seconds": limits.seconds, "memory": limits.memory, "torch": heavy}
         program["steps"] = [_work(step, tests, key) for step in waiting]
-        said, dead, why = sandbox.run(program, total=limits.total_seconds, trusted=limits.trusted)
+        said, why = sandbox.run(program, total=limits.total_seconds, trusted=limits.trusted)
         for answer, step in zip(said, waiting, strict=False):
             _note(result, step, answer, tests)
-            tried |= {id(step)}
-        if dead is None:
+        if not why:
             break
-        step = waiting[dead]
-        _note(result, step, {"problem": why, "points": 0, "output": ""}, tests)
+        fatal = waiting[len(said)]
+        _note(result, fatal, {"problem": why, "points": 0, "output": ""}, tests)
         if why.startswith("all of it"):
             break
-        gone = {id(step)} | {id(s) for s in waiting if step.name and s.name == step.name}
-        passed = {n for n, q in tests.items() if result.points[n] == q.points}
-        gone |= {
-            id(s) for s in waiting if s.kind == "test" and (id(s) in tried or s.name in passed)
-        }
-        waiting = [s for s in waiting if id(s) not in gone]
+        passed = [name for name, q in tests.items() if result.points[name] == q.points]
+        left = [s for i, s in enumerate(waiting) if s.kind != "test" or i > len(said)]
+        waiting = [s for s in left if s is not fatal and s.name not in passed]
     else:
         result.reasons.append(
             f"it ended {DEATHS} programs: what was not yet tested counts as wrong"
@@ -201,7 +177,8 @@ def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) 
 def _work(step: Step, tests: dict[str, Question], key: str) -> dict:
     if step.kind != "test":
         return {"kind": step.kind, "code": step.text}
-    return {"kind": "test", "imports": step.imports, "key": key, "parts": parts(tests[step.name])}
+    about = {"kind": "test", "name": step.name, "imports": step.imports, "key": key}
+    return about | {"parts": sources.parts(tests[step.name])}
 
 
 def _note(result: Grade, step: Step, answer: dict, tests: dict[str, Question]):
@@ -220,57 +197,52 @@ def _note(result: Grade, step: Step, answer: dict, tests: dict[str, Question]):
         result.reasons.append(f"{where}: {problem}")
 
 
-def _cell(text: str, kind: str = "code", **about) -> dict:
-    made = {"cell_type": kind, "metadata": about, "source": text}
-    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
-
-
-def _executed(source: dict, submission: dict, steps: list[Step], result: Grade, fingerprint: str):
+def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint: str) -> dict:
     """The submission as nbgrader takes it, with nbgrader's metadata and what came of each cell."""
-    cells, official, written = [], {}, prose(source, submission)
-    for cell in nbgrader_version(source)["cells"]:
-        about = cell["metadata"].get("nbgrader", {})
-        if about.get("grade"):
-            official[about["grade_id"]] = cell
+    from nbformat import v4
+
+    cells, written = [], prose(source, submission)
+    official = {
+        cell["metadata"]["nbgrader"]["grade_id"]: cell
+        for cell in sources.nbgrader_version(source)["cells"]
+        if cell["metadata"].get("nbgrader", {}).get("grade")
+    }
     texts = {i: text_of(cell) for i, cell in enumerate(submission["cells"], 1)}
-    for step in steps:
-        made = _cell(texts.get(step.number, step.text).replace("\0", ""))
+    for step in recompose(source, submission, asked):
         if step.kind == "test":
-            made = copy.deepcopy(official[step.name])
-            whole = int(TEST.match(text_of(made))[2])
+            cell = official.pop(step.name)
+            made = v4.new_code_cell(text_of(cell), metadata=cell["metadata"])
             points, words = result.points[step.name], result.problems.get(step.name, "")
-            made["outputs"] = [_said(points, words)] if points < whole else []
-        elif text := result.outputs.get(step.number):
-            made["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+            if points < cell["metadata"]["nbgrader"]["points"]:
+                made.outputs.append(_said(points, words))
+        else:
+            made = v4.new_code_cell(texts.get(step.number, step.text).replace("\0", ""))
+            if text := result.outputs.get(step.number):
+                made.outputs.append(v4.new_output("stream", text=text))
         cells.append(made)
     for name, cell in official.items():
-        if cell["cell_type"] == "markdown":
-            answer = written.get(name, "").replace("<", "&lt;")  # no script for the reader
-            shown = copy.deepcopy(cell)
-            shown["source"] = text_of(cell) + (f"\n\n{answer}" if answer else "")
-            cells.append(shown)
+        answer = written.get(name, "").replace("<", "&lt;")  # no script for the reader
+        text = f"{text_of(cell)}\n\n{answer}" if answer else text_of(cell)
+        cells.append(v4.new_markdown_cell(text, metadata=cell["metadata"]))
+    python = {"display_name": "Python 3", "language": "python", "name": "python3"}
     report = {"fingerprint": fingerprint, "points": result.points, "problems": result.problems}
     report |= {"reasons": result.reasons, "answers": written}
-    for i, cell in enumerate(cells):
-        cell["id"] = f"cell-{i}"
-    python = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    about = {"minilearn": report, "kernelspec": python}
-    return {"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    return v4.new_notebook(cells=cells, metadata={"minilearn": report, "kernelspec": python})
 
 
 def _said(points: int, words: str) -> dict:
     """What nbgrader reads the points from: an error, or a number for a part of them."""
+    from nbformat.v4 import new_output
+
     if points:
-        shown = {"text/plain": str(float(points))}
-        return {"output_type": "execute_result", "metadata": {"why": words}, "data": shown} | {
-            "execution_count": None
-        }
-    return {"output_type": "error", "ename": "not right", "evalue": words, "traceback": [words]}
+        data = {"text/plain": str(float(points))}
+        return new_output("execute_result", data=data, metadata={"why": words})
+    return new_output("error", ename="not right", evalue=words, traceback=[words])
 
 
-def _fingerprint(path: Path, source, key: str) -> str:
+def _fingerprint(path: Path, source: Path, key: str) -> str:
     digest = hashlib.sha256(key.encode())
     for file in (source, path):
         with suppress(OSError):
-            digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -1,8 +1,9 @@
 """What runs in the sandbox: a submission, cell by cell, with the tests at their places.
 
-A program of its own. It reads steps from standard input, and writes one line of JSON when a step
-begins and one when it has ended. A test runs in a copy of the student's names, in which the
-source's imports and given names are what they were, and Python's own names are Python's.
+A program of its own. It reads steps from standard input, and writes one line of JSON when it is
+ready and one when a step has ended. A test runs in a copy of the student's names, in which the
+source's imports and given names are what they were, with the functions of given modules, and
+Python's own names are Python's.
 """
 
 import builtins
@@ -10,8 +11,10 @@ import contextlib
 import io
 import json
 import os
+import resource
 import signal
 import sys
+from types import ModuleType
 
 LENGTH = 2000  # characters of output that are kept of a cell
 
@@ -49,11 +52,8 @@ def words(error: BaseException, names: dict) -> str:
 
 
 def _limit(memory: int):
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        with open("/proc/self/statm") as pages:
-            now = int(pages.read().split()[0]) * resource.getpagesize()
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/statm") as pages:
+        now = int(pages.read().split()[0]) * resource.getpagesize()
         limits = ("RLIMIT_AS", now + memory), ("RLIMIT_FSIZE", memory), ("RLIMIT_NPROC", 64)
         for name, bound in limits:
             resource.setrlimit(getattr(resource, name), (bound, bound))
@@ -67,8 +67,12 @@ def _cell(shell, step: dict, _):
 
 def _test(shell, step: dict, given: dict):
     """Run a test part by part; the error of the first part that fails, and the points."""
+    if step["name"] in PASSED:
+        return None
+    for module, functions in FUNCTIONS:
+        vars(module).update(functions)
     own = {n: v for n, v in shell.user_ns.items() if n in given or not hasattr(builtins, n)}
-    scope = own | given | {"__builtins__": builtins.__dict__ | ORIGINAL, "__name__": "__main__"}
+    scope = own | given | {"__builtins__": vars(builtins) | ORIGINAL, "__name__": "__main__"}
     exec(step["imports"], scope)
     os.environ["MINILEARN_KEY"] = step["key"]
     points, first = 0, None
@@ -82,10 +86,18 @@ def _test(shell, step: dict, given: dict):
     finally:
         del os.environ["MINILEARN_KEY"]
     step["points"] = points
+    if first is None:
+        PASSED.add(step["name"])
     return first
 
 
-ORIGINAL = dict(builtins.__dict__)
+def _functions(module: ModuleType) -> dict:
+    return {name: value for name, value in vars(module).items() if callable(value)}
+
+
+ORIGINAL = dict(vars(builtins))
+FUNCTIONS = [(builtins, ORIGINAL)]  # by module: what a student may have replaced
+PASSED = set()  # the names of tests that need no second attempt
 RUN = {"cell": _cell, "given": _cell, "test": _test}
 
 
@@ -110,15 +122,16 @@ def main():
     shell.history_manager.enabled = False
     given = {}
     _limit(work["memory"])
-    if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, _late)
-    for number, step in enumerate(work["steps"]):
-        print(json.dumps({"begin": number}), file=lines)
+    signal.signal(signal.SIGALRM, _late)
+    print(json.dumps({"number": 0}), file=lines)
+    for number, step in enumerate(work["steps"], 1):
         before = dict(shell.user_ns)
         output, problem = _run(shell, step, given, work["seconds"])
         if step["kind"] == "given":
             after = shell.user_ns.items()
-            given |= {n: v for n, v in after if n[0] != "_" and before.get(n, lines) is not v}
+            new = {n: v for n, v in after if n[0] != "_" and before.get(n, lines) is not v}
+            FUNCTIONS.extend((v, _functions(v)) for v in new.values() if isinstance(v, ModuleType))
+            given |= new
         shell.display_pub.outputs.clear()
         said = {"number": number, "problem": problem, "points": step.get("points", 0)}
         print(json.dumps(said | {"output": output}), file=lines)
@@ -129,12 +142,12 @@ def _run(shell, step: dict, given: dict, seconds: float) -> tuple[str, str]:
     out = _Short()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            _alarm(seconds)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
             error = RUN[step["kind"]](shell, step, given)
-            _alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except BaseException as other:
         error = other
-    _alarm(0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     if isinstance(error, _Late):
         return out.getvalue(), f"it took more than {seconds:g} seconds"
     return out.getvalue(), "" if error is None else words(error, shell.user_ns)
@@ -142,11 +155,6 @@ def _run(shell, step: dict, given: dict, seconds: float) -> tuple[str, str]:
 
 def _late(*_):
     raise _Late
-
-
-def _alarm(seconds: float):
-    if hasattr(signal, "SIGALRM"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 if __name__ == "__main__" and sys.argv[1:] != ["--try"]:

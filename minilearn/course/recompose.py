@@ -7,7 +7,6 @@ ids, metadata, order. A student's test cells say at most where the source's test
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,12 +32,11 @@ def recompose(source: dict, submission: dict, asked: Sequence[Question]) -> list
     that it needs comes later, else as early as it can.
     """
     wanted = {name for q in asked for name in _names(q.test, ast.Load)}
-    own = [
-        (i, cell["cell_type"] == "code" and _python(text_of(cell)), text_of(cell))
-        for i, cell in enumerate(submission["cells"], 1)
-    ]
-    own = [(i, python, text) for i, python, text in own if python is not False]
-    placed = [(i, 1, Step("cell", py, number=i)) for i, py, text in own if not _is_test(text)]
+    cells = enumerate(submission["cells"], 1)
+    code = [(i, text_of(cell)) for i, cell in cells if cell["cell_type"] == "code"]
+    copies = [(i, _test_name(text)) for i, text in code]
+    own = [(i, _python(text)) for i, text in code if not _test_name(text)]
+    placed = [(i, 1, Step("cell", python, number=i)) for i, python in own]
     tests, imports = {q.name: q for q in asked if q.test}, ""
     last, waiting = 0, []  # the last of the student's cells that belongs to what came so far
     for cell in source["cells"]:
@@ -47,13 +45,14 @@ def recompose(source: dict, submission: dict, asked: Sequence[Question]) -> list
             continue
         if match := TEST.match(text):
             if match[1] in tests:
-                there = [i for i, _, t in own if i > last and _test_name(t) == match[1]]
+                there = [i for i, name in copies if i > last and name == match[1]]
                 waiting.append((min(there, default=0), last, match[1], imports))
             continue
-        is_given = SOLUTION[0] not in text
-        python = _python(text)
-        names = _names(python, ast.Store) if is_given else _names(python, ast.Store) & wanted
-        same = [i for i, py, t in own if not _is_test(t) and _belongs(py, python, names, is_given)]
+        python, is_given = _python(text), SOLUTION[0] not in text
+        names = _names(python, ast.Store)
+        if not is_given:
+            names &= wanted
+        same = [i for i, student in own if _belongs(student, python, names, is_given)]
         if is_given:
             place = min(same, default=last + 1)
             exact = [s for s in placed if s[0] == place and s[2].text.strip() == python.strip()]
@@ -61,11 +60,10 @@ def recompose(source: dict, submission: dict, asked: Sequence[Question]) -> list
             placed.append((place, 0, Step("given", python)))
             imports += _imports(python)
         last = max([last, *same])
-    ends = [i for i, _, _ in own]
+    ends = [i for i, _ in code]
     for there, after, name, known in waiting:
-        place = there or max([i for i in ends if i == after], default=max(ends, default=0))
-        step = Step("test", tests[name].test, name, imports=known)
-        placed.append((place, 2, step))
+        place = there or (after if after in ends else max(ends, default=0))
+        placed.append((place, 2, Step("test", tests[name].test, name, imports=known)))
     return [step for _, _, step in sorted(placed, key=lambda each: each[:2])]
 
 
@@ -85,10 +83,6 @@ def prose(source: dict, submission: dict) -> dict[str, str]:
         if name and cell["cell_type"] != "code":
             answers[name] = f"{answers[name]}\n\n{text}".strip()
     return answers
-
-
-def _is_test(text: str) -> bool:
-    return TEST.match(text.lstrip()) is not None
 
 
 def _test_name(text: str) -> str:
@@ -115,8 +109,7 @@ def _python(text: str) -> str:
 
 def _tree(text: str) -> list[ast.stmt]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # "\d" is the student's affair
-            return ast.parse(text).body
+        return ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, nested too deep
         return []
 

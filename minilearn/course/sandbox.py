@@ -2,31 +2,33 @@
 
 bubblewrap where it is, else Linux namespaces: the program sees the interpreter and the package,
 read-only, and a home in memory that is thrown away; no network, no other process, no other file.
+Linux does not count root's processes: a submission that root grades runs as another user.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import queue
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 READY = 120  # seconds that the start may take
 GRACE = 5  # seconds between an interrupt and the end
-LINE = 100_000  # characters that one answer may have
+PAUSE = 0.02  # seconds between two looks at what it says
+TALK = 10 * 2**20  # bytes that all answers may have
 PACKAGE = Path(__file__).parents[1]
 PROGRAM = Path(__file__).with_name("inside.py")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PIP_NO_INDEX": "1", "MPLBACKEND": "agg", "LANG": "C.UTF-8"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PIP_NO_INDEX": "1", "MPLBACKEND": "agg"}
+ENVIRONMENT |= {"LANG": "C.UTF-8", "USER": "student"}
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 ROOT = r"""
 set -e
 mount -t tmpfs -o size=1g,mode=755 tmpfs /mnt; cd /mnt; mkdir proc dev tmp old
@@ -37,14 +39,12 @@ while [ "$1" != -- ]; do
 done
 shift
 for d in null zero random urandom; do : > dev/$d; mount --bind /dev/$d dev/$d; done
+mkdir dev/pts; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s pts/ptmx dev/ptmx
 mount -t proc proc proc
 cd /mnt; pivot_root . old; cd /; umount -l old; mount -o remount,ro /; cd /tmp
-exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
+who=$((1000000000 + $(od -An -N3 -tu4 /dev/urandom)))
+exec setpriv USER --pdeathsig KILL --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
 """
-
-
-class Untrusted(ValueError):
-    """There is no sandbox here, and nobody has said that there need be none."""
 
 
 def _places() -> list[str]:
@@ -61,32 +61,44 @@ def _bubblewrap() -> list[str]:
     return [*command, "--chdir", "/tmp", "--"]
 
 
-def _namespaces() -> list[str]:
-    command = ["unshare", "-r", "-n", "-p", "-f", "-i", "-u", "-m", "--kill-child"]
-    return [*command, "sh", "-c", ROOT, "sh", *_places(), "--"]
+def _namespaces(is_root: bool) -> list[str]:
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child"]
+    command += ["-n", "-p", "-f", "-i", "-u", "-m"]
+    user = "--reuid=$who --regid=$who --clear-groups" if is_root else ""
+    script = ROOT.replace("USER", user)
+    return [*command, *([] if is_root else ["-r"]), "sh", "-c", script, "sh", *_places(), "--"]
+
+
+def _candidates() -> Iterator[tuple[str, list[str]]]:
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root:
+        yield "namespaces", _namespaces(is_root=True)
+    user = NOBODY if is_root else []
+    yield "bubblewrap", [*user, *_bubblewrap()]
+    yield "namespaces", [*user, *_namespaces(is_root=False)]
 
 
 @cache
 def sandbox() -> tuple[str, tuple[str, ...]]:
     """The name of what there is here, and what a command begins with; two empty ones if nothing."""
-    for name, command in (("bubblewrap", _bubblewrap()), ("namespaces", _namespaces())):
-        if shutil.which(command[0]):
-            tried = subprocess.run(
+    for name, command in _candidates():
+        with suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run(
                 [*command, sys.executable, str(PROGRAM), "--try"],
                 capture_output=True,
+                check=True,
                 env=_environment("/tmp"),
             )
-            if tried.returncode == 0:
-                return name, tuple(command)
+            return name, tuple(command)
     return "", ()
 
 
 def check_sandbox(trusted: bool):
-    """Raises: Untrusted if there is no sandbox and the submissions are not trusted."""
+    """Raises: ValueError if there is no sandbox and the submissions are not trusted."""
     if not trusted and not sandbox()[0]:
-        raise Untrusted(
+        raise ValueError(
             "a submission is a program, and there is no sandbox here: install bubblewrap (Linux), "
-            "grade in a container, or write --i-trust-them"
+            "grade as another user than root, grade in a container, or write --i-trust-them"
         )
 
 
@@ -96,74 +108,65 @@ def _environment(home: str) -> dict[str, str]:
     return ENVIRONMENT | kept | paths | {"PYTHONPATH": str(PACKAGE.parent)}
 
 
-def run(work: dict, *, total: float, trusted: bool = False) -> tuple[list[dict], int | None, str]:
+def run(work: dict, *, total: float, trusted: bool = False) -> tuple[list[dict], str]:
     """Run the steps of `work`.
 
-    Returns: what the steps said that came to an end; the number of the step that broke off, if
-        one did, and in words why
+    Returns: what the steps said that came to an end; in words why the next one did not, if so
     """
     check_sandbox(trusted)
     prefix = sandbox()[1]
-    said: list[dict] = []
-    with tempfile.TemporaryDirectory(prefix="graded-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="graded-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile() as steps,
+        tempfile.TemporaryFile() as answers,
+    ):
+        steps.write(json.dumps(work).encode())
+        steps.seek(0)
         process = subprocess.Popen(
             [*prefix, sys.executable, "-P", "-s", str(PROGRAM)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=steps,
+            stdout=answers,
             stderr=subprocess.DEVNULL,
             cwd=folder,
             env=_environment("/tmp" if prefix else folder),
             start_new_session=True,
         )
-        lines: queue.Queue = queue.Queue(maxsize=100)
-        given = process, work, lines
-        talks = [threading.Thread(target=talk, args=given) for talk in (_tell, _listen)]
-        for talk in talks:
-            talk.start()
         try:
-            return said, *_follow(lines, work, said, total)
+            return _follow(process, answers.fileno(), work, total)
         finally:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
             process.wait()
-            for talk in talks:
-                talk.join()
 
 
-def _follow(
-    lines: queue.Queue, work: dict, said: list[dict], total: float
-) -> tuple[int | None, str]:
+def _follow(process, answers: int, work: dict, total: float) -> tuple[list[dict], str]:
     """Read what the program says until it has ended, or has taken too long."""
-    end = time.monotonic() + total
-    current, wait = None, READY
+    text, said = b"", []
+    end, late = time.monotonic() + total, time.monotonic() + READY
     while True:
-        try:
-            line = lines.get(timeout=max(0, min(wait, end - time.monotonic())))
-        except queue.Empty:
-            late = time.monotonic() >= end
-            limit = f"all of it took more than {total:g}" if late else "it did not stop after"
-            return current or 0, limit + (" seconds" if late else f" {work['seconds']:g} seconds")
-        if not line:
-            done = len(said) == len(work["steps"])
-            return (None, "") if done else (current or 0, "it ended the program")
-        try:
-            answer = json.loads(line)
-            if "begin" in answer:
-                current, wait = int(answer["begin"]), work["seconds"] + GRACE
-            elif answer["number"] == len(said) == current:
-                said.append(answer)
-        except (ValueError, KeyError, TypeError):
-            return current or 0, "it wrote where only the grader writes"
+        ended = process.poll() is not None
+        if new := os.pread(answers, TALK, len(text)):
+            text += new
+            late = time.monotonic() + work["seconds"] + GRACE
+            heard = _answers(text)
+            if heard is None:
+                return said, "it wrote where only the grader writes"
+            said = heard
+        if ended:
+            return said, "" if len(said) == len(work["steps"]) else "it ended the program"
+        if time.monotonic() > end:
+            return said, f"all of it took more than {total:g} seconds"
+        if time.monotonic() > late:
+            return said, f"it did not stop after {work['seconds']:g} seconds"
+        time.sleep(PAUSE)
 
 
-def _tell(process, work: dict, _):
-    with suppress(OSError), process.stdin as stream:
-        stream.write(json.dumps(work).encode())
-
-
-def _listen(process, _, lines: queue.Queue):
-    with suppress(OSError, ValueError, queue.Full), process.stdout as stream:
-        while line := stream.readline(LINE):
-            lines.put(line, timeout=GRACE)
-        lines.put(b"", timeout=GRACE)
+def _answers(text: bytes) -> list[dict] | None:
+    """What came of each step; None if another than the program wrote between its lines."""
+    try:
+        lines = [json.loads(line) for line in text.split(b"\n")[:-1]]
+        numbers = [line["number"] for line in lines]  # the first line says that it is ready
+    except (ValueError, KeyError, TypeError):
+        return None
+    in_order = numbers == list(range(len(lines)))
+    return lines[1:] if in_order and len(text) < TALK else None

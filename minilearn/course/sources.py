@@ -126,8 +126,8 @@ def student_version(source: dict) -> dict:
     return notebook
 
 
-def assign(source: str | os.PathLike, out: str | os.PathLike, *, nbgrader: bool = False) -> Path:
-    """Write the student version of a source, or, for nbgrader, the source with its metadata.
+def assign(source: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Write the student version of a source.
 
     Raises: ValueError as `read_source` and `student_version`, or if `out` is the source itself;
         OSError if it cannot be written
@@ -135,16 +135,20 @@ def assign(source: str | os.PathLike, out: str | os.PathLike, *, nbgrader: bool 
     source, out = Path(source), Path(out)
     if out.exists() and out.resolve() == source.resolve():
         raise ValueError(f"{out} is the source itself: the student version needs another name")
-    from minilearn.files import write_whole  # torch, which an attempt does not need
-
-    form = nbgrader_version if nbgrader else student_version
-    text = json.dumps(form(read_source(source)), indent=1, ensure_ascii=False) + "\n"
-    write_whole(out, lambda part: part.write_text(text, "utf-8"))
+    notebook = student_version(read_source(source))
+    write_text(out, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     return out
 
 
+def write_text(path: Path, text: str):
+    """Write a file, whole at every moment; half a letter becomes a question mark."""
+    from minilearn.files import write_whole  # torch, which an attempt does not need
+
+    write_whole(path, lambda part: part.write_text(text, "utf-8", "replace"))
+
+
 def nbgrader_version(source: dict) -> dict:
-    """The source with the metadata that nbgrader keys on, for who grades with it.
+    """The source with the metadata that nbgrader keys on.
 
     nbgrader strips solutions and hidden tests itself. It takes a test that raises nothing as
     passed, so that the tests stand here without their `attempt`.

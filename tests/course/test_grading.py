@@ -1,9 +1,9 @@
 """The whole loop: a source, its student version, and a class of submissions, graded exactly."""
 
+import contextlib
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +16,7 @@ from minilearn.course.__main__ import main
 from minilearn.course.grading import Limits, run
 from minilearn.course.recompose import recompose
 from minilearn.course.sandbox import sandbox
-from minilearn.course.sources import text_of
+from minilearn.course.sources import nbgrader_version, text_of
 
 NBGRADER = Path(sys.executable).with_name("nbgrader")
 sandboxed = pytest.mark.skipif(
@@ -110,9 +110,8 @@ def test_the_student_version_has_stubs_and_no_secrets(student):
     assert "<!-- ANSWER why (4 points) -->" in text and len(student["cells"]) == len(TEXTS)
 
 
-def test_the_source_for_nbgrader_has_its_metadata(source, tmp_path):
-    main(["assign", str(source), str(tmp_path / "n.ipynb"), "--nbgrader"])
-    cells = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
+def test_the_source_for_nbgrader_has_its_metadata(source):
+    cells = nbgrader_version(read_source(source))["cells"]
     about = [c["metadata"].get("nbgrader", {}) for c in cells]
     assert [(a.get("grade_id"), a.get("points")) for a in about] == [
         (None, None),
@@ -224,7 +223,11 @@ def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]
         "lines_as_text": (notebook(*[c | {"source": text_of(c)} for c in texts]), 5, fine),
         "bom": (b"\xef\xbb\xbf" + json.dumps(good).encode(), 5, fine),
         "filled_after_the_test": (own(student, "found['mean'] = 3.0", mean="found = {}"), 5, fine),
-        "pip_and_shell": (own(student, "%pip install nothing\n!echo x", double=GO_ON[0]), 5, ""),
+        "magic_and_shell": (
+            own(student, "%time x = 1\n!echo x", double=GO_ON[0]),
+            5,
+            fine,
+        ),
         "argued": (argued, 5, fine),
         "flood": (own(student, flood), 5, ""),
         "memory": (own(student, "x = bytearray(2**42)"), 5, "MemoryError"),
@@ -236,6 +239,12 @@ def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]
             "cell 4: it ended the program",
         ),
         "killing_test": (answered(student, deadly), 3, "double: it ended the program"),
+        "escapes": (own(student, "raise ValueError('\\033[31m red')"), 5, "[31m red"),
+        "half_a_letter": (
+            notebook(*own(student, "# \ud800")["cells"], cell("markdown", "\ud800")),
+            5,
+            "cell 8: UnicodeEncodeError",
+        ),
         "syntax": (answered(student, "def double(x)\n    return"), 3, "cell 3: SyntaxError"),
         "no_json": ("{", 0, "it is no notebook: it is not JSON"),
         "no_cells": ("[1]", 0, "it is no notebook: it has no list of cells"),
@@ -255,7 +264,7 @@ def hand_in(folder: Path, cases: dict) -> Path:
 
 @pytest.fixture(scope="module")
 def course(source, student, tmp_path_factory):
-    """A class that has been graded once, with a few files that are no submissions."""
+    """A class, with a few files that are no submissions; its grading was killed and resumed."""
     home = tmp_path_factory.mktemp("course")
     cases = classroom(student)
     folder = hand_in(home / "in", cases)
@@ -263,19 +272,31 @@ def course(source, student, tmp_path_factory):
     for name in ("__MACOSX/._x.ipynb", ".ipynb_checkpoints/x.ipynb", "notes.txt", "all.zip"):
         (folder / name).write_bytes(b"\0")
     (folder / "link.ipynb").symlink_to(source)
-    rows = grade(source, folder, home / "grades.csv", jobs=2, seconds=5, memory=2**30)
-    return home, folder, cases, rows
+    with contextlib.chdir(home):  # nbgrader changes it while submissions are read
+        here = os.path.relpath(source), "in", "grades.csv"
+        command = [sys.executable, "-m", "minilearn.course", "grade", *here[:2], "--out", here[2]]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = "gradebook/autograded/*/*/*.ipynb"
+        while not list(home.glob(done)) and running.poll() is None:
+            time.sleep(0.05)
+        with pytest.raises(ValueError, match="another run"):
+            grade(*here)
+        running.kill(), running.wait()
+        begun = {path: path.stat().st_mtime_ns for path in home.glob(done)}
+        rows = grade(*here, jobs=2, seconds=5, memory=2**30)
+    return home, folder, cases, rows, begun
 
 
 @sandboxed
 @graded_here
 def test_a_class_gets_its_points_exactly(course):
-    home, _, cases, rows = course
-    assert len(rows) == len(cases)
+    home, _, cases, rows, begun = course
+    assert len(rows) == len(cases) >= 30
+    assert begun and all(path.stat().st_mtime_ns == when for path, when in begun.items())
     for row in rows:
         _, points, reason = cases[row["submission"].removesuffix(".ipynb").lstrip("'")]
         assert (float(row["points"]), row["of"]) == (points, "5"), row
-        assert reason in row["reason"], row
+        assert reason in row["reason"] and "\033" not in row["reason"], row
     with (home / "grades.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == rows
     with (home / "not_read.csv").open(newline="") as file:
@@ -292,57 +313,8 @@ def test_a_class_gets_its_points_exactly(course):
 
 @sandboxed
 @graded_here
-def test_marks_by_hand_survive_and_nbgrader_opens_the_course(course, source):
-    """A mark typed into the table, another key, another source; columns of one's own stay."""
-    from nbgrader.api import Gradebook
-
-    first, folder, cases, _ = course
-    home = first.parent / "second"
-    shutil.copytree(first, home)
-    for name in cases:
-        if name not in ("good", "half"):
-            (home / "in" / f"{name}.ipynb").unlink()
-    for name in ("notes.txt", "all.zip", "link.ipynb"):
-        (home / "in" / name).unlink()
-    out = home / "grades.csv"
-    with out.open(newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["student"] in ("good", "half")]
-    rows[0]["why (reader, 4)"] = "3.5"
-    rows[1]["my column"] = rows[0]["my column"] = "mine"
-    with out.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader(), writer.writerows(rows)
-    other = json.loads(source.read_text())
-    other["cells"][0]["source"] = "# Another title"
-    (home / "s").mkdir()
-    changed = write(home / "s" / "source.ipynb", other)
-    for what in (source, changed):
-        for key in ("", "another key"):
-            good, half = grade(what, home / "in", out, key=key)
-            assert (good["why (reader, 4)"], good["points"], half["points"]) == ("3.5", "8.5", "3")
-            assert good["my column"] == "mine"
-    more = json.loads(changed.read_text())
-    more["cells"].append(cell("markdown", "Who?\n\n<!-- ANSWER who (1 point) -->"))
-    good, _ = grade(write(changed, more), home / "in", out)
-    assert (good["why (reader, 4)"], good["who (reader, 1)"]) == ("3.5", "")
-    with Gradebook(f"sqlite:///{home / 'gradebook' / 'gradebook.db'}") as book:
-        assert book.find_submission("source", "good").score == 8.5
-    path = f"{NBGRADER.parent}{os.pathsep}{os.environ['PATH']}"
-    command = [NBGRADER, "export"]
-    subprocess.run(
-        command,
-        cwd=home / "gradebook",
-        env=os.environ | {"PATH": path},
-        check=True,
-        capture_output=True,
-    )
-    assert "8.5" in (home / "gradebook" / "grades.csv").read_text()
-
-
-@sandboxed
-@graded_here
 def test_again_nothing_runs_and_one_may_be_asked_for(course, source, tmp_path, monkeypatch):
-    home, folder, cases, rows = course
+    home, folder, _, rows, _ = course
     monkeypatch.setattr("minilearn.course.sandbox.run", lambda *_, **__: pytest.fail("it ran"))
     assert grade(source, folder, home / "grades.csv", jobs=2) == rows
     monkeypatch.undo()
@@ -353,47 +325,127 @@ def test_again_nothing_runs_and_one_may_be_asked_for(course, source, tmp_path, m
     assert [name for name in after if after[name] != before[name]] == ["half-source.html"]
 
 
+@pytest.fixture
+def two(student, tmp_path):
+    """Two submissions with the names that Moodle and Canvas give, and the arguments for them."""
+    folder = tmp_path / "in"
+    (folder / "Ada Lovelace_77001_assignsubmission_file").mkdir(parents=True)
+    write(folder / "Ada Lovelace_77001_assignsubmission_file" / "a.ipynb", answered(student))
+    write(folder / "babbagecharles_102_55_a.ipynb", answered(student, WRONG))
+    lines = "id,name,email,ID\ns1,Ada Lovelace,a@x,101\ns2,=Babbage,,102\ns3,Cy,,103\n"
+    roster = write(tmp_path / "roster.csv", lines)
+    return {"folder": folder, "out": tmp_path / "grades.csv", "roster": roster}
+
+
 @sandboxed
 @graded_here
-def test_a_killed_run_goes_on_and_a_roster_names_everybody(source, student, tmp_path):
-    waits = own(student, "import time\ntime.sleep(600)")
-    cases = {"1 ada_101_a": (answered(student), 5, ""), "2 bob_102_a": (waits, 5, "")}
-    folder, out = hand_in(tmp_path / "in", cases), tmp_path / "grades.csv"
-    roster = write(tmp_path / "roster.csv", "id,name,email\n101,=Ada,a@x\n102,Bob,\n103,Cy,\n")
-    command = [sys.executable, "-m", "minilearn.course", "grade", source, folder, "--out", out]
-    command += ["--roster", roster, "--seconds", "600"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("feedback/*.html")) and running.poll() is None:
-        time.sleep(0.05)
-    with pytest.raises(ValueError, match="another run"):
-        grade(source, folder, out)
-    running.kill(), running.wait()
-    stamp = next(tmp_path.glob("feedback/101*.html")).stat().st_mtime_ns
-    write(folder / "2 bob_102_a.ipynb", answered(student))
-    rows = grade(source, folder, out, roster=roster)
+def test_a_roster_names_everybody(source, student, two):
+    folder, out = two["folder"], two["out"]
+    write(folder / "noether.ipynb", answered(student))
+    write(folder / "s1_old.ipynb", student)
+    os.utime(folder / "s1_old.ipynb", (0, 0))
+    rows = grade(source, **two)
     assert [(row["student"], row["points"]) for row in rows] == [
-        ("101", "5"),
-        ("102", "5"),
-        ("103", "0"),
+        ("s1", "5"),
+        ("s2", "3"),
+        ("s3", "0"),
     ]
-    assert next(tmp_path.glob("feedback/101*.html")).stat().st_mtime_ns == stamp
-    canvas = (tmp_path / "canvas.csv").read_text().splitlines()
-    assert canvas[0].startswith("Student,ID,SIS User ID") and canvas[1].startswith("'=Ada,,101")
-    assert "102,Bob,,5" in (tmp_path / "moodle.csv").read_text()
+    with (out.parent / "not_read.csv").open(newline="") as file:
+        unread = {row["file"]: row["reason"] for row in csv.DictReader(file)}
+    assert unread["noether.ipynb"].startswith("holds neither id nor name")
+    assert (
+        unread["s1_old.ipynb"].startswith("is older than Ada Lovelace_77001") and len(unread) == 2
+    )
+    canvas = (out.parent / "canvas.csv").read_text().splitlines()
+    assert canvas[:2] == [
+        "Student,ID,SIS User ID,SIS Login ID,Section,source",
+        "Ada Lovelace,101,s1,,,5",
+    ]
+    assert canvas[2] == "'=Babbage,102,s2,,,3"
+    assert "s1,Ada Lovelace,a@x,5" in (out.parent / "moodle.csv").read_text()
 
 
-ATTACKS = {  # each raises unless it is held
+def typed(out: Path, mark: str):
+    """A reader's mark for the first student, and a column of the reader's own."""
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["my column"] = "mine"
+    rows[0]["why (reader, 4)"] = mark
+    with out.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=";")  # a spreadsheet's habit
+        writer.writeheader(), writer.writerows(rows)
+
+
+@sandboxed
+@graded_here
+def test_marks_by_hand_survive_and_nbgrader_opens_the_course(source, two):
+    """Typed into the table or entered in the formgrader; another key, another source."""
+    from nbgrader.api import Gradebook
+    from nbgrader.plugins import CsvExportPlugin
+
+    out = two["out"]
+    page, other = (out.parent / "feedback" / f"{s}-source.html" for s in ("s1", "s2"))
+    database = f"sqlite:///{out.parent / 'gradebook' / 'gradebook.db'}"
+    grade(source, **two)
+    untouched = other.stat().st_mtime_ns
+    typed(out, "3,5")
+    for _ in range(2):
+        ada, babbage, _ = grade(source, **two)
+        assert (ada["why (reader, 4)"], ada["points"], babbage["points"]) == ("3.5", "8.5", "3")
+        assert babbage["why (reader, 4)"] == ""
+        assert ada["my column"] == "mine" and "(Score: 3.5 / 4.0)" in page.read_text("utf-8")
+    assert other.stat().st_mtime_ns == untouched
+    with Gradebook(database) as book:
+        given = "why", "source", "source", "s1"
+        book.find_grade(*given).manual_score = 2.5
+        book.find_comment(*given).manual_comment = "well read"
+        book.update_or_create_assignment("source", duedate="2020-01-01 00:00:00 UTC")
+        book.grant_extension("source", "s1", days=3)
+        book.db.commit()
+    changed = json.loads(source.read_text())
+    changed["cells"][0]["source"] = "# Another title"
+    changed["cells"].append(cell("markdown", "Who?\n\n<!-- ANSWER who (1 point) -->"))
+    for i in (5, 4):
+        changed["cells"].pop(i)
+    (out.parent / "s").mkdir()
+    fewer = write(out.parent / "s" / "source.ipynb", changed)
+    for what, key, points in ((source, "", "7.5"), (fewer, "", "4.5"), (source, "other", "7.5")):
+        ada, babbage, _ = grade(what, key=key, **two)
+        assert (ada["why (reader, 4)"], ada["points"]) == ("2.5", points)
+        assert float(babbage["days late"]) - float(ada["days late"]) == 3
+        assert "well read" in page.read_text("utf-8")
+    with Gradebook(database) as book:
+        assert book.find_submission("source", "s1").score == 7.5
+        assert book.find_student("s1").email == "a@x"
+        CsvExportPlugin(to=str(out.parent / "export.csv")).export(book)
+    assert ",s1,Ada Lovelace,,a@x,7.5," in (out.parent / "export.csv").read_text()
+
+
+READS = {  # each raises an AssertionError where it comes through
     "the source": "import pathlib\nassert not pathlib.Path({source!r}).exists()",
-    "another submission": "import pathlib\nassert not pathlib.Path({home!r}).exists()",
+    "another submission": "import pathlib\nassert not pathlib.Path({other!r}).exists()",
+    "the table of grades": (
+        "try:\n    open({table!r}, 'a').close()\nexcept OSError:\n    pass\n"
+        "else:\n    raise AssertionError('opened')"
+    ),
     "the grader's command line": (
         "import pathlib\nlines = [p.read_bytes()"
-        " for p in pathlib.Path('/proc').glob('*/cmdline')]\n"
-        "assert not any({source!r}.encode() in line for line in lines)\nassert len(lines) < 6"
+        " for p in pathlib.Path('/proc').glob('[0-9]*/cmdline')]\n"
+        "assert len(lines) < 6 and not any({grader!r}.encode() in line for line in lines)"
     ),
     "the network": (
-        "import socket\ntry:\n    socket.create_connection(('127.0.0.1', {port}), 1)\n"
-        "except OSError:\n    pass\nelse:\n    raise AssertionError('connected')"
+        "import socket\ntry:\n    with socket.create_connection(('127.0.0.1', {port}), 1):\n"
+        "        pass\nexcept OSError:\n    pass\nelse:\n    raise AssertionError('connected')"
     ),
+    "a socket of the host's": (
+        "import socket\nfor name in ({path!r}, {abstract!r}):\n"
+        "    with socket.socket(socket.AF_UNIX) as door:\n"
+        "        assert door.connect_ex(name), 'connected'"
+    ),
+    "the environment": "import os\nassert 'PYTEST_CURRENT_TEST' not in os.environ",
+}
+BREAKS = {  # each raises unless it is held
     "the interpreter": (
         "import sys, pathlib\nplace = pathlib.Path(sys.prefix, 'sitecustomize.py')\n"
         "try:\n    place.write_text('x = 1')\nexcept OSError:\n    pass\n"
@@ -407,25 +459,108 @@ ATTACKS = {  # each raises unless it is held
         "try:\n    with open('big', 'wb') as file:\n        file.truncate(2**40)\n"
         "except OSError:\n    pass\nelse:\n    raise AssertionError('no limit')"
     ),
+    "processes": (
+        "import os\ntry:\n    for _ in range(150):\n        if os.fork() == 0:\n"
+        "            os._exit(0)\nexcept OSError:\n    pass\n"
+        "else:\n    raise AssertionError('no limit')"
+    ),
+    "the grader": (
+        "import os\nfor process in (os.getppid() or 1, 1, -1):\n    try:\n"
+        "        os.kill(process, 9)\n    except OSError:\n        pass"
+    ),
     "the key": "import os\nassert 'MINILEARN_KEY' not in os.environ",
-    "the environment": "import os\nassert 'PYTEST_CURRENT_TEST' not in os.environ",
     "the terminal": "import os\nos.system('echo \\033[31m > /dev/tty')\nos.write(1, b'{{}}')",
 }
 
 
 @sandboxed
 def test_attacks_are_held(tmp_path):
-    """All in one program; a socket of the host listens meanwhile."""
+    """All in one program; servers of the host listen meanwhile."""
     import socket
 
-    source = write(tmp_path / "source.ipynb", "{}")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        about = {"source": str(source), "home": str(Path.home() / ".bashrc")}
+    files = {name: write(tmp_path / f"{name}.ipynb", "{}") for name in ("source", "other", "table")}
+    about = {name: str(path) for name, path in files.items()} | {"grader": sys.argv[0]}
+    about |= {"path": str(tmp_path / "socket"), "abstract": f"\0minilearn-{os.getpid()}"}
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
         about["port"] = server.getsockname()[1]
-        cells = [cell("code", text.format(**about)) for text in ATTACKS.values()]
-        steps = recompose({"cells": []}, notebook(*cells), [])
+        for listening, name in ((named, "path"), (abstract, "abstract")):
+            listening.bind(about[name]), listening.listen()
+        for text in READS.values():
+            with pytest.raises(AssertionError):  # here, with no sandbox around it
+                exec(text.format(**about), {})
+        texts = [text.format(**about) for text in (READS | BREAKS).values()]
+        steps = recompose({"cells": []}, notebook(*[cell("code", text) for text in texts]), [])
         result = run(steps, [], Limits(seconds=20, memory=2**30), "k")
-    assert not result.reasons, (list(ATTACKS), result.reasons)
+    assert not result.reasons, ([*READS, *BREAKS], result.reasons)
+
+
+HALF = [
+    ("code", "import math\nfrom minilearn.course import attempt"),
+    ("code", "def half(x):\n    ### BEGIN SOLUTION\n    return x / 2 + 0\n    ### END SOLUTION"),
+    (
+        "code",
+        '# TEST half (2 points)\nwith attempt("half"):\n    assert math.isclose(half(5), 2.5)\n'
+        "    ### BEGIN HIDDEN TESTS\n    assert sum([half(8)]) == 4\n    ### END HIDDEN TESTS",
+    ),
+]
+NONE = "def half(x):\n    return 0"
+HELD = {  # what a submission does in its own process, without an answer
+    "cells are emptied": "get_ipython().input_transformers_cleanup.append(lambda lines: [])",
+    "cells are trees of nothing": (
+        "import ast\nclass Empty(ast.NodeTransformer):\n    def visit_Module(self, node):\n"
+        "        return ast.Module([], [])\nget_ipython().ast_transformers.append(Empty())"
+    ),
+    "cells do not run": "get_ipython().run_cell = lambda *a, **k: None",
+    "a kernel that says that all is well": (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "def do_execute(self, *a, **k):\n    return {'status': 'ok'}\n"
+        "InteractiveShell.do_execute = InteractiveShell.run_code = do_execute"
+    ),
+    "isclose is replaced": (
+        "import math\nmath.isclose = lambda *a, **k: True\ndef half(x):\n    return 4"
+    ),
+    "Python is replaced": (
+        "import builtins\nbuiltins.sum = lambda x: 4\n"
+        "builtins.exec = builtins.compile = lambda *a, **k: None"
+    ),
+    "the test is read": (
+        "def half(x):\n    import inspect, linecache, re\n    text = ''.join(''.join(\n"
+        "        map(str, each[2])) for each in linecache.cache.values() if len(each) > 2)\n"
+        "    for frame in inspect.stack():\n        text += ''.join(frame.code_context or [])\n"
+        "    return float(re.search(rf'half\\({x}\\)\\]?\\)? *[,=]+ *([\\d.]+)', text)[1])"
+    ),
+}
+NOT_HELD = {  # what the page for instructors says that a submission can do
+    "equal to everything": (
+        "class Any(float):\n    def __eq__(self, other):\n        return True\n"
+        "    def __radd__(self, other):\n        return self\n"
+        "def half(x):\n    return Any(2.5)"
+    ),
+    "the numbers of the test": (
+        "def half(x):\n    import sys\n"
+        "    known = [n for n in sys._getframe(1).f_code.co_consts if type(n) in (int, float)]\n"
+        "    return known[known.index(x) + 1]"
+    ),
+}
+
+
+def test_what_a_submission_does_in_its_own_process(tmp_path):
+    """No sandbox holds these: how a test runs does, or nothing."""
+    made = write(tmp_path / "half.ipynb", notebook(*(cell(*each) for each in HALF)))
+    source = read_source(made)
+    asked = questions(source)
+    cases = {NONE: 0, "def half(x):\n    return x / 2": 2} | dict.fromkeys(NOT_HELD.values(), 2)
+    cases |= {f"{NONE}\n{text}" if "def half" not in text else text: 0 for text in HELD.values()}
+    for text, points in cases.items():
+        student = student_version(source)
+        student["cells"][1]["source"] = text
+        steps = recompose(source, student, asked)
+        result = run(steps, asked, Limits(seconds=20, trusted=True), "")
+        assert result.points == {"half": points}, (text, result.reasons)
 
 
 @sandboxed
@@ -458,12 +593,37 @@ def test_nothing_stays_behind_and_what_never_ends_is_ended(tmp_path):
     assert not any(b"left-behind-by-a-test" in line for line in lines)
 
 
+def descendants(process: int | str) -> list[str]:
+    """What a process has begun, and what that has begun in turn."""
+    children = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            children += path.read_text().split()
+    return children + [each for child in children for each in descendants(child)]
+
+
+def is_a_submission(process: str) -> bool:
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[0] == sys.executable.encode() and b"--try" not in words
+
+
 @sandboxed
-@pytest.mark.skipif("os.name != 'posix' or os.geteuid() == 0", reason="root may start any number")
-def test_processes_are_counted():
-    many = "import os\nfor _ in range(150):\n    if os.fork() == 0:\n        os._exit(0)"
-    steps = recompose({"cells": []}, notebook(cell("code", many)), [])
-    assert run(steps, [], Limits(seconds=20), "").reasons
+def test_nothing_stays_behind_when_the_grader_is_killed():
+    work = {"seconds": 10**6, "memory": 2**30, "torch": False}
+    work["steps"] = [{"kind": "cell", "code": "import time\ntime.sleep(10**6)"}]
+    program = f"from minilearn.course import sandbox\nsandbox.run({work}, total=10**6)"
+    with subprocess.Popen([sys.executable, "-c", program]) as running:
+        inside = []
+        while not inside and running.poll() is None:
+            time.sleep(0.05)
+            inside = [each for each in descendants(running.pid) if is_a_submission(each)]
+        running.kill()
+    assert inside
+    while any(is_a_submission(each) for each in inside):
+        time.sleep(0.05)
 
 
 def test_without_a_sandbox_nothing_runs(source, tmp_path, monkeypatch):
