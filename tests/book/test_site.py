@@ -162,9 +162,9 @@ def fresh(browser: Browser, **options) -> Iterator[BrowserContext]:
         yield context
 
 
-def begin(page: Page, site: str, name: str) -> Visit:
-    """Open a page and note what happens from now on."""
-    seen = Visit()
+@contextlib.contextmanager
+def noting(page: Page, site: str, seen: Visit) -> Iterator[None]:
+    """Note what happens on a page."""
 
     def asked(request):
         if not request.url.startswith((site, "data:", "blob:")):
@@ -179,18 +179,22 @@ def begin(page: Page, site: str, name: str) -> Visit:
         if message.type == "error" and THEME_NOISE not in message.text:
             seen.errors.append(message.text)
 
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.on("console", said)
-    page.on("request", asked)
-    page.on("requestfailed", lambda r: seen.failed.append(f"{r.url[:120]} {r.failure}"))
-    page.on("response", answered)
-    page.goto(site + name, wait_until="commit")
-    return seen
+    def broke(request):
+        seen.failed.append(f"{request.url[:120]} {request.failure}")
+
+    listeners = {"pageerror": lambda error: seen.errors.append(str(error)), "console": said}
+    listeners |= {"request": asked, "requestfailed": broke, "response": answered}
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    yield
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
 
 
 def look(page: Page, seen: Visit) -> None:
     """Wait until everything is there, and note what is seen on a phone and on a desk."""
     page.wait_for_load_state("networkidle")
+    page.bring_to_front()  # behind another page it is drawn once a second
     page.evaluate("() => document.fonts.ready")
     seen.width = page.evaluate("document.documentElement.scrollWidth")
     # what begins left of the screen cannot be scrolled to
@@ -230,21 +234,24 @@ def press_every_slider(page: Page, seen: Visit) -> None:
 
 @pytest.fixture(scope="module")
 def visits(browser, site) -> dict[str, Visit]:
-    """Every page, opened once."""
-    seen = {}
+    """Every page, opened once. A tab shows one after another: a new tab costs more than a page."""
+    seen = {name: Visit() for name in PAGES}
     with fresh(browser, viewport=PHONE) as context:
         context.add_init_script(DARK)
+        tabs = [context.new_page() for _ in range(TABS)]
         for first in range(0, len(PAGES), TABS):
-            tabs = {name: context.new_page() for name in PAGES[first : first + TABS]}
-            for name, page in tabs.items():
-                seen[name] = begin(page, site, name)
-            for name, page in tabs.items():
-                try:
-                    look(page, seen[name])
-                except Exception as error:
-                    error.add_note(f"on the page {name}")
-                    raise
-                page.close()
+            together = list(zip(tabs, PAGES[first : first + TABS], strict=False))
+            with contextlib.ExitStack() as watch:
+                for page, name in together:
+                    watch.enter_context(noting(page, site, seen[name]))
+                    page.set_viewport_size(PHONE)
+                    page.goto(site + name, wait_until="commit")
+                for page, name in together:
+                    try:
+                        look(page, seen[name])
+                    except Exception as error:
+                        error.add_note(f"on the page {name}")
+                        raise
     return seen
 
 

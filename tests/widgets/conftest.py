@@ -34,47 +34,83 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+class Tabs:
+    """Pages without a network. A page that is done with is emptied and used again, because a new
+    one costs more than what it shows."""
+
+    def __init__(self, browser: Browser):
+        self.context = browser.new_context(offline=True)
+        self.context.set_default_timeout(60_000)  # a busy machine is no reason to fail
+        self.free = []
+
+    def take(self) -> Page:
+        return self.free.pop() if self.free else self.context.new_page()
+
+    def give_back(self, page: Page) -> None:
+        page.mouse.move(0, 0)
+        page.goto("about:blank")
+        self.free.append(page)
+
+
+@pytest.fixture(scope="session")
+def tabs(browser) -> Tabs:
+    """The pages of all tests."""
+    return Tabs(browser)
+
+
 @contextlib.contextmanager
-def opening(browser: Browser) -> Iterator[Callable[..., Page]]:
+def opening(tabs: Tabs) -> Iterator[Callable[..., Page]]:
     """A function that shows a figure and returns its page, on which nothing may go wrong."""
-    with contextlib.ExitStack() as stack:
-        wrong = []
+    wrong, taken = [], []
 
-        def show(figure, width: int = 1000, theme: str = "light") -> Page:
-            size = {"width": width, "height": 800}
-            context = stack.enter_context(browser.new_context(viewport=size, offline=True))
-            context.set_default_timeout(60_000)  # a busy machine is no reason to fail
-            page = context.new_page()
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else 0)
-            page.on("request", lambda r: wrong.append(r.url) if r.url.startswith("http") else 0)
-            content = PAGE.format(theme=theme, figure=figure.html(), **COLORS[theme])
-            page.set_content(content)
-            page.wait_for_selector(".minilearn-figure [role=status]:not(:empty)")
-            return page
+    def said(message):
+        if message.type == "error":
+            wrong.append(message.text)
 
-        yield show
-        assert not wrong, wrong
+    def asked(request):
+        if request.url.startswith("http"):
+            wrong.append(request.url)
+
+    listeners = {"pageerror": lambda error: wrong.append(str(error))}
+    listeners |= {"console": said, "request": asked}
+
+    def show(figure, width: int = 1000, theme: str = "light") -> Page:
+        page = tabs.take()
+        taken.append(page)
+        page.bring_to_front()  # behind another page it would be drawn once a second
+        page.set_viewport_size({"width": width, "height": 800})
+        for event, listener in listeners.items():
+            page.on(event, listener)
+        page.set_content(PAGE.format(theme=theme, figure=figure.html(), **COLORS[theme]))
+        page.wait_for_selector(".minilearn-figure [role=status]:not(:empty)")
+        return page
+
+    yield show
+    for page in taken:
+        tabs.give_back(page)
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+    assert not wrong, wrong
 
 
 @pytest.fixture
-def opened(browser):
+def opened(tabs):
     """A function that shows a figure on a page of the test's own."""
-    with opening(browser) as show:
+    with opening(tabs) as show:
         yield show
 
 
 @pytest.fixture(scope="module")
-def desk(figure, browser) -> Page:
+def desk(figure, tabs) -> Page:
     """A page for all tests that only look at the figure."""
-    with opening(browser) as show:
+    with opening(tabs) as show:
         yield show(figure)
 
 
 @pytest.fixture(scope="module")
-def phone(figure, browser) -> Page:
+def phone(figure, tabs) -> Page:
     """A narrow one, in the dark."""
-    with opening(browser) as show:
+    with opening(tabs) as show:
         yield show(figure, width=390, theme="dark")
 
 
