@@ -47,6 +47,8 @@ KNOWN = {
     *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),
     *("steps", "finished", "overflowed", "reached", "agreement"),
     *("bandwidth", "launches", "turns", "overhead"),  # of `kernels` and `speed`
+    *("pass_passes", "importance_passes", "vmap_passes", "loop_passes"),  # of importance
+    *("pass_seconds", "importance_seconds", "vmap_seconds"),
     *("svc", "svc_published", "anamnesis"),  # of faces
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
     *("ulira", "ulira_low", "ulira_high", "ulira_tpr", "rmia", "kl_of_fits"),  # of audits

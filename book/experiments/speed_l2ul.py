@@ -5,10 +5,10 @@ many steps on both sides (so small that nothing is forgotten); with `_fast` the 
 precision inside `fast`: channels last, a fused optimiser, and on a GPU recorded steps of training.
 `importance` is compared with `torch.func.vmap(grad)`, one gradient an item at once: seconds, and
 the memory that 32 items add to the peak that two items had reached, each in a new process (on a
-GPU, to the device's memory). `importance_passes` is its time over that of one plain pass forward and backward of the same batches, with the gradient
-of all weights, `vmap_passes` and `loop_passes` that of `vmap(grad)` and of the loop over items:
-processor time on a CPU, the median of ratios over turns, after one that does not count, in which
-`importance` checks the network.
+GPU, to the device's memory). `importance_passes` is its time over that of one plain pass forward
+and backward of the same batches, with the gradient of all weights, `vmap_passes` and `loop_passes`
+that of `vmap(grad)` and of the loop over items: processor time on a CPU, the median of ratios over
+turns, after one that does not count, in which `importance` checks the network.
 """
 
 from __future__ import annotations

@@ -162,6 +162,27 @@ def test_no_method_takes_more_than_a_tenth_on_top_of_its_passes():
         assert len(overheads) == 3 and mean(overheads) <= 1.1, method
 
 
+def test_importance_in_passes():
+    rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"].endswith("_passes")]
+
+    def passes(way: str, network: str) -> list[float]:
+        chosen = [r for r in rows if (r["metric"], r["method"]) == (f"{way}_passes", network)]
+        return [float(r["value"]) for r in chosen]
+
+    for network in {row["method"] for row in rows}:
+        ours, vmapped = passes("importance", network), passes("vmap", network)
+        assert max(ours) < min(passes("loop", network)), network
+        assert (mean(ours) < mean(vmapped)) == (network != "allcnn, 32 pixels"), network
+        assert len(ours) == (1 if "32 pixels" in network else 2), network
+    assert mean(passes("importance", "allcnn, 32 pixels")) < 1.8
+    assert mean(passes("vmap", "allcnn, 32 pixels")) == pytest.approx(1.7, abs=0.05)
+    for network in ("resnet20, 32 pixels", "resnet18, 32 pixels", "cnn, 8 pixels, 256 items"):
+        assert mean(passes("importance", network)) == pytest.approx(2, abs=0.05), network
+    for network in ("mlp, 28 pixels", "cnn, 8 pixels"):
+        assert min(passes("importance", network)) > 3, network
+        assert max(passes("importance", network)) < 4.05, network
+
+
 def test_cifar10_beside_the_notebook():
     value = reader("laf_cifar10")
     assert value("class", "laf", "test_forget") == value("class", "laf_repair", "test_forget") == 0
