@@ -130,6 +130,23 @@ def _anew(source, path, asked, mine, limits: Limits, key: str, earlier, fingerpr
     return _executed(source, submission, asked, result, fingerprint)
 
 
+def graded(
+    path: Path, asked: Sequence[Question], seconds: float, memory: int, key: str = ""
+) -> Grade:
+    """Grade one submission by its tests alone; nothing that it does raises here.
+
+    Args: seconds, memory: for a cell, and in bytes for the program. key: see `key()`
+    """
+    tests = [
+        {"cell_type": "code", "source": f"# TEST {q.name} ({q.points} points)\n"} for q in asked
+    ]
+    try:
+        steps = recompose({"cells": tests}, readable(path), asked)
+    except ValueError as error:
+        return Grade(dict.fromkeys((q.name for q in asked), 0), reasons=[str(error)])
+    return run(steps, asked, Limits(seconds, memory), key)
+
+
 def readable(path: Path) -> dict:
     """A submission. Raises: ValueError if it is none, cannot be read, or is very large."""
     with suppress(OSError):

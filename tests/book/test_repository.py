@@ -77,9 +77,9 @@ WINGS = {
     ("metrics",): 1530,
     ("kernels",): 1000,
     ("data",): 1200,
-    ("course",): 1107,
+    ("course",): 1118,
 }
-WHOLE = 10525  # without check/
+WHOLE = 10536  # without check/
 
 
 def test_budgets_of_files():

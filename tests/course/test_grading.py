@@ -13,7 +13,7 @@ import pytest
 
 from minilearn.course import assign, attempt, grade, questions, read_source, student_version
 from minilearn.course.__main__ import main
-from minilearn.course.grading import Limits, run
+from minilearn.course.grading import Limits, graded, run
 from minilearn.course.recompose import recompose
 from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import nbgrader_version, text_of
@@ -92,6 +92,15 @@ def answered(student: dict, double: str = DOUBLE, mean: str = MEAN) -> dict:
     made = json.loads(json.dumps(student))
     made["cells"][2]["source"], made["cells"][4]["source"] = double, mean
     return made
+
+
+@sandboxed
+def test_one_submission_is_graded_by_its_tests_alone(source, student, tmp_path):
+    asked = [q for q in questions(read_source(source)) if q.test]
+    made = write(tmp_path / "mine.ipynb", answered(student, double=WRONG))
+    assert graded(made, asked, 20, 2**30).points == {"double": 0, "mean": 3}
+    broken = graded(write(tmp_path / "broken.ipynb", "{"), asked, 20, 2**30)
+    assert broken.points == {"double": 0, "mean": 0} and broken.reasons
 
 
 def test_questions_have_points_and_bodies(source):
