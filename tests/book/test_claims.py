@@ -403,3 +403,13 @@ def test_what_the_page_says_of_regression_and_of_writers():
     one_class = audits("audit_digits", "class.*mlp")
     for name in ("bad_teacher", "bad_teacher_long"):
         assert one_class[name, "memory_left", "forget"] > 2
+
+
+def test_null_audits_lie_at_one_half():
+    rows = pandas.read_csv(RESULTS / "audit_null.csv", keep_default_na=False)
+    found = rows.pivot(index=["seed", "split"], columns="metric", values="value")
+    assert len(found) >= 2 * 20
+    assert found["ulira"].between(0.45, 0.55).all()
+    assert abs(found["ulira"].mean() - 0.5) < 0.01
+    missed = (found["ulira_low"] > 0.5) | (found["ulira_high"] < 0.5)
+    assert missed.mean() <= 0.05
