@@ -17,7 +17,7 @@ from minilearn import data
 from minilearn.sweep import Unit
 from minilearn.trials import AGAIN, trials
 
-SEEDS = 40
+SEEDS = 25
 DRAWS = {"toy": 16, "small": 64, "paper": 64}
 AT_ONCE = 16
 

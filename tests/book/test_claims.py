@@ -385,11 +385,11 @@ def test_what_chapter_9_says_of_wrong_labels_and_of_a_class():
         assert labels["finetune", "ulira_low", "forget"] > labels["again", "ulira_high", "forget"]
         tuned = labels["finetune", "ulira", "forget"]
         assert tuned < min(labels[name, "ulira", "forget"] for name in others)
-    one_class = audits("audit_digits", "class.*mlp")
-    nothing = one_class["original", "ulira_high", "forget"]
-    for name in ("finetune", "boundary"):
-        assert one_class[name, "ulira_low", "forget"] > nothing
-        assert one_class[name, "ulira_low", "test"] > 0.85
+    assert labels["laf", "ulira_low", "forget"] > labels["original", "ulira_high", "forget"]
+    for network, names in (("mlp", ("finetune", "boundary")), ("small_cnn", ("laf",))):
+        found = audits("audit_digits", f"class.*{network}")
+        for name, split in ((name, split) for name in names for split in ("forget", "test")):
+            assert found[name, "ulira_low", split] > found["original", "ulira_high", split]
 
 
 def test_what_chapter_3_says_of_the_strong_attack():
@@ -421,6 +421,16 @@ def test_what_the_page_says_of_regression_and_of_writers():
     for name in (*methods_in(writers), "original"):
         assert writers[name, "ulira", "test"] > writers[name, "ulira", "forget"] - 0.03
         assert writers[name, "ulira_low", "forget"] > writers["again", "ulira_high", "forget"]
-    one_class = audits("audit_digits", "class.*mlp")
     for name in ("bad_teacher", "bad_teacher_long"):
-        assert one_class[name, "memory_left", "forget"] > 2
+        assert audits("audit_digits", "class.*mlp")[name, "memory_left", "forget"] > 2
+        assert audits("audit_digits", "class.*small_cnn")[name, "memory_left", "forget"] < -1.5
+
+
+def test_null_audits_lie_at_one_half():
+    rows = pandas.read_csv(RESULTS / "audit_null.csv", keep_default_na=False)
+    found = rows.pivot(index=["seed", "split"], columns="metric", values="value")
+    assert len(found) >= 2 * 20
+    assert found["ulira"].between(0.45, 0.55).all()
+    assert abs(found["ulira"].mean() - 0.5) < 0.01
+    missed = (found["ulira_low"] > 0.5) | (found["ulira_high"] < 0.5)
+    assert missed.mean() <= 0.05

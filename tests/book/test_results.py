@@ -423,6 +423,23 @@ def test_ranks_are_compared_without_retrained_models(tmp_path):
     assert middle == pytest.approx(1 - 6 * 20 / 210, abs=0.005)  # one is last instead of second
 
 
+def test_null_audits_are_counted_by_their_intervals(tmp_path):
+    ends = [(0.45, 0.5, 0.55), (0.51, 0.52, 0.53), (0.4, 0.48, 0.5)]
+    for seed, numbers in enumerate(ends):
+        given = {"experiment": "audit_null", "unit": "area"}
+        names = ("ulira_low", "ulira", "ulira_high")
+        unit = [
+            row("again", seed, value, metric=name, split=split, **given)
+            for split in ("forget", "test")
+            for name, value in zip(names, numbers, strict=True)
+        ]
+        append_unit(tmp_path / "audit_null.csv", unit)
+    picture, shown = headlines.headline("audit_null", page.rows_of("audit_null", tmp_path))
+    assert cells(shown)[1][:3] == ["candidates", "3", "0.500"]
+    assert cells(shown)[1][4:] == ["0.48 to 0.52", "2 of 3"]
+    assert "At unseen digits 2 of 3 intervals hold one half" in picture.alt
+
+
 def test_no_result_is_typed_into_the_sentences():
     text = (ROOT / "book/results.md").read_text("utf-8")
     shown = re.sub(r"```.*?```|<details>.*?</details>|\{measured\}`[^`]*`", "", text, flags=re.S)
