@@ -17,7 +17,10 @@ from minilearn.sweep import read_rows
 from minilearn.training import Training
 
 WRONG = {
-    "an unknown name": (["rotated"], "no experiment 'rotated', only .* mean rotated_digits?"),
+    "an unknown name": (
+        ["rotated_digit"],
+        "no experiment 'rotated_digit', only .* mean rotated_digits?",
+    ),
     "a name with a hyphen": (["rotated-digits"], "did you mean rotated_digits?"),
     "no name like it": (["42"], "no experiment '42', only coverage, rotated_digits"),
     "an empty name": ([""], "no experiment ''"),
