@@ -109,10 +109,8 @@ def items(
     Raises: ValueError if captions and images differ in number, or there are none
     """
     check_count("columns", columns, 1)
-    images, captions = (
-        as_numbers("images", images),
-        list(check_kind("captions", captions, Sequence)),
-    )
+    check_kind("captions", captions, Sequence)
+    images = as_numbers("images", images)
     if images.ndim != 4 or len(images) != len(captions) or not len(images):
         raise ValueError(
             "needs one caption an image (n, 1 or 3, H, W), got "

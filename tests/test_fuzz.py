@@ -438,11 +438,8 @@ def plain() -> nn.Module:
 
 def of_draws(**more) -> dict:
     """What models of twelve draws say of six candidates."""
-    forgotten = pairs_of_draws(12, 6)
-    return {"unlearned": torch.rand(12, 6), "retrained": torch.rand(12, 6)} | {
-        "forgotten": forgotten,
-        **more,
-    }
+    answers = {"unlearned": torch.rand(12, 6), "retrained": torch.rand(12, 6)}
+    return answers | {"forgotten": pairs_of_draws(12, 6)} | more
 
 
 def attacks() -> dict:

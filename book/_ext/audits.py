@@ -23,7 +23,7 @@ NULL = "Two rows of vertical intervals around one half, sorted by the area that 
 AREA = "AUC of U-LiRA"
 CAPTION = (
     "The strong attack at the candidates, and at digits that nobody was trained on. At one half it "
-    "sees nothing. What it sees on the right is that a model was edited."
+    "sees nothing. What it sees on the right is no memory of a digit."
 )
 OF_BAND = (
     "The strong attack at single turned digits; and what is left of what the original knew of the "
@@ -147,9 +147,7 @@ def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
         said.append(f"At {where} {held.sum()} of {len(own)} intervals hold one half, {ends}.")
     axes.flat[0].set_ylabel(AREA)
     heads = ["at", "audits", "mean `ulira`", "standard deviation", "from, to", "intervals hold 0.5"]
-    caption = (
-        "Audits of models that were retrained, each with its interval. Dark ones miss one half."
-    )
+    caption = "Audits of models that were retrained, each with its interval. A coloured one misses one half."
     return Picture(figure, caption, NULL + " ".join(said)), drawn(ruled(heads, lines))
 
 

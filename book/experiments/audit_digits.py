@@ -50,9 +50,8 @@ HALF = 64  # of the candidates
 USERS = 8  # writers in the pool
 TASKS = ("items", "mislabelled", "class", "users")
 CLASS = 3
-MANY = (
-    200  # candidates from which on the costs of RMIA, that compares each with all unseen, are saved
-)
+# Candidates from which on RMIA, which compares each with all unseen ones, costs too much.
+MANY = 200
 # As in chapter 8, but that unrolling and SISA have no part in it; L2UL as in chapter 5 with a
 # shorter attack.
 METHODS = {name: OTHERS[name] for name in ("finetune", "neggrad", "boundary", "scrub")}

@@ -378,6 +378,12 @@ def test_what_the_chapters_say_of_the_strong_attack():
     assert min(strong[name] for name in teachers) > max(strong[n] for n in audited - teachers)
 
 
+def test_what_chapter_12_says_of_other_settings():
+    found = audits("audit_digits", "items.*mlp")
+    assert found["bad_teacher", "memory_left", "forget"] < 0.7
+    assert found["bad_teacher", "ulira_low", "forget"] > found["original", "ulira_high", "forget"]
+
+
 def test_what_chapter_9_says_of_wrong_labels_and_of_a_class():
     for network in ("mlp", "small_cnn"):
         labels = audits("audit_digits", f"mislabelled.*{network}")
