@@ -147,7 +147,9 @@ def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
         said.append(f"At {where} {held.sum()} of {len(own)} intervals hold one half, {ends}.")
     axes.flat[0].set_ylabel(AREA)
     heads = ["at", "audits", "mean `ulira`", "standard deviation", "from, to", "intervals hold 0.5"]
-    caption = "Audits of models that were retrained, each with its interval. A coloured one misses one half."
+    caption = (
+        "Audits of models that were retrained, each with its interval. An orange one misses a half."
+    )
     return Picture(figure, caption, NULL + " ".join(said)), drawn(ruled(heads, lines))
 
 
