@@ -24,7 +24,8 @@ from minilearn.sweep import Unit
 # Experiments that are a module of their own, or a row of a module's table; all in one order.
 MODULES = {"coverage": "coverage"}
 MODULES |= {name: name for name in ("rotated_digits", "stsb", "electricity", "l2ul_digits")}
-MODULES |= {name: name for name in ("l2ul_cifar10", "laf_digits", "laf_mnist", "laf_fashion")}
+MODULES |= {name: name for name in ("l2ul_cifar10", "l2ul_width")}
+MODULES |= {name: name for name in ("laf_digits", "laf_mnist", "laf_fashion")}
 MODULES |= {"laf_cifar10": "laf_images", "speed": "speed", "kernels": "kernels"}
 MODULES |= {f"laf_{row}": "laf_images" for row in ("cifar10_224", "svhn", "svhn_224")}
 MODULES |= {

@@ -8,7 +8,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minilearn.checks import check_count
+from minilearn.checks import check_count, check_number
 from minilearn.models.images import Network
 
 
@@ -91,6 +91,7 @@ def resnet18(
     representation: int | None = None,
     squeeze: bool | None = None,
     pool: bool = False,
+    width: float = 1.0,
 ) -> Network:
     """ResNet-18 for small images: a 3 x 3 first convolution and no first pooling.
 
@@ -101,20 +102,23 @@ def resnet18(
             features (256); None: without
         squeeze: whether the answer is (B,), by default with one class
         pool: keep the first pooling, as L2UL's released network for CIFAR-10 does
+        width: scales the 64 to 512 channels
     Paper: He et al. 2016; the small-image form is the field's usual one for CIFAR. 11,173,962
         parameters with 10 classes, 11,302,730 with `representation=256`.
     Differs: from the LAF authors' code, which enlarges the images to 224 pixels for the ImageNet
         form with its 7 x 7 first convolution (11,310,410 parameters)
-    Raises: ValueError if a size is no whole number from 1
+    Raises: ValueError if width leaves no channel, or a size is no whole number from 1
     """
     check_count("classes", classes, 1)
+    width = check_number("width", width, 0.01, 100)
+    widths = [round(width * base) for base in (64, 128, 256, 512)]
     if representation is None:
-        head = [nn.Linear(512, classes)]
+        head = [nn.Linear(widths[-1], classes)]
     else:
         check_count("representation", representation, 1)
-        head = [nn.Linear(512, representation), nn.Linear(representation, classes)]
+        head = [nn.Linear(widths[-1], representation), nn.Linear(representation, classes)]
     squeeze = classes == 1 if squeeze is None else squeeze
-    return _resnet((64, 128, 256, 512), (2,) * 4, _projected, channels, head, squeeze, pool)
+    return _resnet(widths, (2,) * 4, _projected, channels, head, squeeze, pool)
 
 
 def resnet50(classes: int = 100, channels: int = 3) -> Network:

@@ -1,0 +1,92 @@
+"""Does a wider network keep its accuracy under L2UL? The paper's ResNet-18 at three widths.
+
+The size says how wide it is: "toy" a quarter of the paper's channels, "small" a half, "paper" all
+of them. Each is trained here on the real CIFAR-10 by one recipe, a cycle of 30 epochs with crops
+and flips, and then forgets the same items as `l2ul_cifar10`: by our settings, by the released ones,
+and by the smallest rate and radius that the authors advise. The recipe takes half an hour, an hour
+and a half, and four hours of one core of a CPU; give a `--cache`, and it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+
+from torch import nn
+
+from book.experiments import Run
+from book.experiments.instances import capped, methods, random_items, reference, unit
+from book.experiments.l2ul_cifar10 import (
+    BASE,
+    PAPER,
+    RELEASED,
+    STEPS,
+    one_cycle,
+    pretrain,
+    splits,
+)
+from minilearn import data
+from minilearn.data import Examples
+from minilearn.methods import L2UL
+from minilearn.models import Normalize, build, resnet18
+from minilearn.requests import Request, by_index
+from minilearn.sweep import Unit
+from minilearn.training import Training
+
+SEEDS = 3
+WIDTHS = {"toy": 0.25, "small": 0.5, "paper": 1.0}
+COUNTS = (16, 1, 64)
+RECIPE = Training(30, 256, 0.2, "sgd", weight_decay=5e-4)  # the rate is the peak of the cycle
+ADVISED = replace(RELEASED, attack=replace(RELEASED.attack, eps=1.0), lr=1e-4)
+SETTINGS = {"base": BASE, "as released": RELEASED, "advised": ADVISED}
+
+
+def units(run: Run) -> Iterator[Unit]:
+    """The original, then every seed with every number of items, setting and method."""
+    width = WIDTHS[run.size]
+    where = f"cifar10; {run.device.type}; resnet18, width {width}"
+    where += f"; original={RECIPE}, one cycle, crops and flips"
+
+    @cache
+    def sets() -> data.Split:
+        return data.Split(*(part.to(run.device) for part in data.load("cifar10")))
+
+    @cache
+    def model() -> nn.Module:
+        return trained(run, sets().train)
+
+    def ask(count: int, seed: int) -> Request:
+        return by_index(sets().train, random_items(sets().train, count, seed))
+
+    parts = partial(splits, sets)
+    said = f"size={run.size}; original; {where}"
+    yield reference("cifar10", "nothing", "original", 0, said, model, parts)
+    for count in COUNTS:
+        name = f"{count} random item{'s' * (count > 1)}"
+        for seed in run.seeds:
+            for label, method, config in asked():
+                said = f"size={run.size}; {label}; {where}"
+                given = "cifar10", partial(ask, count, seed), name, method, seed
+                yield unit(*given, capped(config, count, STEPS), said, model, parts)
+
+
+def asked() -> Iterator[tuple[str, str, L2UL]]:
+    """What the settings are called, the method, and its settings; none of them twice."""
+    seen = []
+    for label, base in SETTINGS.items():
+        for method, config in methods(base).items():
+            if config not in seen:
+                seen.append(config)
+                yield label, method, config
+
+
+def trained(run: Run, train: Examples) -> nn.Module:
+    """The network of a width, trained here."""
+    width = WIDTHS[run.size]
+
+    def fresh() -> nn.Module:
+        return nn.Sequential(Normalize(*PAPER), resnet18(pool=True, width=width)).to(run.device)
+
+    file = run.file("cifar10", f"resnet18-{width}")
+    return pretrain(build(fresh, 0), train, RECIPE, partial(one_cycle, RECIPE), file)
