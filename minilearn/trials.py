@@ -28,7 +28,7 @@ from minilearn.files import read_state, write_state
 from minilearn.fingerprints import fingerprint
 from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
-from minilearn.metrics.per_example import Verdict, memory_left, signal, ulira
+from minilearn.metrics import Verdict, memory_left, signal, ulira
 from minilearn.models import build
 from minilearn.requests import Request, by_index
 from minilearn.together import Draw, Together, check_together

@@ -466,6 +466,9 @@ RIGHT |= {
     ),
     "pairs_of_draws": (pairs_of_draws, lambda: {"draws": 4, "candidates": 5, "seed": 0}),
     "ulira": (metrics.ulira, lambda: of_draws(prior=8.0, seed=0)),
+    "klom": (metrics.klom, lambda: of_draws(bins=20)),
+    "memory": (plots.memory, lambda: {"left": {"laf": torch.rand(5)}, "title": "t"}),
+    "bells": (plots.bells, lambda: {"values": {"laf": torch.rand(5)}, "title": "t"}),
     "rmia": (
         metrics.rmia,
         lambda: of_draws(

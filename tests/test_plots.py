@@ -9,8 +9,10 @@ import torch
 
 from minilearn import plots
 from minilearn.methods import METHODS
-from minilearn.metrics import Attack
+from minilearn.metrics import Attack, ulira
 from minilearn.metrics.report import Report, Row
+
+FEW = ulira(torch.rand(2, 4), torch.rand(2, 4), torch.ones(2, 4, dtype=torch.bool))
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +123,48 @@ def test_roc_passes_through_the_corners_and_prints_the_area():
     assert right.get_xscale() == right.get_yscale() == "log"
 
 
+def test_roc_of_verdicts_says_who_is_accused():
+    forgotten = torch.tensor([[True, False, True, False], [False, True, False, True]]).repeat(8, 1)
+    scores = torch.randn(16, 4, dtype=torch.float64), torch.randn(16, 4, dtype=torch.float64)
+    verdict = ulira(scores[0] + 2, scores[1], forgotten)
+    null = ulira(*scores, forgotten)
+    left, _ = plots.roc({"scrub": verdict, "retrained again": null}, "t").axes
+    assert (left.get_xlabel(), left.get_ylabel()) == (
+        "retrained falsely accused",
+        "unlearned found",
+    )
+    assert f"auc {verdict.auc:.2f}" in left.get_legend().texts[0].get_text()
+
+
+def test_memory_is_sorted_and_without_the_unknown():
+    left = {"original": torch.tensor([1.0, torch.nan, 1.0]), "laf": torch.tensor([0.9, 2, 0.1])}
+    (ax,) = plots.memory(left, "t").axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[1, 1], pytest.approx([0.1, 0.9, 2])]
+
+
+def test_bells_are_the_normal_curves_of_their_marks():
+    values = torch.tensor([1.0, 2.0, 4.0, 9.0])
+    (ax,) = plots.bells({"original": values, "retrained": values - 5}, "t").axes
+    (x, y), (marks, _) = ax.lines[0].get_data(), ax.lines[1].get_data()
+    assert list(marks) == values.tolist()
+    normal = torch.distributions.Normal(values.mean(), values.std())
+    assert y == pytest.approx(normal.log_prob(torch.as_tensor(x)).exp().numpy())
+    assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-3)
+    assert [text.get_text() for text in ax.get_legend().texts] == ["original", "retrained"]
+
+
 @pytest.mark.parametrize(
     ("draw", "sentence"),
     [
+        (lambda r: plots.roc({}, "t"), "attacks must be one or more"),
+        (
+            lambda r: plots.roc({"a": Attack(*torch.ones(2, 3), 0.5), "b": FEW}, "t"),
+            "either all Attack or all Verdict",
+        ),
+        (lambda r: plots.roc({"b": FEW}, "t"), "found nothing to draw: no verdict"),
+        (lambda r: plots.memory({"laf": torch.tensor([torch.nan])}, "t"), "nothing to draw"),
+        (lambda r: plots.bells({}, "t"), "nothing to draw"),
+        (lambda r: plots.bells({"laf": torch.ones(1)}, "t"), "laf must be two or more finite"),
         (
             lambda r: plots.items(torch.zeros(2, 1, 4, 4), ["a"], "t"),
             "1 captions and images of",

@@ -104,8 +104,9 @@ def ranks(rows: pandas.DataFrame) -> str:
             continue
         weak = numbers["loss_attack_auc", ""]
         judged = {"`loss_attack_auc`": (weak - weak["retrained"]).abs()}
-        if ("paired_difference", "forget") in numbers:
-            judged["`paired_difference`"] = numbers["paired_difference", "forget"]
+        for name in ("js_right", "paired_difference"):
+            if (name, "forget") in numbers:
+                judged[f"`{name}`"] = numbers[name, "forget"]
         strong = numbers["ulira", "forget"].drop(["retrained", "again"])
         for name, values in judged.items():
             rho = values[strong.index].corr(strong, method="spearman")

@@ -53,6 +53,7 @@ KNOWN = {
     *("svc", "svc_published", "anamnesis"),  # of faces
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
     *("ulira", "ulira_low", "ulira_high", "ulira_tpr", "rmia", "kl_of_fits"),  # of audits
+    *("klom", "klom_95", "js_right"),
     *("memory_known", "memory_left", "memory_left_10", "memory_left_90", "loop_seconds"),
 }
 

@@ -7,7 +7,8 @@ of the 14 writers are, and a draw forgets 4 of them; every writer gives as many 
 who gave fewest, so that draws are of one size. A method is a column of
 `minilearn.trials`, and `again` the null, which is retrained once more. Split `forget` are the
 candidates, split `test` the unseen digits, which show what an attack sees besides memory. The weak
-attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws.
+attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean over the draws;
+`js_right` is what the report's `js` sees of the right label: of its probability and the rest.
 
 The `mlp` has 64 draws, and the methods that run on a stack; the small CNN all, and fewer draws.
 """
@@ -29,8 +30,7 @@ from book.experiments.laf_digits import OTHERS, recipe
 from minilearn import data
 from minilearn.data.examples import Examples
 from minilearn.methods import PGD, BadTeacher
-from minilearn.metrics import auc
-from minilearn.metrics.per_example import divergence_of_fits, rmia
+from minilearn.metrics import auc, divergence_of_fits, js, klom, rmia
 from minilearn.models import small_cnn
 from minilearn.requests import by_class, by_typicality, mislabel
 from minilearn.stack import STACKABLE
@@ -141,6 +141,8 @@ def _rows(done, column: str) -> list[dict]:
     rows = [] if one_class else [value("loss_attack_auc", "", weak(found, column), "area")]
     if column == RETRAINED:
         return rows
+    if not one_class:
+        rows.append(value("js_right", "forget", js_of_right(found, column), "nats"))
     if not one_class and found.forgotten.shape[1] < MANY:
         rows.append(value("rmia", "forget", _relative(found, column), "area"))
     rows += strong(found, column, "forget")
@@ -153,6 +155,12 @@ def weak(found: Trials, column: str) -> float:
     pairs = zip(found.candidates[column], found.forgotten, found.unseen[column], strict=True)
     each = [auc(mine[forgotten], unseen) for mine, forgotten, unseen in pairs]
     return sum(each) / len(each)
+
+
+def js_of_right(found: Trials, column: str) -> float:
+    """`metrics.js` of (p, 1 - p), p of the right label, to the retrained model of the same draw."""
+    phi = (found.candidates[name][found.forgotten] for name in (column, RETRAINED))
+    return js(*(logsigmoid(torch.stack([x, -x], 1)) for x in phi)).mean().item()
 
 
 def strong(found: Trials, column: str, split: str, unseen: bool = False) -> list[dict]:
@@ -175,8 +183,11 @@ def remembered(found: Trials, column: str) -> list[dict]:
         if len(left):
             rows.append(value(name, "forget", left.quantile(share), "share"))
     here = found.candidates
-    apart = divergence_of_fits(here[column], here[RETRAINED], found.forgotten)
-    return [*rows, value("kl_of_fits", "forget", apart, "nats")]
+    sides = here[column], here[RETRAINED], found.forgotten
+    rows.append(value("kl_of_fits", "forget", divergence_of_fits(*sides), "nats"))
+    histograms = klom(*sides)
+    rows.append(value("klom", "forget", histograms.mean(), "nats"))
+    return [*rows, value("klom_95", "forget", histograms.quantile(0.95), "nats")]
 
 
 def _relative(found: Trials, column: str) -> float:

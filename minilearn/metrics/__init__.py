@@ -6,14 +6,8 @@ from minilearn.metrics.asr import PublishedASR, asr, asr_published
 from minilearn.metrics.attacks import Attack, auc, logistic_attack, loss_attack, tpr_at_fpr
 from minilearn.metrics.band import null_band
 from minilearn.metrics.distances import js, kl, paired_difference, wasserstein
-from minilearn.metrics.per_example import (
-    Verdict,
-    divergence_of_fits,
-    memory_left,
-    rmia,
-    signal,
-    ulira,
-)
+from minilearn.metrics.of_candidates import divergence_of_fits, klom, memory_left, signal
+from minilearn.metrics.per_example import Verdict, rmia, ulira
 from minilearn.metrics.probe import linear_probe
 from minilearn.metrics.registry import METRICS
 from minilearn.metrics.relearning import relearn_area, relearn_curve, relearn_time

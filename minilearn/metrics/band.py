@@ -27,7 +27,8 @@ class Row:
     """One number of the report: `values` has one entry a seed; the interval is Student's t at 95 %.
 
     `band` is where the mean of as many retrained models would lie, see `null_band`; None if there
-    are too few to tell. `examples` is the size of the split, 0 where there is none.
+    are too few to tell. `examples` is the size of the split, 0 where there is none. `half` is half
+    of an interval that is not over seeds.
     """
 
     metric: str
@@ -36,6 +37,7 @@ class Row:
     values: tuple[float, ...]
     band: tuple[float, float] | None
     examples: int = 0
+    half: float | None = None
 
     @property
     def mean(self) -> float:
@@ -45,7 +47,7 @@ class Row:
     @property
     def half_width(self) -> float:
         """Half the 95 % interval of the mean; NaN with a single seed."""
-        return t_half_width(self.values)
+        return t_half_width(self.values) if self.half is None else self.half
 
     @property
     def inside(self) -> bool:

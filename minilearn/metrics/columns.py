@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from minilearn.data.examples import Examples
-from minilearn.metrics.band import BAND, RETRAINED
+from minilearn.metrics.band import BAND, RETRAINED, Row
 from minilearn.unlearned import Unlearned
 
 ORIGINAL, UNTRAINED = "original", "untrained"
+COSTS = ("samples", "seconds")
 
 
 def columns_of(original, retrained, methods) -> dict[str, Sequence]:
@@ -74,3 +75,14 @@ def _equal(a: nn.Module, b: nn.Module) -> bool:
         n == m and x.shape == y.shape and torch.equal(x.cpu(), y.cpu())
         for (n, x), (m, y) in zip(mine, yours, strict=True)
     )
+
+
+def cost_rows(columns: dict[str, Sequence]) -> list[Row]:
+    """What every model cost that is an `Unlearned`."""
+    rows = []
+    for metric in COSTS:
+        for name, entries in columns.items():
+            values = [float(getattr(e.cost, metric)) for e in entries if isinstance(e, Unlearned)]
+            if values:
+                rows.append(Row(metric, "", name, tuple(values), None))
+    return rows

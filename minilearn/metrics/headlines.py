@@ -28,7 +28,8 @@ QUESTIONS = {
     ),
     "Would an attacker notice?": (
         1,
-        [("loss_attack_auc", "forget"), ("attack_auc", "forget"), ("svc_attack_auc", "forget")],
+        [("ulira", "forget"), ("loss_attack_auc", "forget"), ("attack_auc", "forget")]
+        + [("svc_attack_auc", "forget")],
     ),
     "What did it cost?": (1, [("samples", ""), ("seconds", "")]),
 }

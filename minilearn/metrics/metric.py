@@ -98,3 +98,20 @@ def task_of(results: Results) -> str:
     if not test.targets.is_floating_point():
         return "classification"
     return "regression" if test.outputs.shape == test.targets.shape else "quantiles"
+
+
+def possible(chosen: list[Metric], gold: bool, retain: bool) -> tuple[list[Metric], tuple]:
+    """The metrics that can be computed, and in words which cannot."""
+    lacking = {"no retrained models": [], "no retained data": []}
+    there = []
+    for metric in chosen:
+        if not gold and (metric.pairwise or metric.relative):
+            lacking["no retrained models"].append(metric.name)
+        elif not retain and metric.needs_retain:
+            lacking["no retained data"].append(metric.name)
+        else:
+            there.append(metric)
+    left_out = tuple(f"{', '.join(names)} ({why})" for why, names in lacking.items() if names)
+    if not there:
+        raise ValueError(f"none of the metrics can be computed: {'; '.join(left_out)}")
+    return there, left_out

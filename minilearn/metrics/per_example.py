@@ -8,21 +8,24 @@ number for a second retrained model in the place of the unlearned one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from minilearn.checks import as_numbers, check_count, check_integers, check_number
+from minilearn.checks import check_count, check_number
 from minilearn.draws import order_of
-from minilearn.evaluation import Evaluation
 from minilearn.metrics.attacks import tpr_at_fpr
-from minilearn.metrics.utility import check_evaluations
+from minilearn.metrics.of_candidates import (
+    checked_answers,
+    draw_that_forgets,
+    fit_of,
+    of_forgotten,
+)
 
 FEWEST_ITEMS, FEWEST_PAIRS = 4, 6  # with fewer there is no verdict: the null alone strays by .05
 FOLDS = 8  # times that the pairs are split into two folds
-KNOWN = 2.0  # standard deviations by which an original must be told from the retrained
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Verdict:
 
     `auc` is the mean over pairs of draws, 0.5 where it cannot; `low` and `high` are its interval,
     Student's at 95 % over the pairs. All are NaN where there are too few candidates or draws.
+
+    Shapes: members, nonmembers (n,): the scores of unlearned and of retrained models, for
+        `plots.roc`; a model is read in every split, so each score is there several times
     """
 
     auc: float
@@ -39,6 +45,8 @@ class Verdict:
     tpr_at_1fpr: float
     candidates: int
     draws: int
+    members: Tensor = field(default=torch.empty(0), repr=False, compare=False)
+    nonmembers: Tensor = field(default=torch.empty(0), repr=False, compare=False)
 
     def __str__(self) -> str:
         """`auc 0.874 [0.860, 0.889], 128 candidates, 64 draws`."""
@@ -47,34 +55,6 @@ class Verdict:
             least = f"{FEWEST_ITEMS} candidates and {2 * FEWEST_PAIRS} draws"
             return f"no verdict: it takes {least}, here are {of}"
         return f"auc {self.auc:.3f} [{self.low:.3f}, {self.high:.3f}], {of}"
-
-
-def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
-    """The number that a model is known by at an example: (N,) float64.
-
-    For classes phi = log p_y - log(1 - p_y); for a number the prediction itself, with its sign: how
-    wrong it is says less than in which direction.
-
-    Where a whole class is forgotten phi moves with that class's logit, at all examples at once.
-    What the example itself has left behind is in the other classes: give those that are `kept`, and
-    each of their log-probabilities, among them alone, is a candidate of its own: (N K,).
-
-    Paper: Carlini et al. 2022, for phi.
-    Raises: ValueError if there are several numbers an example, or `kept` has no two classes of it
-    """
-    check_evaluations(result)
-    if kept is not None:
-        classes = 0 if result.targets.is_floating_point() else result.outputs.shape[1]
-        kept = check_integers("kept", kept).tolist()
-        if len(kept) < 2 or not set(kept) <= set(range(classes)):
-            raise ValueError(f"kept must be classes below {classes}, two or more, got {kept!r:.80}")
-        return result.outputs[:, kept].double().log_softmax(1).flatten()
-    if not result.targets.is_floating_point():
-        return result.confidence.double()
-    if result.outputs.ndim != 1:
-        shape = tuple(result.outputs.shape)
-        raise ValueError(f"one prediction an example is needed, (N,), got shape {shape}")
-    return result.outputs.double()
 
 
 def ulira(
@@ -140,8 +120,10 @@ def rmia(
     references = check_count("references", references, 1)
     gamma = check_number("gamma", gamma, 0)
     u, r = (of_forgotten(values, forgotten) for values in (unlearned, retrained))
-    z_u, z_r = (_checked(values, len(unlearned)) for values in (unseen_unlearned, unseen_retrained))
-    draws = _draws(forgotten)
+    z_u, z_r = (
+        checked_answers(values, len(unlearned)) for values in (unseen_unlearned, unseen_retrained)
+    )
+    draws = draw_that_forgets(forgotten)
     if len(u) < 2 * (references + 1):
         least = 4 * (references + 1)
         raise ValueError(f"{references} references need {least} draws, got {2 * len(u)}")
@@ -162,97 +144,11 @@ def rmia(
     return _verdict(scores, len(u), u.shape[1], len(forgotten), seed)
 
 
-def memory_left(
-    unlearned: Tensor, retrained: Tensor, original: Tensor, forgotten: Tensor
-) -> Tensor:
-    """How much of what the original knew of a candidate is left: 1 all of it, 0 as if retrained.
-
-        M_i = (mu_unlearned - mu_retrained) / (mu_original - mu_retrained)
-
-    Below 0 a candidate was forgotten beyond retraining. NaN stands where the original does not
-    visibly know it: where its mean lies less than two standard deviations from the retrained one.
-    On which side does not matter: what a model remembers moves a prediction up or down.
-
-    Shapes: unlearned, retrained, original, forgotten (T, P), as in `ulira`; returns (P,) float64
-    Target: 0, within what a second retrained model has.
-    Cannot see: the spread of the models, of which `ulira` makes use.
-    Raises: ValueError as `ulira`
-    """
-    u, r, o = (of_forgotten(values, forgotten) for values in (unlearned, retrained, original))
-    head = o.mean(0) - r.mean(0)
-    known = head.abs() > KNOWN * r.std(0)
-    return torch.where(known, (u.mean(0) - r.mean(0)) / head, math.nan)
-
-
-def divergence_of_fits(
-    unlearned: Tensor, retrained: Tensor, forgotten: Tensor, *, prior: float = 8.0
-) -> float:
-    """KL(unlearned || retrained) of the two normal distributions of a candidate, their mean; nats.
-
-    Shapes: as `ulira`
-    Target: what a second retrained model has; near 0 with many draws.
-    Cannot see: what is not normal.
-    Raises: ValueError as `ulira`
-    """
-    prior = check_number("prior", prior, 0)
-    u, r = (of_forgotten(values, forgotten) for values in (unlearned, retrained))
-    (mean_u, var_u), (mean_r, var_r) = _fit(u, prior), _fit(r, prior)
-    apart = (mean_u - mean_r).square()
-    each = 0.5 * (var_u / var_r + apart / var_r - 1 - (var_u / var_r).log())
-    return each.mean().item()
-
-
-def of_forgotten(values: Tensor, forgotten: Tensor) -> Tensor:
-    """What the model says that forgot a candidate, one of each pair of draws: (T / 2, P) float64.
-
-    Where every draw forgets every candidate, each of them: (T, P).
-
-    Raises: ValueError as `ulira`
-    Example:
-        >>> of_forgotten([[1.0, 2.0], [3.0, 4.0]], torch.tensor([[True, False], [False, True]]))
-        tensor([[1., 4.]], dtype=torch.float64)
-    """
-    draws = _draws(forgotten)
-    values = _checked(values, len(forgotten))
-    if values.shape != forgotten.shape:
-        shapes = f"{tuple(values.shape)} and {tuple(forgotten.shape)}"
-        raise ValueError(f"answers and forgotten must have one shape (T, P), got {shapes}")
-    return values.gather(0, draws)
-
-
-def _draws(forgotten: Tensor) -> Tensor:
-    """The draw that forgets a candidate, of each pair, (T / 2, P); or all of them, (T, P)."""
-    if not isinstance(forgotten, Tensor) or forgotten.dtype != torch.bool or forgotten.ndim != 2:
-        raise ValueError("forgotten must be a boolean tensor (T, P), a row a draw")
-    number = torch.arange(len(forgotten))[:, None]
-    if bool(forgotten.all()):
-        return number.expand_as(forgotten)
-    if len(forgotten) % 2 or not torch.equal(forgotten[0::2], ~forgotten[1::2]):
-        raise ValueError("draws must come in pairs: what one forgets, the next one keeps")
-    return number[0::2] + forgotten[1::2].long()
-
-
-def _checked(values, draws: int) -> Tensor:
-    values = as_numbers("answers", values).double()
-    if values.ndim != 2 or len(values) != draws or not bool(values.isfinite().all()):
-        shape = tuple(values.shape)
-        raise ValueError(f"answers must be finite numbers with {draws} rows, got shape {shape}")
-    return values
-
-
-def _fit(values: Tensor, prior: float) -> tuple[Tensor, Tensor]:
-    """Mean and shrunken variance of every candidate, from (n, P)."""
-    squares = (values - values.mean(0)).square().sum(0)
-    pooled = squares.mean() / (len(values) - 1)
-    variance = (prior * pooled + squares) / (prior + len(values) - 1)
-    return values.mean(0), variance.clamp(min=1e-12)
-
-
 def _likelihood_ratio(u: Tensor, r: Tensor, prior: float) -> Callable[[Tensor], Tensor]:
     """log p(x; unlearned_i) - log p(x; retrained_i), by what the fitted draws let one expect."""
 
     def predicted(values: Tensor) -> torch.distributions.StudentT:
-        mean, variance = _fit(values, prior)
+        mean, variance = fit_of(values, prior)
         scale = (variance * (1 + 1 / len(values))).sqrt()
         return torch.distributions.StudentT(prior + len(values) - 1, mean, scale)
 
@@ -295,5 +191,6 @@ def _verdict(scores: Callable, pairs: int, candidates: int, draws: int, seed: in
     left_out = torch.tensor([value(*attacked(j)) for j in range(pairs)], dtype=torch.float64)
     spread = ((pairs - 1) * left_out.var(correction=0)).sqrt().item()
     half = float(t.ppf(0.975, pairs - 1)) * spread
-    pooled = (torch.cat([part.flatten() for part in side]) for side in (members, others))
-    return Verdict(whole, whole - half, whole + half, tpr_at_fpr(*pooled), candidates, draws)
+    pooled = [torch.cat([part.flatten() for part in side]) for side in (members, others)]
+    tpr = tpr_at_fpr(*pooled)
+    return Verdict(whole, whole - half, whole + half, tpr, candidates, draws, *pooled)

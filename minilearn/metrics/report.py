@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,18 +14,37 @@ from minilearn.data.examples import Examples
 from minilearn.data.reading import strays, varies
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
+from minilearn.metrics.audit_rows import NOTES, audit_rows
 from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
-from minilearn.metrics.columns import ORIGINAL, UNTRAINED, columns_of, model_of, refuse_seen
+from minilearn.metrics.columns import (
+    COSTS,
+    ORIGINAL,
+    UNTRAINED,
+    columns_of,
+    cost_rows,
+    model_of,
+    refuse_seen,
+)
 from minilearn.metrics.headlines import as_html
-from minilearn.metrics.metric import ALL, FORGET, TEST, Metric, Results, results_of, task_of
+from minilearn.metrics.metric import (
+    ALL,
+    FORGET,
+    TEST,
+    Metric,
+    Results,
+    possible,
+    results_of,
+    task_of,
+)
 from minilearn.metrics.registry import DEFAULT, METRICS, by_name
 from minilearn.models import build, device_of
 from minilearn.requests import Request
-from minilearn.unlearned import Unlearned
+
+if TYPE_CHECKING:
+    from minilearn.trials import Trials
 
 __all__ = ["Report", "Row", "report", "t_half_width"]
 
-COSTS = ("samples", "seconds")
 PERCENT = f"{100 * LEVEL:g} %"
 
 
@@ -66,18 +86,20 @@ class Report:
             cells = table.setdefault((row.metric, row.split), {})
             cells[row.method] = str(row)
             if row.band is not None and row.method != RETRAINED:
-                cells[_band_name(len(row.values), counts)] = pair(*row.band, " to ")
+                count = counts[0] if row.metric in NOTES and counts else len(row.values)
+                cells[_band_name(count, counts)] = pair(*row.band, " to ")
         index = pandas.MultiIndex.from_tuples(table, names=["metric", "on"])
         frame = pandas.DataFrame(list(table.values()), index=index).fillna("")
-        bands = [_band_name(count, counts) for count in counts]
+        bands = [_band_name(count, counts) for count in counts or [1]]
         first = [name for name in (ORIGINAL, RETRAINED, *bands) if name in frame]
         return frame[first + [name for name in frame if name not in first]]
 
     def notes(self) -> str:
         """What each metric of this report means, where it should lie, and what it cannot see."""
         wrap = textwrap.TextWrapper(88, subsequent_indent="    ", break_on_hyphens=False)
-        names = dict.fromkeys(r.metric for r in self.rows if r.metric in METRICS)
-        return "\n".join(wrap.fill(str(METRICS[name])) for name in names)
+        known = METRICS | NOTES
+        names = dict.fromkeys(r.metric for r in self.rows if r.metric in known)
+        return "\n".join(wrap.fill(str(known[name])) for name in names)
 
     def __str__(self) -> str:
         aligned = self.frame().map(lambda cell: cell if cell.endswith("*") else f"{cell}  ")
@@ -89,9 +111,12 @@ class Report:
         return as_html(self, self._legend())
 
     def _legend(self) -> list[str]:
-        seeds = {r.method: len(r.values) for r in self.rows if r.metric not in COSTS}
-        sizes = {r.split: r.examples for r in self.rows if r.examples}
+        own = [r for r in self.rows if r.metric not in NOTES]
+        seeds = {r.method: len(r.values) for r in own if r.metric not in COSTS}
+        sizes = {r.split: r.examples for r in own if r.examples}
         lines = self._judges(sizes)
+        if len(own) < len(self.rows):
+            lines.append(f"{', '.join(NOTES)}: of trials, which have models of their own")
         lines += [f"left out: {words}" for words in self.left_out]
         if self.drawn:
             lines.append(f"drawn at random, for all models alike: {', '.join(self.drawn)}")
@@ -102,8 +127,8 @@ class Report:
 
     def _counts(self) -> list[int]:
         """How many models the judged means are over."""
-        judged = [row for row in self.rows if row.band is not None and row.method != RETRAINED]
-        return sorted({len(row.values) for row in judged})
+        judged = [r for r in self.rows if r.band is not None and r.metric not in NOTES]
+        return sorted({len(row.values) for row in judged if row.method != RETRAINED})
 
     def _judges(self, sizes: dict[str, int]) -> list[str]:
         """What the numbers can be held against, and what that allows to say."""
@@ -129,7 +154,7 @@ class Report:
 
 def _band_name(count: int, counts: list[int]) -> str:
     """The heading of a band's column: where models differ in number, with how many it is for."""
-    return BAND if len(counts) == 1 else f"{BAND} ({count})"
+    return BAND if len(counts) < 2 else f"{BAND} ({count})"
 
 
 def report(
@@ -143,6 +168,7 @@ def report(
     metrics: Sequence[str] = DEFAULT,
     loss: Loss = "auto",
     batch_size: int = 512,
+    trials: Trials | None = None,
 ) -> Report:
     """Measure methods beside the original, retrained models and an untrained network.
 
@@ -162,11 +188,13 @@ def report(
         metrics: names in `METRICS`; those of another task (mae for classes) are left out
         loss: what `evaluate` is asked for; gaps, tugs of war and attacks are of that loss
         batch_size: examples that are evaluated at once
+        trials: of the same methods, by the same names, see `minilearn.trials.trials`: their strong
+            attack and the memory left become rows beside the others
 
-    Chapter: 1, 2
+    Chapter: 1, 2, 12
     Raises: ValueError if there is no original or no method, a list is empty or has a model twice,
-        the original is among the retrained models, a metric or a test set is unknown, or a model's
-        outputs are not finite
+        the original is among the retrained models, a metric or a test set is unknown, a model's
+        outputs are not finite, or the trials have no verdict on these methods
     """
     splits = _splits(request, test)
     for split, data in splits.items():
@@ -177,6 +205,7 @@ def report(
                 "without augmentation, or let it draw from torch's, NumPy's or Python's generator"
             )
     columns = columns_of(original, retrained, methods)
+    audit = [] if trials is None else audit_rows(trials, list(columns))
     chosen = by_name(metrics)
     if fresh is not None:
         untrained = [build(fresh, seed) for seed in range(len(original))]
@@ -199,12 +228,13 @@ def report(
     chosen = [metric for metric in chosen if task in metric.tasks]
     if not chosen:
         raise ValueError(f"none of the metrics {', '.join(metrics)} is for {task}")
-    possible, left_out = _possible(chosen, retrained is not None, "retain" in splits)
-    pairs = [(m, split) for m in possible for split in m.splits if not split or split in splits]
+    chosen, left_out = possible(chosen, retrained is not None, "retain" in splits)
+    pairs = [(m, split) for m in chosen for split in m.splits if not split or split in splits]
     rows = [row for metric, split in pairs for row in _rows(metric, split, results)]
+    rows += cost_rows(columns) + audit
     title = _title(request, retrained)
     drawn = tuple(split for split, data in splits.items() if varies(data))
-    return Report(tuple(rows + _costs(columns)), title, len(retrained or ()), left_out, drawn)
+    return Report(tuple(rows), title, len(retrained or ()), left_out, drawn)
 
 
 def _alike(a: Results, b: Results) -> bool:
@@ -215,23 +245,6 @@ def _title(request: Request, retrained) -> str:
     of = "" if request.mask.all() else f" of {len(request.mask)}"
     title = f"{request.name}: {len(request.indices)}{of} forgotten"
     return title if retrained is not None else f"{title}; no gold standard"
-
-
-def _possible(chosen: list[Metric], gold: bool, retain: bool) -> tuple[list[Metric], tuple]:
-    """The metrics that can be computed, and in words which cannot."""
-    lacking = {"no retrained models": [], "no retained data": []}
-    possible = []
-    for metric in chosen:
-        if not gold and (metric.pairwise or metric.relative):
-            lacking["no retrained models"].append(metric.name)
-        elif not retain and metric.needs_retain:
-            lacking["no retained data"].append(metric.name)
-        else:
-            possible.append(metric)
-    left_out = tuple(f"{', '.join(names)} ({why})" for why, names in lacking.items() if names)
-    if not possible:
-        raise ValueError(f"none of the metrics can be computed: {'; '.join(left_out)}")
-    return possible, left_out
 
 
 def _splits(request: Request, test) -> dict:
@@ -284,13 +297,3 @@ def _band(metric: Metric, split: str, null, more: int, example: Results):
     kind = {"side": metric.good, "pairwise": metric.pairwise}
     least, most, grain = metric.scale(example, split)
     return null_band(null, more=more, **kind, least=least, most=most, grain=grain)
-
-
-def _costs(columns: dict[str, Sequence]) -> list[Row]:
-    rows = []
-    for metric in COSTS:
-        for name, entries in columns.items():
-            values = [float(getattr(e.cost, metric)) for e in entries if isinstance(e, Unlearned)]
-            if values:
-                rows.append(Row(metric, "", name, tuple(values), None))
-    return rows

@@ -99,13 +99,15 @@ def test_rows_say_what_was_planted(planted):
     assert half["memory_left", "forget"] == pytest.approx(0.5, abs=0.1)
     assert null["kl_of_fits", "forget"] < 1 < half["kl_of_fits", "forget"] < 9
     assert nothing["rmia", "forget"] > 0.8
+    assert nothing["js_right", "forget"] > half["js_right", "forget"] > null["js_right", "forget"]
+    assert nothing["klom_95", "forget"] >= nothing["klom", "forget"] > null["klom", "forget"] > 0.5
     assert all(math.isfinite(number) for number in nothing.values())
 
 
 def test_of_a_class_there_are_no_rows_of_attacks_on_the_label(planted):
     every = Trials(torch.ones_like(planted.forgotten), planted.candidates, planted.unseen)
     metrics = {row["metric"] for row in audit_digits._rows(lambda: every, "finetune")}
-    assert "ulira" in metrics and not metrics & {"loss_attack_auc", "rmia"}
+    assert "ulira" in metrics and not metrics & {"loss_attack_auc", "rmia", "js_right"}
 
 
 def test_the_weak_attack_is_the_loss_attack_of_a_model_on_average(planted):

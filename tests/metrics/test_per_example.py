@@ -8,15 +8,17 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from minilearn.evaluation import Evaluation
-from minilearn.metrics import auc, per_example
-from minilearn.metrics.per_example import (
+from minilearn.metrics import (
+    auc,
     divergence_of_fits,
+    klom,
     memory_left,
-    of_forgotten,
+    per_example,
     rmia,
     signal,
     ulira,
 )
+from minilearn.metrics.of_candidates import of_forgotten
 
 
 def draws(count: int, candidates: int, seed: int = 0) -> torch.Tensor:
@@ -231,3 +233,41 @@ def test_bad_settings_are_one_sentence():
         rmia(U, R, FORGOTTEN, U, R, references=7)
     with pytest.raises(ValueError, match="gamma must be a finite number above 0"):
         rmia(U, R, FORGOTTEN, U, R, gamma=0)
+
+
+def test_klom_is_the_formula_written_out():
+    u, r, forgotten = world(40, 6, 1.5)
+    found = klom(u, r, forgotten, bins=7)
+    for i in range(6):
+        mine, theirs = ([x[t, i].item() for t in range(40) if forgotten[t, i]] for x in (u, r))
+        low, high = min(mine + theirs), max(mine + theirs)
+
+        def shares(values, low=low, high=high):
+            places = [min(6, int((x - low) / (high - low) * 7)) for x in values]
+            return [places.count(place) / len(places) for place in range(7)]
+
+        pairs = zip(shares(mine), shares(theirs), strict=True)
+        terms = [p * math.log(p / max(q, 1e-5)) for p, q in pairs if p]
+        assert found[i].item() == pytest.approx(sum(terms))
+
+
+def test_klom_of_the_same_models_is_nothing_and_of_others_as_much_as_it_can_say():
+    u, r, forgotten = world(64, 5, 0.0)
+    assert klom(u, u, forgotten).abs().max() < 1e-12
+    assert klom(torch.ones_like(u), torch.ones_like(u), forgotten).abs().max() < 1e-12
+    far = torch.zeros_like(u)
+    assert klom(far, far + 9, forgotten).tolist() == pytest.approx([math.log(1e5)] * 5)
+    assert torch.equal(klom(far, far + 1e3, forgotten), klom(far, far + 100, forgotten))
+
+
+def test_klom_has_a_null_far_from_nothing_where_the_fits_have_not():
+    null = world(32, 300, 0.0)
+    assert klom(*null).mean() > 1 > 5 * divergence_of_fits(*null)
+
+
+def test_a_verdict_keeps_its_scores_for_a_picture():
+    verdict = ulira(*world(64, 40, 1.0))
+    assert len(verdict.members) == len(verdict.nonmembers) == per_example.FOLDS * 32 * 40
+    assert auc(verdict.members, verdict.nonmembers) == pytest.approx(verdict.auc, abs=0.05)
+    assert not len(ulira(*world(6, 40, 1.0)).members)
+    assert "members" not in repr(verdict)

@@ -1,97 +1,17 @@
-"""The book's figures in one style: colour and mark say the role, the title says the finding."""
+"""Figures of images, of curves and of reports."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from minilearn.checks import as_numbers, check_count, check_kind
-from minilearn.metrics import Attack, Report
-
-# Okabe and Ito's colours, which the colour-blind can tell apart; each role has its own mark too.
-ROLES = {
-    "original": ("#000000", "s"),
-    "retrained": ("#009e73", "D"),
-    "untrained": ("#8a8a8a", "X"),
-    "forget": ("#d55e00", "v"),
-    "retain": ("#56b4e9", "o"),
-    "test": ("#cc79a7", "^"),
-}
-METHODS = {
-    "finetune": ("#0072b2", "o"),
-    "neggrad": ("#e69f00", "P"),
-    "amnesiac": ("#7b3294", "p"),
-    "blindspot": ("#a6611a", "h"),
-    "blindspot model": ("#c9a66b", "<"),
-    "l2ul": ("#882255", "8"),
-    "l2ul adv": ("#cc6677", "<"),
-    "laf": ("#332288", "*"),
-    "repair": ("#6699cc", "H"),
-    "bad teacher": ("#aa4499", ">"),
-    "boundary": ("#999933", "d"),
-    "scrub": ("#661100", "p"),
-    "unrolling": ("#4d4d4d", "*"),
-    "sisa": ("#2a6f77", "h"),
-}
-# For names that are no method's, by their place.
-OTHERS = [("#17becf", "o"), ("#bcbd22", "P"), ("#e377c2", "p"), ("#8c564b", "h"), ("#7f7f7f", "*")]
-WIDTH = 5.4  # inches; every figure is this wide, so that its text can be read on a phone
-SIZES = {"axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8}
-TITLE = 10  # points
-
-
-def role(name: str, names: Sequence[str] = ()) -> dict[str, str]:
-    """Colour and marker of a role or a method: the same in the whole book.
-
-    A word of it decides where the whole name is not known, so that "laf slow" looks like "laf".
-
-    Args: name: of the role or method. names: all of a figure; another name's place in it decides
-    Example:
-        >>> role("retrained")
-        {'color': '#009e73', 'marker': 'D'}
-    """
-    style = _style(check_kind("name", name, str))
-    if style is None:
-        others = [other for other in names if _style(other) is None]
-        place = others.index(name) if name in others else 0
-        style = OTHERS[place % len(OTHERS)]
-    color, marker = style
-    return {"color": color, "marker": marker}
-
-
-def _style(name: str) -> tuple[str, str] | None:
-    """Of a role or a method: by its whole name, its last or its first word; else None."""
-    known = ROLES | METHODS
-    words = name.lower().replace("_", " ").replace("+", " ").split()
-    for part in (words, words[-1:], words[:1]):
-        if " ".join(part) in known:
-            return known[" ".join(part)]
-    return None
-
-
-def canvas(
-    height: float = 3.0, columns: int = 1, rows: int = 1, **options
-) -> tuple[Figure, np.ndarray]:
-    """An empty figure in the book's style and its axes (rows, columns); name it last to show it.
-
-    Args: height: in inches. columns, rows: of axes. options: more for `figure.subplots`
-    """
-    looks = sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#8a8a8a"})
-    with plt.rc_context({**looks, **SIZES}):
-        figure = plt.figure(figsize=(WIDTH, height), layout="constrained", dpi=160)
-        plt.close(figure)  # otherwise the notebook would show it twice
-        axes = figure.subplots(rows, columns, squeeze=False, **options)
-    for ax in axes.flat:
-        sns.despine(ax=ax)
-    return figure, axes
+from minilearn.metrics import Report
+from minilearn.plots.style import ROLES, SIZES, TITLE, WIDTH, canvas, lines, role
 
 
 def items(
@@ -124,7 +44,7 @@ def items(
         ax.imshow(image.permute(1, 2, 0).cpu().squeeze(2).numpy(), cmap="gray_r", vmin=0, vmax=1)
         color, weight = (ROLES["forget"][0], "bold") if i in bold else ("#333333", "normal")
         ax.set_title(captions[i], fontsize=8, color=color, fontweight=weight, pad=2)
-    figure.suptitle(_lines(title), fontsize=TITLE)
+    figure.suptitle(lines(title), fontsize=TITLE)
     return figure
 
 
@@ -162,7 +82,7 @@ def curves(
         style = role(name, [*series]) | {"markersize": 4, "markevery": max(1, len(values) // 12)}
         ax.plot(places, values, label=name, **style)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    figure.suptitle(_lines(title), fontsize=TITLE)
+    figure.suptitle(lines(title), fontsize=TITLE)
     ax.legend(fontsize=SIZES["legend.fontsize"], frameon=False)
     return figure
 
@@ -183,13 +103,8 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
     for ax, (metric, split) in zip(axes.flat, panels, strict=False):
         _panel(ax, report, metric, split)
         ax.set_title(f"{metric} {split}".strip(), fontsize=9)
-    figure.suptitle(_lines(title), fontsize=TITLE)
+    figure.suptitle(lines(title), fontsize=TITLE)
     return figure
-
-
-def _lines(title: str) -> str:
-    """A title broken where it would be wider than the figure."""
-    return textwrap.fill(check_kind("title", title, str), 62)
 
 
 def _panel(ax: Axes, report: Report, metric: str, split: str):
@@ -218,33 +133,3 @@ def _visible(band: tuple[float, float]) -> tuple[float, float]:
     """A band of no height still gets a line."""
     low, high = band
     return (low, high) if high - low > 1e-3 else (low - 1e-3, high + 1e-3)
-
-
-def roc(attacks: Mapping[str, Attack], title: str) -> Figure:
-    """ROC curves of an attack on several models: linear on the left, logarithmic on the right.
-
-    The logarithmic panel shows what counts for the single person: how many are found while almost
-    nobody is falsely accused.
-
-    Args: attacks: by the name of the attacked model. title: the finding
-    """
-    from sklearn.metrics import roc_curve
-
-    figure, ((left, right),) = canvas(3.2, 2)
-    for name, attack in check_kind("attacks", attacks, Mapping).items():
-        check_kind(f"the attack on {name}", attack, Attack)
-        labels = np.repeat([1, 0], [len(attack.members), len(attack.nonmembers)])
-        scores = torch.cat([attack.members, attack.nonmembers]).cpu().numpy()
-        fpr, tpr, _ = roc_curve(labels, scores)
-        color = role(name, [*attacks])["color"]
-        left.plot(fpr, tpr, color=color, label=f"{name}, auc {attack.auc:.2f}")
-        right.plot(fpr, tpr, color=color)
-    floor = 1 / max(len(a.nonmembers) for a in attacks.values())
-    for ax in (left, right):
-        ax.plot([floor, 1], [floor, 1], ":", color="#8a8a8a")
-        ax.set_xlabel("unseen falsely accused")
-    right.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
-    left.set_ylabel("forgotten examples found")
-    left.legend(fontsize=SIZES["legend.fontsize"], frameon=False, loc="lower right")
-    figure.suptitle(_lines(title), fontsize=TITLE)
-    return figure
