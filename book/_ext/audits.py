@@ -29,6 +29,11 @@ OF_BAND = (
     "The strong attack at single turned digits; and what is left of what the original knew of the "
     "band: 1 all of it, 0 as if retrained."
 )
+STAGES = {
+    "draw": ("what is forgotten", plots.role("forget")["color"]),
+    "training_seed": ("the original", plots.role("original")["color"]),
+    "unlearning_seed": ("the method", plots.role("finetune")["color"]),
+}
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,11 @@ class Panel:
 
 
 def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
-    """Every method by the strong attack, a column a task, for the network with the most draws."""
+    """Every method by the strong attack, a column a task, for the network with the most methods."""
     draws = rows["config"].str.extract(r"(\d+) draws")[0].astype(int)
     network = rows["request"].str.rpartition(", ")[2]
-    most = network[draws.idxmax()]
+    most = rows["method"].groupby(network).nunique().idxmax()
+    draws = draws[network == most]
     found = _by_task(rows[network == most])
     items = found["items"]
     tasks = [task for task in TASKS if task in found]
@@ -226,3 +232,45 @@ def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     picture = Picture(figure, caption, ALT + " ".join(said))
     heads = ["method", *(text(kind) for kind in kinds)]
     return picture, drawn(ruled(heads, list(lines.values())))
+
+
+def sources_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
+    """How much of a number's spread arises at each stage, and how many of each to run."""
+    names = list(rows["method"].unique())[:MOST]
+    wanted = ("accuracy on forget", "loss_attack_auc")
+    figure, axes = plots.canvas(0.9 + 0.25 * len(names), len(wanted), sharey=True, sharex=True)
+    lines = {name: [f"`{name}`"] for name in names}
+    said = []
+    for ax, number in zip(axes.flat, wanted, strict=True):
+        own = rows[(rows["request"] == number) & rows["method"].isin(names)]
+        own = own.pivot(index="method", columns="metric", values="value").loc[names]
+        left = 0.0
+        for stage, (words, colour) in STAGES.items():
+            shares = own[f"share_{stage}"]
+            ax.barh(names, shares, left=left, color=colour, label=words)
+            left = left + shares
+        ax.set_title(number, fontsize=9)
+        ax.set_xlabel("share of the variance")
+        said.append(f"{number}, the share of the draw: {_listed(own['share_draw'])}.")
+        for name, line in own.iterrows():
+            parts = " / ".join(f"{line[f'share_{stage}']:.0%}" for stage in STAGES)
+            runs = " x ".join(f"{line[f'runs_{stage}']:.0f}" for stage in STAGES)
+            lines[name] += [f"{line['spread']:.3f}", parts, runs]
+    axes.flat[0].invert_yaxis()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    caption = (
+        "Where the spread of two numbers of a report comes from: which digits are forgotten, the "
+        "seed of the original, or the seed of the method."
+    )
+    heads = ["method"]
+    for number in wanted:
+        heads += [f"{number}: spread", "draw / original / method", "best runs"]
+    note = "\n\nBest runs: draws x originals of each x unlearned models of each, for the price of "
+    note += f"{rows.loc[rows['metric'] == 'runs_draw', 'unit'].iloc[0].removeprefix('for ')}."
+    picture = Picture(figure, caption, "Stacked bars, a method each. " + " ".join(said))
+    return picture, drawn(ruled(heads, list(lines.values()))) + note
+
+
+def _listed(shares: pandas.Series) -> str:
+    return ", ".join(f"{pictures.words(name)} {share:.0%}" for name, share in shares.items())

@@ -168,6 +168,7 @@ OTHERS: dict[str, Callable[[pandas.DataFrame], Headline]] = {
     "audit_digits": audits.headline,
     "audit_rotated": audits.rotated_headline,
     "audit_null": audits.null_headline,
+    "audit_sources": audits.sources_headline,
     "audit_speed": audits.speed_headline,
     "coverage": coverage,
     "speed": speed,

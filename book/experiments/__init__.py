@@ -39,6 +39,7 @@ MODULES |= {
 }
 MODULES |= {f"l2ul_{row}": "l2ul_images" for row in ("imagenet_resnet50", "utkface_resnet18")}
 MODULES |= {f"audit_{what}": f"audit_{what}" for what in ("digits", "rotated", "null", "speed")}
+MODULES |= {"audit_sources": "audit_sources"}
 NAMES = tuple(MODULES)
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Settings that are younger than the stored rows, by config.
@@ -54,6 +55,8 @@ KNOWN = {
     *("asr", "asr_published", "asr_chance"),  # not of `METRICS`: see `metrics.asr`
     *("ulira", "ulira_low", "ulira_high", "ulira_tpr", "rmia", "kl_of_fits"),  # of audits
     *("klom", "klom_95", "js_right"),
+    *("spread", "price", "share_draw", "share_training_seed", "share_unlearning_seed"),
+    *("runs_draw", "runs_training_seed", "runs_unlearning_seed"),
     *("memory_known", "memory_left", "memory_left_10", "memory_left_90", "loop_seconds"),
 }
 

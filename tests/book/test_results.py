@@ -440,6 +440,27 @@ def test_null_audits_are_counted_by_their_intervals(tmp_path):
     assert "At unseen digits 2 of 3 intervals hold one half" in picture.alt
 
 
+def test_sources_of_spread_are_shown_with_what_to_run(tmp_path):
+    shares = {"draw": 0.7, "training_seed": 0.2, "unlearning_seed": 0.1}
+    for number in ("accuracy on forget", "accuracy on test", "loss_attack_auc"):
+        for method, draws in (("finetune", 14), ("scrub", 9)):
+            given = {"experiment": "audit_sources", "request": number, "split": ""}
+            unit = [row(method, value=0.05, metric="spread", **given)]
+            for place, (stage, share) in enumerate(shares.items()):
+                unit.append(row(method, value=share, metric=f"share_{stage}", **given))
+                runs = {"value": draws if not place else 1, "unit": "for 40 trainings"}
+                unit.append(row(method, metric=f"runs_{stage}", **given | runs))
+            append_unit(tmp_path / "audit_sources.csv", unit)
+    rows = page.rows_of("audit_sources", tmp_path)
+    picture, shown = headlines.headline("audit_sources", rows)
+    assert cells(shown)[1] == ["`finetune`", *["0.050", "70% / 20% / 10%", "14 x 1 x 1"] * 2]
+    assert "for the price of 40 trainings" in shown
+    assert "loss_attack_auc, the share of the draw: finetune 70%, scrub 70%" in picture.alt
+    bars = picture.figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == pytest.approx([0.7, 0.7, 0.2, 0.2, 0.1, 0.1])
+    assert [bar.get_x() for bar in bars] == pytest.approx([0, 0, 0.7, 0.7, 0.9, 0.9])
+
+
 def test_no_result_is_typed_into_the_sentences():
     text = (ROOT / "book/results.md").read_text("utf-8")
     shown = re.sub(r"```.*?```|<details>.*?</details>|\{measured\}`[^`]*`", "", text, flags=re.S)

@@ -1,17 +1,27 @@
 """The audits' experiments: pools, planted models whose rows are known, and times in turns."""
 
 import math
+import types
 
 import pytest
 import torch
 from shared import random
 from torch.nn.functional import softplus
 
-from book.experiments import KNOWN, Run, audit_digits, audit_null, audit_rotated, audit_speed
+from book.experiments import (
+    KNOWN,
+    Run,
+    audit_digits,
+    audit_null,
+    audit_rotated,
+    audit_sources,
+    audit_speed,
+)
 from minilearn.data import digits, rotated_digits
 from minilearn.evaluation import Evaluation
 from minilearn.metrics import loss_attack
 from minilearn.requests import by_range, by_typicality
+from minilearn.training import Training
 from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, pairs_of_draws
 
 DRAWS, CANDIDATES, UNSEEN = 16, 12, 20
@@ -213,6 +223,46 @@ def test_every_audit_of_the_null_has_candidates_and_models_of_its_own(planted, m
     null = planted.attack(AGAIN), planted.attack(AGAIN, unseen=True)
     areas = {row["split"]: float(row["value"]) for row in rows[0] if row["metric"] == "ulira"}
     assert areas == {"forget": null[0].auc, "test": null[1].auc}
+
+
+def test_the_spread_is_parted_by_who_made_it(monkeypatch):
+    """Planted: numbers that move with the draw, with the original, or with the method alone."""
+    monkeypatch.setattr(audit_sources, "NUMBERS", {"a": None, "b": None, "c": None})
+    d, s, u = torch.meshgrid(*[torch.arange(3.0)] * 3, indexing="ij")
+    values = {"a": 5 + d, "b": s, "c": u}
+    for number, stage in {"a": "draw", "b": "training_seed", "c": "unlearning_seed"}.items():
+        found = {
+            r["metric"]: float(r["value"])
+            for r in audit_sources._rows(lambda: (values, 0.5), number)
+        }
+        assert set(found) <= KNOWN and found[f"share_{stage}"] == pytest.approx(1)
+        assert found["price"] == 0.5 and found["spread"] == pytest.approx(1)
+        alone = {"draw": (16, 1, 1), "training_seed": (1, 26, 1), "unlearning_seed": (1, 1, 76)}
+        runs = [found[f"runs_{name}"] for name in alone]
+        assert tuple(runs) == alone[stage]
+    flat = audit_sources._rows(lambda: ({"a": torch.ones(2, 2, 2)}, 1.0), "a")
+    assert not [row for row in flat if row["metric"].startswith("runs")]
+
+
+def test_sources_are_measured_on_draws_originals_and_models_of_their_own(monkeypatch):
+    """A method that takes the model as it is: its seeds change nothing, draws and originals do."""
+    monkeypatch.setattr(audit_sources, "COUNTS", {"toy": (2, 2, 2)})
+    monkeypatch.setattr(audit_sources, "RECIPE", Training(epochs=1))
+    monkeypatch.setattr(audit_sources, "METHODS", {"finetune": Training(epochs=1)})
+    cost = types.SimpleNamespace(samples=1347)
+    asked = []
+
+    def unlearn(method, model, request, **options):
+        asked.append((tuple(request.indices.tolist()), id(model), options["seed"]))
+        return types.SimpleNamespace(model=model, cost=cost)
+
+    monkeypatch.setattr(audit_sources, "unlearn", unlearn)
+    units = list(audit_sources.units(Run(seeds=range(1))))
+    assert [unit.request for unit in units] == list(audit_sources.NUMBERS)
+    rows = [{r["metric"]: float(r["value"]) for r in unit.measure()} for unit in units]
+    assert len(asked) == len(set(asked)) == 8 and len({a[0] for a in asked}) == 2
+    assert len({a[1] for a in asked}) == 4 and {a[2] for a in asked} == {0, 1}
+    assert all(found["share_unlearning_seed"] == 0 and found["price"] == 1 for found in rows)
 
 
 def test_a_ratio_is_the_median_of_its_turns_and_seconds_are_of_one_model(monkeypatch):
