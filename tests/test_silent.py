@@ -81,8 +81,13 @@ def test_a_report_refuses_what_makes_its_numbers_meaningless(train, test):
         told(request, test, *same)
     with pytest.raises(ValueError, match="m holds the same weights twice"):
         told(request, test, m=same)
-    with pytest.raises(ValueError, match="'test_forget' holds the forgotten examples themselves"):
-        told(request, {"test": test, "test_forget": request.forget})
+    for seen in (request.forget, train, request.retain[[3, 1, 2]]):
+        with pytest.raises(ValueError, match="'test_forget' holds training examples only"):
+            told(request, {"test": test, "test_forget": seen})
+    with pytest.raises(ValueError, match="'test' holds training examples only"):
+        told(request, train)
+    mixed = torch.cat([train.inputs, test.inputs]), torch.cat([train.targets, test.targets])
+    assert told(request, Examples(*mixed))  # some of them are unseen
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics(train):

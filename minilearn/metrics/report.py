@@ -256,7 +256,7 @@ def _splits(request: Request, test) -> dict:
             'a dictionary of test sets must hold "test", and may hold "test_forget" and '
             f'"test_retain"; got {", ".join(map(repr, tests))}'
         )
-    refuse_seen(request.forget, tests)
+    refuse_seen(request.train, tests)
     retain = {} if request.mask.all() else {"retain": request.retain}
     return {FORGET: request.forget, **retain, **tests}
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared import Pairs
+from shared import Pairs, unseen
 from torch import nn
 
 from minilearn.cost import Cost
@@ -124,7 +124,7 @@ def test_nothing_is_changed_by_any_metric(request, tiny_net, task):
     for name in known:
         report(
             wanted,
-            data,
+            unseen(data),
             original=nets[:1],
             retrained=nets[1:3],
             methods={"m": nets[3:]},
@@ -148,7 +148,7 @@ def test_twice_and_in_another_order_gives_the_same(request, tiny_net, task):
 
     def values(names):
         found = report(
-            by_index(data, [1, 2, 3]), data, original=nets[:1], retrained=nets[1:3],
+            by_index(data, [1, 2, 3]), unseen(data), original=nets[:1], retrained=nets[1:3],
             methods={"m": nets[3:]}, metrics=names,
         )  # fmt: skip
         return {(r.metric, r.split, r.method): (r.values, r.band) for r in found.rows}
@@ -169,12 +169,12 @@ def test_any_dataset_gives_the_same_report(request, tiny_net, task):
     reports = [
         report(
             by_index(d, [1, 2, 3]),
-            d,
+            test,
             original=nets[:1],
             retrained=nets[1:3],
             methods={"m": nets[3:]},
         )
-        for d in (data, Pairs(data))
+        for d, test in ((data, unseen(data)), (Pairs(data), Pairs(unseen(data))))
     ]
     assert reports[0].title == reports[1].title
     for a, b in zip(*[r.rows for r in reports], strict=True):
@@ -187,7 +187,7 @@ def test_several_targets_an_example(tiny_net, regression):
     nets = [tiny_net(2, seed=s) for s in range(4)]
     found = report(
         by_index(data, [1, 2]),
-        data,
+        unseen(data),
         original=nets[:1],
         retrained=nets[1:3],
         methods={"m": nets[3:]},
@@ -200,7 +200,7 @@ def test_one_forgotten_number_has_no_spread_but_a_tug_of_war(tiny_net, regressio
     nets = [tiny_net(1, seed=s) for s in range(4)]
     found = report(
         by_index(regression, [3]),
-        regression,
+        unseen(regression),
         original=nets[:1],
         retrained=nets[1:3],
         methods={"m": nets[3:]},
@@ -212,12 +212,13 @@ def test_one_forgotten_number_has_no_spread_but_a_tug_of_war(tiny_net, regressio
 def test_two_identical_models_differ_by_nothing(request, tiny_net, task):
     """A copy under another name has every value and every verdict of what it is a copy of."""
     data = request.getfixturevalue("regression" if task == "quantiles" else task)
+    test = unseen(data)
     outputs = {"classification": 3, "regression": 1, "quantiles": 2}[task]
     nets = [tiny_net(outputs, seed=seed) for seed in range(5)]
     copies = copy.deepcopy(nets)
     found = report(
         by_index(data, [1, 2, 3, 4]),
-        {"test": data, "test_forget": data[:6], "test_retain": data[6:]},
+        {"test": test, "test_forget": test[:6], "test_retain": test[6:]},
         original=nets[:1],
         retrained=nets[1:4],
         methods={"as before": copies[:1], "again": copies[1:4], "a": nets[4:], "b": copies[4:]},
@@ -241,7 +242,7 @@ def test_attacks_compare_like_with_like(request_, models, tests_of):
 
 
 def test_untrained_models_stand_last_and_are_one_a_seed(request_, classification, models, tiny_net):
-    found = made(request_, classification, models, fresh=lambda: tiny_net(seed=99))
+    found = made(request_, unseen(classification), models, fresh=lambda: tiny_net(seed=99))
     assert list(found.frame())[-1] == "untrained"
     assert len(found.row("gap", "test", "untrained").values) == 3
 
@@ -287,7 +288,7 @@ def test_how_a_number_is_written(shown, text):
 
 
 def test_the_printed_report(request_, classification, models, tiny_net):
-    text = str(made(request_, classification, models, fresh=lambda: tiny_net(seed=99)))
+    text = str(made(request_, unseen(classification), models, fresh=lambda: tiny_net(seed=99)))
     first, *lines = text.splitlines()
     assert first == "5 chosen examples: 5 of 24 forgotten"
     assert max(map(len, lines)) <= 110
@@ -299,7 +300,7 @@ def test_the_printed_report(request_, classification, models, tiny_net):
 
 
 def test_one_model_of_each_reads_well_too(request_, classification, models):
-    text = str(made(request_, classification, [m[:1] for m in models]))
+    text = str(made(request_, unseen(classification), [m[:1] for m in models]))
     assert "±" not in text and "*" not in text and "nan" not in text.lower()
     assert "null band: none; with 1 retrained this report cannot judge" in text
     assert "one seed each: no interval" in text
@@ -307,7 +308,9 @@ def test_one_model_of_each_reads_well_too(request_, classification, models):
 
 def test_html_is_escaped_and_complete(request_, classification, models):
     odd = Request(classification, request_.mask, "age < 30 & <b>old</b>")
-    page = made(odd, classification, models, methods={"<i>mine</i>": models[2]})._repr_html_()
+    page = made(
+        odd, unseen(classification), models, methods={"<i>mine</i>": models[2]}
+    )._repr_html_()
     assert "<i>" not in page and "<b>" not in page
     assert "age &lt; 30 &amp; " in page and "&lt;i&gt;mine" in page
     assert page.count("<table") == page.count("</table>") == 2
@@ -317,7 +320,7 @@ def test_html_is_escaped_and_complete(request_, classification, models):
 def test_the_page_shows_each_row_once_and_answers_four_questions_first(
     request_, classification, models
 ):
-    found = made(request_, classification, models)
+    found = made(request_, unseen(classification), models)
     found = replace(found, rows=(*found.rows, Row("samples", "", "original", (9.0,), None)))
     page = found._repr_html_()
     first, rest = page.split("<details>")
@@ -335,19 +338,19 @@ def test_the_rest_is_what_is_not_of_the_forgotten_kind(request_, models, tests_o
 
 
 def test_the_page_colours_what_was_judged_and_nothing_else(request_, classification, models):
-    found = made(request_, classification, models)
+    found = made(request_, unseen(classification), models)
     far = Row("accuracy", "forget", "finetune", (9.0,), (0.4, 0.6))
     found = replace(found, rows=(*found.rows[:2], far, *found.rows[3:]))
     judged = [r for r in found.rows if r.band is not None and r.method != "retrained"]
     page = found._repr_html_()
     assert page.count(f'<td style="background:{INSIDE}') == sum(r.inside for r in judged) > 0
     assert page.count(f'<td style="background:{OUTSIDE}') == sum(not r.inside for r in judged) > 0
-    few = made(request_, classification, [m[:1] for m in models])._repr_html_()
+    few = made(request_, unseen(classification), [m[:1] for m in models])._repr_html_()
     assert INSIDE not in few and OUTSIDE not in few
 
 
 def test_notes_say_what_each_metric_means(request_, classification, models):
-    found = made(request_, classification, models)
+    found = made(request_, unseen(classification), models)
     notes = found.notes()
     for name in {r.metric for r in found.rows}:
         assert f"{name}: " in notes
@@ -370,14 +373,14 @@ def test_costs_stand_below(request_, classification, models):
         return Unlearned(model, "finetune", Training(), 0, History(), cost)
 
     method = [unlearned(m, s) for m, s in zip(models[2], (1.0, 2.0, 3.0), strict=True)]
-    found = made(request_, classification, [*models[:2], method], metrics=["accuracy"])
+    found = made(request_, unseen(classification), [*models[:2], method], metrics=["accuracy"])
     assert found.row("samples", "", "finetune").values == (30.0,) * 3
     assert str(found.row("seconds", "", "finetune")) == "2.000 ± 2.484"
     assert [r.method for r in found.rows if r.metric == "seconds"] == ["finetune"]
 
 
 def test_a_missing_row_is_named(request_, classification, models):
-    found = made(request_, classification, models, metrics=["accuracy"])
+    found = made(request_, unseen(classification), models, metrics=["accuracy"])
     with pytest.raises(ValueError, match="no accuracy on 'train' for 'finetune', which has"):
         found.row("accuracy", "train", "finetune")
 
@@ -396,15 +399,15 @@ def test_clear_errors(request_, classification, regression, models, tiny_net):
         "none of the metrics mae is for classification": dict(metrics=["mae"]),
         "got NoneType|must be a torch.nn.Module": dict(original=[None]),
         "fresh must be a function": dict(fresh=method[0]),
-        'must hold "test"': dict(test={"test_forget": classification}),
+        'must hold "test"': dict(test={"test_forget": unseen(classification)}),
         "may hold .* got 'test', 'forget'": dict(
-            test={"test": classification, "forget": classification}
+            test={"test": unseen(classification), "forget": classification}
         ),
         "needs a request": dict(request=classification),
     }
     for says, change in cases.items():
         good = dict(
-            request=request_, test=classification, original=original, retrained=retrained,
+            request=request_, test=unseen(classification), original=original, retrained=retrained,
             methods={"finetune": method}, fresh=None,
         )  # fmt: skip
         given = {**good, **change}
@@ -417,14 +420,14 @@ def test_a_model_that_diverged_is_named(request_, classification, models, tiny_n
     with torch.no_grad():
         broken.head.weight.fill_(math.nan)
     with pytest.raises(ValueError, match="neggrad: the model's outputs on 5 of 5 examples are NaN"):
-        made(request_, classification, models, methods={"neggrad": [broken]})
+        made(request_, unseen(classification), models, methods={"neggrad": [broken]})
 
 
 def test_a_band_of_numbers_has_a_report(regression, tiny_net):
     nets = [tiny_net(1, seed=s) for s in range(4)]
     found = report(
         by_range(regression, -9, 0),
-        regression,
+        unseen(regression),
         original=nets[:1],
         retrained=nets[1:3],
         methods={"m": nets[3:]},
@@ -440,17 +443,17 @@ LOSSES = {"auto": 1, "squared": 1, Quantile((0.2, 0.7)): 2}
 def test_gaps_and_tugs_of_war_are_of_the_loss_asked_for(regression, tiny_net, loss):
     """By hand, from evaluations with that loss; the scale is that of the same loss."""
     nets = [tiny_net(LOSSES[loss], seed=seed) for seed in range(4)]
-    request = by_index(regression, [0, 1, 2, 3])
+    request, test = by_index(regression, [0, 1, 2, 3]), unseen(regression)
     found = report(
-        request, regression, original=nets[:1], retrained=nets[1:2], methods={"m": nets[3:]},
+        request, test, original=nets[:1], retrained=nets[1:2], methods={"m": nets[3:]},
         loss=loss,
     )  # fmt: skip
-    sets = {"forget": request.forget, "retain": request.retain, "test": regression}
+    sets = {"forget": request.forget, "retain": request.retain, "test": test}
     gaps = [
         gap(evaluate(nets[3], data, loss=loss), evaluate(nets[1], data, loss=loss))
         for data in sets.values()
     ]
-    scale = reference_error(regression.targets, loss)
+    scale = reference_error(test.targets, loss)
     assert found.row("gap", "test", "m").mean == pytest.approx(gaps[2])
     assert found.row("tow", "", "m").mean == pytest.approx(tow(*(g / scale for g in gaps)))
     names = {row.metric for row in found.rows}
@@ -458,7 +461,7 @@ def test_gaps_and_tugs_of_war_are_of_the_loss_asked_for(regression, tiny_net, lo
     assert {"wasserstein", "paired_difference", "loss_attack_auc", "attack_auc"} <= names
     if LOSSES[loss] > 1:
         row = found.row("quantile_loss", "test", "m")
-        assert row.mean == mean_loss(evaluate(nets[3], regression, loss=loss))
+        assert row.mean == mean_loss(evaluate(nets[3], test, loss=loss))
 
 
 @pytest.mark.parametrize("factor", [2.0, 90.0])
@@ -471,7 +474,7 @@ def test_the_unit_of_the_targets_changes_no_tug_of_war(regression, tiny_net, los
             net.scale.fill_(scale)
         data = Examples(data.inputs.double(), data.targets)
         found = report(
-            by_index(data, [0, 1, 2, 3]), data, original=nets[:1], retrained=nets[1:2],
+            by_index(data, [0, 1, 2, 3]), unseen(data), original=nets[:1], retrained=nets[1:2],
             methods={"m": nets[2:]}, metrics=["tow", "tow_mia"], loss=loss,
         )  # fmt: skip
         return [row.mean for row in found.rows]
@@ -490,11 +493,11 @@ def test_a_gap_of_losses_without_its_scale_is_refused(regression, tiny_net):
 
 def test_a_loss_that_does_not_fit_is_refused(request_, classification, regression, models):
     with pytest.raises(ValueError, match="is for floating-point targets"):
-        made(request_, classification, models, loss="squared")
+        made(request_, unseen(classification), models, loss="squared")
     with pytest.raises(ValueError, match="loss is one of"):
-        made(request_, classification, models, loss="cosine")
+        made(request_, unseen(classification), models, loss="cosine")
     with pytest.raises(ValueError, match="none of the metrics quantile_loss is for"):
-        made(request_, classification, models, metrics=["quantile_loss"])
+        made(request_, unseen(classification), models, metrics=["quantile_loss"])
 
 
 class Answers(nn.Module):
@@ -519,7 +522,7 @@ def test_a_value_and_its_gap_never_contradict_each_other(gold, method):
     data = Examples(torch.arange(10.0)[:, None], torch.ones(10).long())
     found = report(
         by_index(data, [0, 3, 7]),
-        data,
+        unseen(data),
         original=[Answers(10.5)],
         retrained=[Answers(ones) for ones in gold],
         methods={"m": [Answers(ones) for ones in method]},
@@ -536,7 +539,7 @@ def test_a_value_and_its_gap_never_contradict_each_other(gold, method):
 
 def test_a_band_is_for_as_many_models_as_stand_beside_it(request_, classification, models):
     original, retrained, method = models
-    found = made(request_, classification, [original[:1], retrained, method])
+    found = made(request_, unseen(classification), [original[:1], retrained, method])
     assert found.row("accuracy", "test", "retrained").band is not None  # but it is not judged
     one, three = (found.row("accuracy", "test", name).band for name in ("original", "finetune"))
     assert three[1] - three[0] < one[1] - one[0]
@@ -547,7 +550,7 @@ def test_a_band_is_for_as_many_models_as_stand_beside_it(request_, classificatio
 def test_a_copy_of_the_only_retrained_model_is_nought_away(request_, classification, models):
     original, retrained, _ = models
     twin = copy.deepcopy(retrained[:1])
-    found = made(request_, classification, [original, retrained[:1], twin])
+    found = made(request_, unseen(classification), [original, retrained[:1], twin])
     for metric, split, value in (("js", "forget", 0), ("gap", "test", 0), ("tow", "", 1)):
         assert found.row(metric, split, "finetune").values == (value,)
     with pytest.raises(ValueError, match="no js on 'forget' for 'retrained'"):
@@ -557,7 +560,7 @@ def test_a_copy_of_the_only_retrained_model_is_nought_away(request_, classificat
 @pytest.mark.parametrize("count", [1, 2])
 def test_with_two_retrained_models_a_report_cannot_judge(request_, classification, models, count):
     original, retrained, method = models
-    found = made(request_, classification, [original, retrained[:count], method])
+    found = made(request_, unseen(classification), [original, retrained[:count], method])
     assert all(row.band is None and not row.inside for row in found.rows)
     assert f"with {count} retrained this report cannot judge: it takes 3, better five" in str(found)
     assert "*" not in str(found) and found.row("js", "test", "finetune").mean > 0
@@ -600,10 +603,10 @@ def test_the_original_is_no_retrained_model(request_, classification, models):
     wrapped = Unlearned(original[0], "retrain", Training(), 0, History(), Cost())
     for alias in (original[0], copy.deepcopy(original[0]), wrapped):
         with pytest.raises(ValueError, match="retrained holds the original, or its weights"):
-            made(request_, classification, [original, [*retrained, alias], method])
+            made(request_, unseen(classification), [original, [*retrained, alias], method])
 
 
 def test_probabilities_in_place_of_logits_are_warned_of(request_, classification, models):
     soft = [[nn.Sequential(net, nn.Softmax(1)) for net in nets] for nets in models]
     with pytest.warns(UserWarning, match="a softmax of a softmax; take the network without"):
-        made(request_, classification, soft, metrics=["accuracy"])
+        made(request_, unseen(classification), soft, metrics=["accuracy"])
