@@ -10,6 +10,7 @@ import audits
 import pandas
 import pictures
 import sweep
+import widths
 from pictures import Picture, first_settings, point, values
 from results import PLUS_MINUS, drawn, interval, ruled, text
 
@@ -26,7 +27,7 @@ def headline(name: str, rows: pandas.DataFrame) -> Headline:
         return errors(largest(rows), ERRORS[name])
     if name.startswith("laf_"):
         return laf(largest(rows))
-    if name.startswith("l2ul_"):
+    if name.startswith("l2ul_") and name not in OTHERS:
         return sweep.headline(rows)
     return OTHERS[name](rows)
 
@@ -171,6 +172,7 @@ OTHERS: dict[str, Callable[[pandas.DataFrame], Headline]] = {
     "audit_sources": audits.sources_headline,
     "audit_speed": audits.speed_headline,
     "coverage": coverage,
+    "l2ul_width": widths.headline,
     "speed": speed,
     "kernels": kernels,
 }

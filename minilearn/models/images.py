@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import check_count
+from minilearn.checks import check_count, check_number
 
 
 class Network(nn.Module):
@@ -134,10 +134,7 @@ def allcnn(
     Raises: ValueError if width leaves no channel, or a size is no whole number from 1
     """
     check_sizes(outputs=outputs, channels=channels)
-    if not 0.01 <= width <= 100:
-        raise ValueError(
-            f"width must lie between 0.01 and 100, so that channels are left, got {width}"
-        )
+    width = check_number("width", width, 0.01, 100, ends="[]")
     a = round(96 * width)
     b = round(192 * width)
     plan = [(channels, a, 3, 1), (a, a, 3, 1), (a, b, 3, 2), (b, b, 3, 1)]

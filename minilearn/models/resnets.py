@@ -110,7 +110,7 @@ def resnet18(
     Raises: ValueError if width leaves no channel, or a size is no whole number from 1
     """
     check_count("classes", classes, 1)
-    width = check_number("width", width, 0.01, 100)
+    width = check_number("width", width, 0.01, 100, ends="[]")
     widths = [round(width * base) for base in (64, 128, 256, 512)]
     if representation is None:
         head = [nn.Linear(widths[-1], classes)]

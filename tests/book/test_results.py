@@ -461,6 +461,33 @@ def test_sources_of_spread_are_shown_with_what_to_run(tmp_path):
     assert [bar.get_x() for bar in bars] == pytest.approx([0, 0, 0.7, 0.7, 0.9, 0.9])
 
 
+def test_widths_stand_beside_their_originals(tmp_path):
+    kept = {0.125: (0.8, 0.25), 0.25: (0.85, 0.5)}
+    for width, (test, left) in kept.items():
+        given = {"experiment": "l2ul_width", "dataset": "cifar10", "metric": "accuracy"}
+        where = f"cifar10; cpu; resnet18, width {width}; original=Training(30)"
+        config = {"config": f"size=toy; original; {where}", "request": "nothing"}
+        unit = [row("original", value=test + 0.1, split="test", **given | config)]
+        append_unit(tmp_path / "l2ul_width.csv", unit)
+        for method in ("neggrad", "l2ul"):
+            for label in ("base", "advised"):
+                config = {
+                    "config": f"size=toy; {label}; {where}; L2UL()",
+                    "request": "16 random items",
+                }
+                numbers = {"test": test - 0.5 * (method == "neggrad"), "forget": left}
+                parts = [
+                    row(method, value=v, split=k, **given | config) for k, v in numbers.items()
+                ]
+                append_unit(tmp_path / "l2ul_width.csv", parts)
+    picture, shown = headlines.headline("l2ul_width", page.rows_of("l2ul_width", tmp_path))
+    found = [[cell.replace("\u00a0", " ") for cell in line] for line in cells(shown)]
+    assert found[0] == ["width", "original", "settings", "NegGrad", "ADV + IMP"]
+    assert found[1] == ["0.125", "90", "our settings", "30 (25)", "80 (25)"]
+    assert found[4] == ["0.25", "95", "advised", "35 (50)", "85 (50)"]
+    assert "our settings, test accuracy: 0.8 at 0.125, 0.85 at 0.25." in picture.alt
+
+
 def test_no_result_is_typed_into_the_sentences():
     text = (ROOT / "book/results.md").read_text("utf-8")
     shown = re.sub(r"```.*?```|<details>.*?</details>|\{measured\}`[^`]*`", "", text, flags=re.S)

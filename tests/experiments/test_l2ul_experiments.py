@@ -13,6 +13,7 @@ from book.experiments import (
     instances,
     l2ul_cifar10,
     l2ul_digits,
+    l2ul_width,
     released_l2ul,
     said,
     speed_l2ul,
@@ -113,7 +114,8 @@ def test_the_cap_is_in_steps(count, steps, passes):
 
 
 @pytest.mark.parametrize(
-    "module, options", [(l2ul_digits, {}), (l2ul_cifar10, {}), (l2ul_cifar10, {"size": "paper"})]
+    "module, options",
+    [(l2ul_digits, {}), (l2ul_cifar10, {}), (l2ul_cifar10, {"size": "paper"}), (l2ul_width, {})],
 )
 def test_no_setting_is_measured_twice_and_every_label_says_what_is_changed(module, options):
     units = list(module.units(Run(seeds=range(2), **options)))
@@ -167,6 +169,32 @@ def test_the_resnet18_goes_on_where_it_stopped_and_is_laid_out_as_others(tmp_pat
     assert not again.training
     for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b) and b.is_contiguous()
+
+
+def test_every_width_is_trained_by_one_recipe_and_asked_the_same(tmp_path, monkeypatch):
+    made = {}
+
+    def pretrain(net, train, recipe, rate, file):
+        made[str(file)] = net
+        assert recipe is l2ul_width.RECIPE and rate(0) == l2ul_cifar10.one_cycle(recipe, 0)
+        return net
+
+    monkeypatch.setattr(l2ul_width, "pretrain", pretrain)
+    run = Run(seeds=range(1), cache=tmp_path)
+    for width in (0.125, 0.25):
+        l2ul_width.trained(run, width, None)
+    channels = [next(net.parameters()).shape[0] for net in made.values()]
+    assert channels == [8, 16] and len(made) == 2
+    asked = {}
+    for unit in l2ul_width.units(run):
+        width = unit.config.split("width ")[1].split(";")[0]
+        settings = unit.config.split("; L2UL")[-1]
+        asked.setdefault(width, []).append((unit.request, unit.method, settings))
+    asked = {width: each[1:] for width, each in asked.items()}  # the original, whose width is named
+    assert list(asked) == ["0.125", "0.25"] and asked["0.125"] == asked["0.25"]
+    assert {request for request, *_ in asked["0.25"]} == {f"{k} random items" for k in (16, 64)} | {
+        "1 random item"
+    }
 
 
 def small_layers() -> list[nn.Module]:

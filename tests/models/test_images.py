@@ -21,6 +21,7 @@ from minilearn.models import activations, mode, resnets
         (lambda: models.resnet56(), 853_018),  # the paper's 0.85 M
         (lambda: models.resnet18(), 11_173_962),
         (lambda: models.resnet18(pool=True), 11_173_962),
+        (lambda: models.resnet18(width=0.25), 701_466),
         (lambda: models.resnet50(), 23_705_252),
         (lambda: models.mobilenet_v3(), 2_972_913),
     ],
@@ -187,6 +188,8 @@ def test_resnet20_is_the_published_one(realdata_root):
         lambda: models.allcnn(width=float("nan")),
         lambda: models.resnet18(classes=0),
         lambda: models.resnet18(representation=0),
+        lambda: models.resnet18(width=0.0),
+        lambda: models.resnet18(width="half"),
         lambda: models.resnet20(channels=-1),
         lambda: models.mobilenet_v3(0),
         lambda: models.mobilenet_v3(1.0),
