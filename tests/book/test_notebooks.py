@@ -207,13 +207,14 @@ def draws(text: str) -> bool:
 
 
 @each_notebook
-def test_figures_have_alternative_text(path):
+def test_figures_have_captions_and_alternative_text(path):
     """What the page really shows is checked in test_site.py; this says which cell to mend."""
     for i, cell in cells(path, "code"):
         if {"remove-cell", "remove-output"} & set(tags(cell)) or not draws(source(cell)):
             continue
-        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
-        assert alt.strip(), f"cell {i} draws and has no alternative text:\n{source(cell)}"
+        shown = cell["metadata"].get("mystnb", {})
+        for words in (shown.get("image", {}).get("alt"), shown.get("figure", {}).get("caption")):
+            assert words, f"cell {i} lacks its caption or alternative text:\n{source(cell)}"
 
 
 @each_notebook
