@@ -231,7 +231,21 @@ def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     caption = "Many networks trained as one, in pairs with a loop over them in the same run."
     picture = Picture(figure, caption, ALT + " ".join(said))
     heads = ["method", *(text(kind) for kind in kinds)]
-    return picture, drawn(ruled(heads, list(lines.values())))
+    return picture, drawn(ruled(heads, list(lines.values()))) + "\n\n" + counted(64)
+
+
+def counted(draws: int) -> str:
+    """What an audit would take of a GPU, counted."""
+    from book.experiments import operations
+
+    work, steps = operations.audit(draws)
+    seconds = work / (operations.PEAK["H100"] * operations.SHARE)
+    return (
+        f"Counted and not measured: the {3 * draws} trainings of an audit of the small CNN with "
+        f"{draws} draws are {work / 1e12:.1f} TFLOP, which an H100 computes in {seconds:.1f} s at "
+        f"a third of its peak. They are {steps:,} steps of many networks, so a GPU waits for their "
+        "launches, unless it replays them."
+    )
 
 
 def sources_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:

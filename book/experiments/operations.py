@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from book.experiments import electricity, faces, l2ul_images, laf_images, stsb
+from book.experiments import audit_digits, electricity, faces, l2ul_images, laf_images, stsb
 from book.experiments.papers import Row, row_of
 from minilearn.data import AGE_GROUPS
 from minilearn.methods import L2UL, LAF
@@ -65,10 +65,13 @@ def network(row: Row) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
 def operations(experiment: str) -> int:
     """Operations of one example's forward pass: a multiplication and an addition count two."""
     make, shape = network(row_of(experiment))
-    net = make().eval()
     x = torch.ones(1, *shape)
-    if experiment == "stsb":
-        x = x.long()
+    return counted(make(), x.long() if experiment == "stsb" else x)
+
+
+def counted(net: nn.Module, x: torch.Tensor) -> int:
+    """Operations of a network's forward pass over a batch."""
+    net = net.eval()
     if any(isinstance(part, nn.LSTM) for part in net.modules()):
         # in single precision a recurrent layer is one operation, which is not counted
         net = net.double()
@@ -86,6 +89,19 @@ def units(row: Row) -> dict[str, float]:
 def hours(row: Row, device: str) -> float:
     """Hours of one seed on a device."""
     return operations(row.experiment) * sum(units(row).values()) / (PEAK[device] * SHARE * 3600)
+
+
+def audit(draws: int, examples: int = 1347) -> tuple[float, int]:
+    """What the trainings of `audit_digits` take for the small CNN: operations, and steps of stacks.
+
+    A draw has an original and two retrained models, each counted as trained on all digits.
+    """
+    each = counted(audit_digits.NETWORKS["small_cnn"](), torch.ones(1, 1, 8, 8))
+    recipe, at_once = audit_digits.RECIPE, audit_digits.AT_ONCE["small_cnn"]
+    trainings = 3 * draws
+    batches = -(-examples // recipe.batch_size)
+    steps = trainings // at_once * recipe.epochs * batches
+    return float(each) * STEP * trainings * recipe.epochs * examples, steps
 
 
 def _laf(row: Row) -> dict[str, float]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas
 import pytest
+from torch import nn
 
 from book.claims import CLAIMS, Claim, judged, verdict
-from book.experiments import NAMES, operations
+from book.experiments import NAMES, audit_digits, operations
 from book.experiments.papers import ROWS, row_of
 from minilearn.sweep import COLUMNS, append_unit, read_rows
 
@@ -188,6 +189,16 @@ def test_operations_are_those_by_hand():
     recurrent = 2 * 10 * 4 * 64 * (300 + 64)  # two sentences of ten words
     linear = 128 * 64 + 64 * 32 + 32 * 16 + 16
     assert operations.operations("stsb") == 2 * (recurrent + linear)
+
+
+def test_an_audit_is_counted_by_hand():
+    """Convolutions of 1 to 16 and 16 to 32 channels over 64 and 16 places, and the linear layers."""
+    net = audit_digits.NETWORKS["small_cnn"]()
+    linear = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Linear))
+    each = 2 * (9 * 16 * 64 + 9 * 16 * 32 * 16 + linear)
+    work, steps = operations.audit(64)
+    assert work == each * 3 * (3 * 64) * 20 * 1347  # forward and back, of 192 models in 20 epochs
+    assert steps == 12 * 20 * 22  # twelve stacks of 16, 22 batches
 
 
 def test_units_are_those_of_the_ledger():
