@@ -192,7 +192,7 @@ def test_operations_are_those_by_hand():
 
 
 def test_an_audit_is_counted_by_hand():
-    """Convolutions of 1 to 16 and 16 to 32 channels over 64 and 16 places, and the linear layers."""
+    """Convolutions of 1, 16 and 32 channels over 64 and 16 places, and the linear layers."""
     net = audit_digits.NETWORKS["small_cnn"]()
     linear = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Linear))
     each = 2 * (9 * 16 * 64 + 9 * 16 * 32 * 16 + linear)
