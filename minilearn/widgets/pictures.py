@@ -22,7 +22,8 @@ MAX_FRAMES = 64
 
 CONTROL = """\
 <label style="display:flex;flex-wrap:wrap;gap:.5em;align-items:center">{name}
-<input type="range" min="0" max="{last}" value="0" aria-valuetext="{value}" style="flex:1 1 10em">
+<input type="range" min="0" max="{last}" value="0" aria-valuetext="{value}" style="flex:1 1 10em"
+ data-lm-suppress-shortcuts="true">
 </label>"""
 # Frames stand in the order of itertools.product: the last axis runs fastest.
 TEMPLATE = """\

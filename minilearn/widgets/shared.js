@@ -35,6 +35,8 @@ const filled = (element, attributes, children) => {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
+  // JupyterLab takes the arrow keys for itself unless a control asks it not to.
+  if (element.matches("input, button, select, [tabindex]")) element.dataset.lmSuppressShortcuts = true;
   element.append(...children.flat());
   return element;
 };

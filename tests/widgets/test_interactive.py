@@ -57,6 +57,13 @@ def test_every_control_has_a_name_and_the_figure_says_what_it_is(figure, desk):
     assert desk.locator("[role=status][aria-live=polite]").count() == 1
 
 
+def test_every_control_keeps_its_keys_in_jupyterlab(desk):
+    """JupyterLab takes the arrow keys of a slider unless the slider itself asks it not to."""
+    controls = desk.locator("input, button, select, [tabindex]")
+    asking = desk.locator("[data-lm-suppress-shortcuts]")
+    assert controls.count() == asking.count() > 0
+
+
 def test_a_figure_that_is_shown_twice_works_twice(figure, opened):
     class Twice:
         def html(self):

@@ -48,6 +48,11 @@ def test_the_page_is_accessible_and_complete(shown):
     assert not re.search(r"(src|href)=\"(?!data:)|https?:", html)
 
 
+def test_every_slider_keeps_its_keys_in_jupyterlab(shown):
+    sliders = re.findall(r"<input[^>]*>", shown.html())
+    assert len(sliders) == 2 and all("data-lm-suppress-shortcuts" in one for one in sliders)
+
+
 def test_the_script_cannot_be_ended_by_a_label():
     html = explorer(draw, alt="</script>", k=[1]).html()
     assert html.count("</script>") == 1
