@@ -87,13 +87,10 @@ def grade(
         raise ValueError(f"no test is called {question!r}")
     known = tables.read_roster(roster)
     students, left_out = tables.submissions(folder, source, out, known)
-    if not students:
-        raise ValueError(f"there is no notebook in the folder {folder}")
     if only and only not in students:
         raise ValueError(f"no submission is called {only!r}, but: {', '.join(students)[:300]}")
-    assignment = gradebook.name_of(source.stem)
     quiet = warnings.catch_warnings(action="ignore")  # students' "\d", nbgrader's own
-    with quiet, gradebook.Course(out, assignment) as course:
+    with quiet, gradebook.Course(out, gradebook.name_of(source.stem)) as course:
         course.people(known)
         tables.marks_by_hand(out, course, asked)
         course.source(sources.nbgrader_version(notebook))
@@ -208,9 +205,8 @@ def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint:
     official = {
         cell["metadata"]["nbgrader"]["grade_id"]: cell
         for cell in sources.nbgrader_version(source)["cells"]
-        if cell["metadata"].get("nbgrader", {}).get("grade")
+        if "nbgrader" in cell["metadata"]
     }
-    texts = {i: text_of(cell) for i, cell in enumerate(submission["cells"], 1)}
     for step in recompose(source, submission, asked):
         if step.kind == "test":
             cell = official.pop(step.name)
@@ -219,7 +215,7 @@ def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint:
             if points < cell["metadata"]["nbgrader"]["points"]:
                 made.outputs.append(_said(points, words))
         else:
-            made = v4.new_code_cell(texts.get(step.number, step.text).replace("\0", ""))
+            made = v4.new_code_cell(step.text.replace("\0", ""))
             if text := result.outputs.get(step.number):
                 made.outputs.append(v4.new_output("stream", text=text))
         cells.append(made)

@@ -132,7 +132,7 @@ def assign(source: str | os.PathLike, out: str | os.PathLike) -> Path:
         OSError if it cannot be written
     """
     source, out = Path(source), Path(out)
-    if out.exists() and out.resolve() == source.resolve():
+    if out.resolve() == source.resolve():
         raise ValueError(f"{out} is the source itself: the student version needs another name")
     notebook = student_version(read_source(source))
     write_text(out, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
@@ -157,6 +157,7 @@ def nbgrader_version(source: dict) -> dict:
         text, is_code = text_of(cell), cell["cell_type"] == "code"
         match = TEST.match(text) if is_code else ANSWER.search(text)
         cell["source"], _ = _without(text, SOLUTION if is_code else RUBRIC)
+        cell["metadata"] = {}
         if not match:
             continue
         if is_code:
@@ -164,7 +165,7 @@ def nbgrader_version(source: dict) -> dict:
         about = {"grade_id": match[1], "points": int(match[2]), "cell_type": cell["cell_type"]}
         about |= {"grade": True, "solution": not is_code, "locked": is_code, "task": False}
         about["schema_version"] = 3
-        cell["metadata"] = cell["metadata"] | {"nbgrader": about}
+        cell["metadata"]["nbgrader"] = about
     return notebook
 
 
@@ -175,11 +176,11 @@ def text_of(cell: dict) -> str:
 
 
 def _is_cell(cell) -> bool:
-    if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
+    if not isinstance(cell, dict):
         return False
     source = cell.get("source")
-    lines = [source] if isinstance(source, str) else source
-    return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    lines = source if isinstance(source, list) else [source]
+    return all(isinstance(text, str) for text in [cell.get("cell_type"), *lines])
 
 
 def _check_marks(cell: dict, where: str):

@@ -26,7 +26,10 @@ MOODLE = {"ID number": "id", "Full name": "name", "Email address": "email", "Gra
 def submissions(
     folder: Path, source: Path, out: Path, known: dict[str, dict[str, str]]
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """The notebooks of a folder by student, and every other file with the reason in words."""
+    """The notebooks of a folder by student, and every other file with the reason in words.
+
+    Raises: ValueError if there is no notebook
+    """
     ours = [(out.parent / name).resolve() for name in ("gradebook", "feedback")]
     written = {*out.parent.resolve().glob("*.csv"), out.with_name("answers.md").resolve()}
     found: dict[str, Path] = {}
@@ -57,6 +60,8 @@ def submissions(
             while student in found:
                 student += "_"
             found[student] = path
+    if not found:
+        raise ValueError(f"there is no notebook in the folder {folder}")
     return found, left_out
 
 
