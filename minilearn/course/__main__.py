@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minilearn.course.grading import KEY, grade
+from minilearn.course.grading import grade
 from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import assign
 from minilearn.course.tables import read
@@ -22,7 +22,7 @@ def main(command_line: Sequence[str] | None = None):
             print(f"{assign(given.source, given.out)} written")
             return
         print(f"Submissions run in a sandbox: {sandbox()[0] or 'none'}.")
-        options = vars(given) | {"key": os.environ.get(KEY, "")}
+        options = vars(given) | {"key": os.environ.get("MINILEARN_KEY", "")}
         options["memory"] = int(given.memory * 2**30)
         rows = grade(**{name: value for name, value in options.items() if name != "command"})
         unread = [row["file"] for row in read(Path(given.out).with_name("not_read.csv"))]

@@ -46,7 +46,6 @@ class Course:
         try:
             import fcntl
 
-            from nbgrader.api import Gradebook
             from nbgrader.apps.api import NbGraderAPI
             from traitlets.config.loader import PyFileConfigLoader
         except ImportError as error:
@@ -71,7 +70,7 @@ class Course:
         path = os.environ.get("PATH", "")  # nbgrader runs alembic by name
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{path}"
         try:
-            self.book = Gradebook(f"sqlite:///{self.root / 'gradebook.db'}", "course")
+            self.book = self.api.gradebook
         finally:
             os.environ["PATH"] = path
         return self
@@ -94,17 +93,12 @@ class Course:
 
     def source(self, notebook: dict):
         """Enter the source; what belongs to questions that stay is kept."""
-        path, made = self._path("source", "."), self._path("release", ".")
-        text = json.dumps(notebook, indent=1, ensure_ascii=False)
-        if made.exists() and path.read_text("utf-8") == text:
-            return
-        made.unlink(missing_ok=True)
-        self._adapt([cell["metadata"].get("nbgrader", {}) for cell in notebook["cells"]])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        about = [cell["metadata"].get("nbgrader") for cell in notebook["cells"]]
+        self._adapt({each["grade_id"]: each for each in about if each})
+        write_text(self._path("source", "."), json.dumps(notebook, indent=1, ensure_ascii=False))
         self._call("generate_assignment", self.assignment)
 
-    def _adapt(self, cells: list[dict]):
+    def _adapt(self, asked: dict[str, dict]):
         """Give what was submitted the questions of a changed source, which nbgrader refuses to."""
         from nbgrader import api
 
@@ -112,24 +106,22 @@ class Course:
             notebook = self.book.find_notebook(self.assignment, self.assignment)
         except api.MissingEntry:
             return
-        kind_only = {"cell_type": "cell_type"}
-        limits = {"max_score": "points"} | kind_only
-        for use, kind, known, needs, belongs in (
-            ("grade", api.GradeCell, notebook.grade_cells, limits, api.Grade),
-            ("solution", api.SolutionCell, notebook.solution_cells, {}, api.Comment),
-            ("grade_id", api.SourceCell, notebook.source_cells, kind_only, None),
+        kinds = {name: {"cell_type": about["cell_type"]} for name, about in asked.items()}
+        points = {name: {"max_score": asked[name]["points"]} | kinds[name] for name in asked}
+        prose = {name: {} for name in asked if asked[name]["solution"]}
+        for kind, known, wanted, belongs in (
+            (api.GradeCell, notebook.grade_cells, points, api.Grade),
+            (api.SolutionCell, notebook.solution_cells, prose, api.Comment),
+            (api.SourceCell, notebook.source_cells, kinds, None),
         ):
-            wanted = {about["grade_id"]: about for about in cells if about.get(use)}
             for cell in known:
-                if cell.name in wanted:
-                    del wanted[cell.name]
+                if wanted.pop(cell.name, None) is not None:
                     continue
                 if belongs:
                     self.book.db.query(belongs).filter_by(cell_id=cell.id).delete()
                 self.book.db.delete(cell)
-            for name, about in wanted.items():
-                given = {field: about[key] for field, key in needs.items()}
-                cell = kind(name=name, notebook_id=notebook.id, **given)
+            for name, fields in wanted.items():
+                cell = kind(name=name, notebook_id=notebook.id, **fields)
                 self.book.db.add(cell)
                 self.book.db.flush()
                 for submission in notebook.submissions if belongs else []:
@@ -155,9 +147,9 @@ class Course:
         """Hand a submission to nbgrader, which reads its points."""
         path = self._path("submitted", student)
         path.parent.mkdir(parents=True, exist_ok=True)
-        seconds = file.stat().st_mtime if file.exists() else 0
-        when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        when = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC)
         path.with_name("timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC")
+        self._page(student).unlink(missing_ok=True)
         self._path("autograded", student).unlink(missing_ok=True)
         write_text(path, json.dumps(notebook, ensure_ascii=False))
         self._call("autograde", self.assignment, student)
@@ -185,32 +177,26 @@ class Course:
         All at once: nbgrader translates its templates anew each time that it is asked.
         """
         shown, marks = self.marks_shown(), self._marks()
-        changed = [s for s in marks if marks[s] != shown.get(s, {}) or self._is_old(s)]
+        pages = {student: self._page(student) for student in marks}
+        changed = [s for s in marks if marks[s] != shown.get(s, {}) or not pages[s].exists()]
         for student in changed:
             shutil.rmtree(self._path("feedback", student).parent, ignore_errors=True)
         if changed:
             self._call("generate_feedback", self.assignment, force=False)
         for student in changed:
             made = self._path("feedback", student).with_suffix(".html")
-            write_text(self._page(student), made.read_text("utf-8"))
+            write_text(pages[student], made.read_text("utf-8"))
         write_text(self.shown, json.dumps(marks))
-
-    def _is_old(self, student: str) -> bool:
-        page, graded = self._page(student), self._path("autograded", student)
-        return not page.exists() or page.stat().st_mtime < graded.stat().st_mtime
-
-    def _submissions(self) -> list[tuple]:
-        """Each student, what was submitted, and nbgrader's grades of it."""
-        found = self.book.assignment_submissions(self.assignment)
-        return [(each.student.id, each, each.notebooks[0].grades) for each in found]
 
     def _marks(self) -> dict[str, dict[str, list]]:
         """By student and question: points, extra points and comment of a reader."""
         found = {}
-        for student, submission, grades in self._submissions():
+        for submission in self.book.assignment_submissions(self.assignment):
             comments = {each.name: each.manual_comment for each in submission.notebooks[0].comments}
+            grades = submission.notebooks[0].grades
             marks = {g.name: [g.manual_score, g.extra_credit, comments.get(g.name)] for g in grades}
-            found[student] = {n: mark for n, mark in marks.items() if mark != [None, None, None]}
+            given = {name: mark for name, mark in marks.items() if mark != [None, None, None]}
+            found[submission.student.id] = given
         return found
 
     def results(self) -> dict[str, tuple[dict[str, float], float]]:
@@ -219,8 +205,9 @@ class Course:
         A question that a reader has yet to mark is left out.
         """
         found = {}
-        for student, submission, grades in self._submissions():
+        for submission in self.book.assignment_submissions(self.assignment):
+            grades = submission.notebooks[0].grades
             marked = [g for g in grades if g.manual_score is not None or g.cell.cell_type == "code"]
             late = round(submission.total_seconds_late / 86400, 1)
-            found[student] = {grade.name: grade.score for grade in marked}, late
+            found[submission.student.id] = {grade.name: grade.score for grade in marked}, late
         return found

@@ -17,19 +17,22 @@ from minilearn.course import gradebook, sandbox, sources, tables
 from minilearn.course.recompose import Step, prose, recompose
 from minilearn.course.sources import Question, text_of
 
-KEY = "MINILEARN_KEY"  # a secret of the instructor's, from which hidden tests draw their data
 DEATHS = 5  # times that one submission may end its program
-LARGEST = 20 * 2**20  # bytes of a notebook
 
 
 @dataclass
 class Grade:
     """What one submission got, question by question, and what happened, in words."""
 
-    points: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int]
     problems: dict[str, str] = field(default_factory=dict)
-    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     outputs: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it did not get all points, and what else went wrong."""
+        return [*self.notes, *(f"{name}: {why}" for name, why in self.problems.items() if why)]
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,10 @@ def grade(
         raise ValueError(f"no test is called {question!r}")
     known = tables.read_roster(roster)
     students, left_out = tables.submissions(folder, source, out, known)
-    if not students:
-        raise ValueError(f"there is no notebook in the folder {folder}")
     if only and only not in students:
         raise ValueError(f"no submission is called {only!r}, but: {', '.join(students)[:300]}")
-    assignment = gradebook.name_of(source.stem)
     quiet = warnings.catch_warnings(action="ignore")  # students' "\d", nbgrader's own
-    with quiet, gradebook.Course(out, assignment) as course:
+    with quiet, gradebook.Course(out, gradebook.name_of(source.stem)) as course:
         course.people(known)
         tables.marks_by_hand(out, course, asked)
         course.source(sources.nbgrader_version(notebook))
@@ -101,33 +101,23 @@ def grade(
             earlier = course.earlier(student)
             fresh = earlier is None or earlier["fingerprint"] != fingerprint
             if only not in ("", student) or not (fresh or question or only):
-                return student, None
+                return None
             mine = [q for q in asked if fresh or question in ("", q.name)]
-            before = earlier if len(mine) < len(asked) else None
-            return student, _anew(notebook, path, asked, mine, limits, key, before, fingerprint)
+            submission, result = _attempt(notebook, path, mine, limits, key)
+            if len(mine) < len(asked):
+                result.points = earlier["points"] | result.points
+                result.problems = earlier["problems"] | result.problems
+            return _executed(notebook, submission, asked, result, fingerprint)
 
         with ThreadPoolExecutor(jobs) as pool, closing(pool.map(work, students)) as done:
-            for student, made in tqdm(done, "grading", len(students), unit="submission"):
+            bar = tqdm(done, "grading", len(students), unit="submission")
+            for student, made in zip(students, bar, strict=True):
                 if made is not None:
                     course.submit(student, made, students[student])
+        tables.marks_by_hand(out, course, asked)  # typed meanwhile
         course.write_feedback()
         tables.write_answers(out.with_name("answers.md"), notebook, course, students)
         return tables.write(out, course, asked, folder, students, left_out, known)
-
-
-def _anew(source, path, asked, mine, limits: Limits, key: str, earlier, fingerprint: str) -> dict:
-    """A submission's executed notebook; what is not asked anew is taken from the earlier run."""
-    try:
-        submission = readable(path)
-    except ValueError as error:
-        submission, reason = {"cells": []}, str(error).replace(str(path), "it")
-        result = Grade({q.name: 0 for q in asked if q.test}, reasons=[reason])
-    else:
-        result = run(recompose(source, submission, mine), mine, limits, key)
-    if earlier:
-        result.points = earlier["points"] | result.points
-        result.problems = earlier["problems"] | result.problems
-    return _executed(source, submission, asked, result, fingerprint)
 
 
 def graded(
@@ -140,19 +130,17 @@ def graded(
     tests = [
         {"cell_type": "code", "source": f"# TEST {q.name} ({q.points} points)\n"} for q in asked
     ]
+    return _attempt({"cells": tests}, path, asked, Limits(seconds, memory), key)[1]
+
+
+def _attempt(source: dict, path: Path, asked, limits: Limits, key: str) -> tuple[dict, Grade]:
+    """A submission and what it got; what cannot be read is empty and gets nothing."""
     try:
-        steps = recompose({"cells": tests}, readable(path), asked)
+        submission = sources.read_notebook(path)
     except ValueError as error:
-        return Grade(dict.fromkeys((q.name for q in asked), 0), reasons=[str(error)])
-    return run(steps, asked, Limits(seconds, memory), key)
-
-
-def readable(path: Path) -> dict:
-    """A submission. Raises: ValueError if it is none, cannot be read, or is very large."""
-    with suppress(OSError):
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path} is larger than {LARGEST >> 20} MB: were outputs left in it?")
-    return sources.read_notebook(path)
+        nothing = {q.name: 0 for q in asked if q.test}
+        return {"cells": []}, Grade(nothing, notes=[str(error).replace(str(path), "it")])
+    return submission, run(recompose(source, submission, asked), asked, limits, key)
 
 
 def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) -> Grade:
@@ -181,13 +169,8 @@ def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) 
         left = [s for i, s in enumerate(waiting) if s.kind != "test" or i > len(said)]
         waiting = [s for s in left if s is not fatal and s.name not in passed]
     else:
-        result.reasons.append(
-            f"it ended {DEATHS} programs: what was not yet tested counts as wrong"
-        )
-    for name, q in tests.items():
-        if result.points[name] < q.points:
-            problem = result.problems.setdefault(name, "it was not reached")
-            result.reasons.append(f"{name}: {problem}")
+        result.notes.append(f"it ended {DEATHS} programs: what was not yet tested counts as wrong")
+    result.problems = dict.fromkeys(tests, "it was not reached") | result.problems
     return result
 
 
@@ -200,18 +183,18 @@ def _work(step: Step, tests: dict[str, Question], key: str) -> dict:
 
 def _note(result: Grade, step: Step, answer: dict, tests: dict[str, Question]):
     """Enter what a step said; a second attempt at a test counts only if it was better."""
-    problem = "".join(c if c.isprintable() else " " for c in str(answer["problem"]))[:500]
+    problem = "".join(c if c.isprintable() else " " for c in answer["problem"])[:500]
     if step.kind == "test":
-        worth = min(max(int(answer["points"]), 0), tests[step.name].points)
+        worth = min(max(answer["points"], 0), tests[step.name].points)
         if worth > result.points[step.name] or step.name not in result.problems:
             result.points[step.name] = worth
             result.problems[step.name] = problem
         return
     if step.number:
-        result.outputs.setdefault(step.number, str(answer["output"]))
+        result.outputs.setdefault(step.number, answer["output"])
     where = f"cell {step.number}" if step.number else "a cell that was given"
-    if problem and f"{where}: {problem}" not in result.reasons:
-        result.reasons.append(f"{where}: {problem}")
+    if problem and f"{where}: {problem}" not in result.notes:
+        result.notes.append(f"{where}: {problem}")
 
 
 def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint: str) -> dict:
@@ -222,9 +205,8 @@ def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint:
     official = {
         cell["metadata"]["nbgrader"]["grade_id"]: cell
         for cell in sources.nbgrader_version(source)["cells"]
-        if cell["metadata"].get("nbgrader", {}).get("grade")
+        if "nbgrader" in cell["metadata"]
     }
-    texts = {i: text_of(cell) for i, cell in enumerate(submission["cells"], 1)}
     for step in recompose(source, submission, asked):
         if step.kind == "test":
             cell = official.pop(step.name)
@@ -233,7 +215,7 @@ def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint:
             if points < cell["metadata"]["nbgrader"]["points"]:
                 made.outputs.append(_said(points, words))
         else:
-            made = v4.new_code_cell(texts.get(step.number, step.text).replace("\0", ""))
+            made = v4.new_code_cell(step.text.replace("\0", ""))
             if text := result.outputs.get(step.number):
                 made.outputs.append(v4.new_output("stream", text=text))
         cells.append(made)

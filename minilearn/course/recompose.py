@@ -7,10 +7,15 @@ ids, metadata, order. A student's test cells say at most where the source's test
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from minilearn.course.sources import ANSWER, SOLUTION, TEST, Question, text_of
+
+MAGIC = re.compile(r"^([ \t]*)[%!].*", re.MULTILINE)
+LONG = 10**6  # characters of a cell in which names are looked for
 
 
 @dataclass
@@ -35,35 +40,33 @@ def recompose(source: dict, submission: dict, asked: Sequence[Question]) -> list
     cells = enumerate(submission["cells"], 1)
     code = [(i, text_of(cell)) for i, cell in cells if cell["cell_type"] == "code"]
     copies = [(i, _test_name(text)) for i, text in code]
-    own = [(i, _python(text)) for i, text in code if not _test_name(text)]
-    placed = [(i, 1, Step("cell", python, number=i)) for i, python in own]
+    own = [(i, text) for i, text in code if not _test_name(text)]
+    placed = [(i, 1, Step("cell", text, number=i)) for i, text in own]
     tests, imports = {q.name: q for q in asked if q.test}, ""
     last, waiting = 0, []  # the last of the student's cells that belongs to what came so far
     for cell in source["cells"]:
         text = text_of(cell)
         if cell["cell_type"] != "code":
             continue
-        if match := TEST.match(text):
-            if match[1] in tests:
-                there = [i for i, name in copies if i > last and name == match[1]]
-                waiting.append((min(there, default=0), last, match[1], imports))
+        if name := _test_name(text):
+            if name in tests:
+                there = [i for i, copy in copies if i > last and copy == name]
+                waiting.append((min(there, default=last), name, imports))
             continue
-        python, is_given = _python(text), SOLUTION[0] not in text
-        names = _names(python, ast.Store)
+        is_given = SOLUTION[0] not in text
+        names = _names(text, ast.Store)
         if not is_given:
             names &= wanted
-        same = [i for i, student in own if _belongs(student, python, names, is_given)]
+        same = [i for i, student in own if _belongs(student, text, names, is_given)]
         if is_given:
             place = min(same, default=last + 1)
-            exact = [s for s in placed if s[0] == place and s[2].text.strip() == python.strip()]
-            placed = [s for s in placed if s not in exact]
-            placed.append((place, 0, Step("given", python)))
-            imports += _imports(python)
+            placed = [s for s in placed if s[0] != place or s[2].text.strip() != text.strip()]
+            placed.append((place, 0, Step("given", text)))
+            imports += _imports(text)
         last = max([last, *same])
-    ends = [i for i, _ in code]
-    for there, after, name, known in waiting:
-        place = there or (after if after in ends else max(ends, default=0))
-        placed.append((place, 2, Step("test", tests[name].test, name, imports=known)))
+    end = max((i for i, _ in code), default=0)
+    for place, name, known in waiting:
+        placed.append((place or end, 2, Step("test", tests[name].test, name, imports=known)))
     return [step for _, _, step in sorted(placed, key=lambda each: each[:2])]
 
 
@@ -97,21 +100,15 @@ def _belongs(student: str, source: str, names: set[str], is_given: bool) -> bool
     return bool(names) and (names <= bound if is_given else bool(names & bound))
 
 
-def _python(text: str) -> str:
-    """A cell as Python: what IPython makes of its magics."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    try:
-        return TransformerManager().transform_cell(text)
-    except Exception:  # half a statement: it is the student's, and fails where it runs
-        return text
-
-
 def _tree(text: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, nested too deep
-        return []
+    """The statements of a cell, as it stands or else without its magics; none if it is no Python.
+
+    IPython's own reading of magics takes minutes where there are hundreds of them.
+    """
+    for python in (text[:LONG], MAGIC.sub(r"\1pass", text[:LONG])):
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # nested too deep
+            return ast.parse(python).body
+    return []
 
 
 def _names(text: str, use: type) -> set[str]:
@@ -132,6 +129,6 @@ def _names(text: str, use: type) -> set[str]:
     return names
 
 
-def _imports(python: str) -> str:
-    kept = [s for s in _tree(python) if isinstance(s, ast.Import | ast.ImportFrom)]
+def _imports(text: str) -> str:
+    kept = [s for s in _tree(text) if isinstance(s, ast.Import | ast.ImportFrom)]
     return "".join(f"{ast.unparse(s)}\n" for s in kept)

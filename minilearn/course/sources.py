@@ -26,6 +26,7 @@ LIKE_A_MARK = re.compile(
 )
 LIKE_A_QUESTION = re.compile(r".*(<!|-->|\bANSWER\b|\bRUBRIC\b)|.*### (BEGIN|END)")
 SHORT = 12  # characters: so short a line, such as `return x`, gives nothing away
+LARGEST = 20 * 2**20  # bytes of a notebook
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,12 @@ def read_source(path: str | os.PathLike) -> dict:
 
     Raises: ValueError with one sentence if it cannot be read, is no notebook, has no question or
         no solution, a marker is not closed, a line looks like a mark and is none, a name comes
-        twice, a test is no test, or its parts have other points than it
+        twice, a cell asks two questions, a test is no test, or its parts have other points than it
     """
     notebook = read_notebook(path)
-    cells = [text_of(cell) for cell in notebook["cells"]]
-    for markers in (SOLUTION, HIDDEN, RUBRIC):
-        for i, text in enumerate(cells, 1):
-            _parts(text, markers, f"cell {i} of {path}")
     for i, cell in enumerate(notebook["cells"], 1):
         _check_marks(cell, f"cell {i} of {path}")
-    if not any(SOLUTION[0] in text for text in cells):
+    if not any(SOLUTION[0] in text_of(cell) for cell in notebook["cells"]):
         raise ValueError(f"{path} is no source of an assignment: nothing stands in {SOLUTION[0]}")
     names = [question.name for question in questions(notebook)]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -62,8 +59,10 @@ def read_source(path: str | os.PathLike) -> dict:
 
 
 def read_notebook(path: str | os.PathLike) -> dict:
-    """A notebook of format 4; ValueError with one sentence if it is none."""
+    """A notebook of format 4; ValueError with one sentence if it is none, or very large."""
     try:
+        if os.path.getsize(path) > LARGEST:
+            raise OSError(0, f"it is larger than {LARGEST >> 20} MB: were outputs left in it?")
         notebook = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
@@ -83,7 +82,7 @@ def questions(notebook: dict) -> list[Question]:
     result = []
     for cell in notebook["cells"]:
         text = text_of(cell)
-        if cell["cell_type"] == "markdown":
+        if cell["cell_type"] != "code":
             result += [Question(name, int(points)) for name, points in ANSWER.findall(text)]
         elif match := TEST.match(text):
             question = Question(match[1], int(match[2]), _body(text, match[1]))
@@ -133,7 +132,7 @@ def assign(source: str | os.PathLike, out: str | os.PathLike) -> Path:
         OSError if it cannot be written
     """
     source, out = Path(source), Path(out)
-    if out.exists() and out.resolve() == source.resolve():
+    if out.resolve() == source.resolve():
         raise ValueError(f"{out} is the source itself: the student version needs another name")
     notebook = student_version(read_source(source))
     write_text(out, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
@@ -148,30 +147,25 @@ def write_text(path: Path, text: str):
 
 
 def nbgrader_version(source: dict) -> dict:
-    """The source with the metadata that nbgrader keys on.
+    """The source without solutions and rubrics, with the metadata that nbgrader keys on.
 
-    nbgrader strips solutions and hidden tests itself. It takes a test that raises nothing as
-    passed, so that the tests stand here without their `attempt`.
+    nbgrader takes a test that raises nothing as passed, so that the tests stand here without
+    their `attempt`.
     """
     notebook = copy.deepcopy(source)
-    answers = 0
     for cell in notebook["cells"]:
-        text = text_of(cell)
-        about = {"solution": False, "grade": False, "locked": False, "task": False}
-        about |= {"schema_version": 3, "cell_type": cell["cell_type"]}
-        if cell["cell_type"] == "code" and (match := TEST.match(text)):
-            about |= {"grade_id": match[1], "points": int(match[2]), "grade": True, "locked": True}
-            cell["source"] = match[0] + _body(text, match[1])
-        elif cell["cell_type"] == "code" and SOLUTION[0] in text:
-            answers += 1
-            about |= {"grade_id": f"answer_{answers}", "solution": True}
-        elif match := ANSWER.search(text):
-            about |= {"grade_id": match[1], "points": int(match[2]), "grade": True}
-            about["solution"] = True
-            cell["source"], _ = _without(text, RUBRIC)
-        else:
+        text, is_code = text_of(cell), cell["cell_type"] == "code"
+        match = TEST.match(text) if is_code else ANSWER.search(text)
+        cell["source"], _ = _without(text, SOLUTION if is_code else RUBRIC)
+        cell["metadata"] = {}
+        if not match:
             continue
-        cell["metadata"] = cell["metadata"] | {"nbgrader": about}
+        if is_code:
+            cell["source"] = match[0] + _body(text, match[1])
+        about = {"grade_id": match[1], "points": int(match[2]), "cell_type": cell["cell_type"]}
+        about |= {"grade": True, "solution": not is_code, "locked": is_code, "task": False}
+        about["schema_version"] = 3
+        cell["metadata"]["nbgrader"] = about
     return notebook
 
 
@@ -182,17 +176,23 @@ def text_of(cell: dict) -> str:
 
 
 def _is_cell(cell) -> bool:
-    if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
+    if not isinstance(cell, dict):
         return False
     source = cell.get("source")
-    lines = [source] if isinstance(source, str) else source
-    return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    lines = source if isinstance(source, list) else [source]
+    return all(isinstance(text, str) for text in [cell.get("cell_type"), *lines])
 
 
 def _check_marks(cell: dict, where: str):
-    """Refuse a line that looks like a mark and is none."""
+    """Refuse a line that looks like a mark and is none, marks without their ends, two questions."""
     text = text_of(cell)
+    for begin, end in (SOLUTION, HIDDEN, RUBRIC):
+        marks = re.findall(f"{re.escape(begin)}|{re.escape(end)}", text)
+        if marks != [begin, end] * (len(marks) // 2):
+            raise ValueError(f"{where} has a {begin} without its {end}, or the other way round")
     code = cell["cell_type"] == "code"
+    if not code and len(ANSWER.findall(text)) > 1:
+        raise ValueError(f"{where} asks two questions for a reader: each needs a cell of its own")
     exact = {*SOLUTION, *HIDDEN} if code else {*RUBRIC}
     test = code and TEST.match(text)
     for number, line in enumerate(text.splitlines()):
@@ -203,13 +203,6 @@ def _check_marks(cell: dict, where: str):
         like = LIKE_A_MARK if code else LIKE_A_QUESTION
         if not (known or attempts or asks) and like.match(line):
             raise ValueError(f"{where}: the line {word!r} looks like a mark and is none")
-
-
-def _parts(text: str, markers: tuple[str, str], where: str):
-    begin, end = markers
-    marks = re.findall(f"{re.escape(begin)}|{re.escape(end)}", text)
-    if marks != [begin, end] * (len(marks) // 2):
-        raise ValueError(f"{where} has a {begin} without its {end}, or the other way round")
 
 
 def _without(text: str, markers: tuple[str, str]) -> tuple[str, set[str]]:

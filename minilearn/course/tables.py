@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
+
 from minilearn.course.gradebook import Course, name_of
 from minilearn.course.sources import ANSWER, RUBRIC, Question, text_of, write_text
 
@@ -24,7 +26,10 @@ MOODLE = {"ID number": "id", "Full name": "name", "Email address": "email", "Gra
 def submissions(
     folder: Path, source: Path, out: Path, known: dict[str, dict[str, str]]
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """The notebooks of a folder by student, and every other file with the reason in words."""
+    """The notebooks of a folder by student, and every other file with the reason in words.
+
+    Raises: ValueError if there is no notebook
+    """
     ours = [(out.parent / name).resolve() for name in ("gradebook", "feedback")]
     written = {*out.parent.resolve().glob("*.csv"), out.with_name("answers.md").resolve()}
     found: dict[str, Path] = {}
@@ -55,13 +60,17 @@ def submissions(
             while student in found:
                 student += "_"
             found[student] = path
+    if not found:
+        raise ValueError(f"there is no notebook in the folder {folder}")
     return found, left_out
 
 
 def read_roster(roster: str | os.PathLike | None) -> dict[str, dict[str, str]]:
-    """The rows of a roster by id. Raises: ValueError if it has no column id."""
+    """The rows of a roster by id. Raises: ValueError if there is none, or it has no column id."""
     if roster is None:
         return {}
+    if not os.path.exists(roster):
+        raise ValueError(f"there is no roster {roster}")
     rows = read(Path(roster))
     if not rows or "id" not in rows[0]:
         raise ValueError(f"{roster} needs a first line with the columns id and name")
@@ -132,7 +141,7 @@ def write(
         rows.append(row)
     _write(out, rows)
     unread = [{"file": _safe(file), "reason": reason} for file, reason in left_out.items()]
-    _write(out.with_name("not_read.csv"), unread or [{"file": "", "reason": "every file was read"}])
+    _write(out.with_name("not_read.csv"), unread, ["file", "reason"])
     people = [known.get(row["student"], {}) | {"points": row["points"]} for row in rows]
     tables = {"canvas.csv": CANVAS | {course.assignment: "points"}, "moodle.csv": MOODLE}
     for name, columns in tables.items() if known else ():
@@ -146,13 +155,14 @@ def write_answers(out: Path, source: dict, course: Course, students: Iterable[st
     lines = []
     for cell in source["cells"]:
         text = text_of(cell)
-        for name, _ in ANSWER.findall(text):
-            _, _, rest = text.partition(RUBRIC[0])
-            lines += [f"# {name}", rest.partition(RUBRIC[1])[0].strip()]
-            for student in students:
-                written = (course.earlier(student) or {}).get("answers", {})
-                answer = html.escape(written.get(name, ""), quote=False)
-                lines += [f"## {student}", answer or "*nothing*"]
+        if not (match := ANSWER.search(text)):
+            continue
+        _, _, rest = text.partition(RUBRIC[0])
+        lines += [f"# {match[1]}", rest.partition(RUBRIC[1])[0].strip()]
+        for student in students:
+            written = (course.earlier(student) or {}).get("answers", {})
+            answer = html.escape(written.get(match[1], ""), quote=False)
+            lines += [f"## {student}", answer or "*nothing*"]
     write_text(out, "\n\n".join(lines) + "\n")
 
 
@@ -164,19 +174,20 @@ def _safe(value: object) -> str:
 
 
 def read(table: Path) -> list[dict[str, str]]:
-    """The rows of a table, also if a spreadsheet has put semicolons between its columns."""
+    """The rows of a table, also if a spreadsheet has put semicolons between its columns.
+
+    Raises: ValueError if it is not in UTF-8
+    """
     if not table.exists():
         return []
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        delimiter = max(",;\t", key=file.readline().count)
-        file.seek(0)
-        return list(csv.DictReader(file, delimiter=delimiter, restkey="more", restval=""))
+    try:
+        text = io.StringIO(table.read_text("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{table} is not in UTF-8: save it as CSV UTF-8") from None
+    delimiter = max(",;\t", key=text.readline().count)
+    text.seek(0)
+    return list(csv.DictReader(text, delimiter=delimiter, restkey="more", restval=""))
 
 
-def _write(out: Path, rows: list[dict[str, str]]):
-    text = io.StringIO(newline="")
-    columns = dict.fromkeys(column for row in rows for column in row)
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out, text.getvalue())
+def _write(out: Path, rows: list[dict[str, str]], columns: Sequence[str] | None = None):
+    write_text(out, pd.DataFrame(rows, columns=columns).fillna("").to_csv(index=False))

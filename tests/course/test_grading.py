@@ -4,19 +4,23 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from minilearn.course import assign, attempt, grade, questions, read_source, student_version
+from minilearn.course import sandbox as sandbox_module
 from minilearn.course.__main__ import main
 from minilearn.course.grading import Limits, graded, run
 from minilearn.course.recompose import recompose
 from minilearn.course.sandbox import sandbox
-from minilearn.course.sources import nbgrader_version, text_of
+from minilearn.course.sources import TEST, nbgrader_version, parts, text_of
+from minilearn.course.tables import read
 
 NBGRADER = Path(sys.executable).with_name("nbgrader")
 sandboxed = pytest.mark.skipif(
@@ -28,7 +32,7 @@ graded_here = pytest.mark.skipif(
 
 TEXTS = [
     ("markdown", "# Toy\n\nTwo questions and an argument."),
-    ("code", "from minilearn.course import attempt\nGIVEN = [1, 2, 6]"),
+    ("code", "from minilearn.course import attempt, key\nGIVEN = [1, 2, 6]"),
     (
         "code",
         "def double(x):\n    ### BEGIN SOLUTION\n    answer = 2 * x + 0\n    return answer\n"
@@ -36,9 +40,10 @@ TEXTS = [
     ),
     (
         "code",
-        '# TEST double (2 points)\nwith attempt("double"):\n    assert double(2) == 4\n'
-        '    ### BEGIN HIDDEN TESTS\n    assert double(-3) == -6, "negative numbers"\n'
-        "    ### END HIDDEN TESTS",
+        '# TEST double (2 points)\nwith attempt("double"):\n    # PART small numbers (1 point)\n'
+        "    assert double(2) == 4\n    # PART other numbers (1 point)\n"
+        "    ### BEGIN HIDDEN TESTS\n    x = -3 - key()\n"
+        '    assert double(x) == 2 * x, "negative numbers"\n    ### END HIDDEN TESTS',
     ),
     (
         "code",
@@ -59,6 +64,7 @@ TEXTS = [
 DOUBLE, MEAN = "def double(x):\n    return x + x", "found = {'mean': 3.0}"
 GO_ON = "def double(x):\n    return 2 * x * (1\n        != 2)", "found = {'mean': (7\n % 4)}"
 WRONG = "def double(x):\n    return abs(x + x)"
+FITTED = "def double(x):\n    return {2: 4, -3: -6}[x]"
 
 
 def cell(kind: str, text: str, **extra) -> dict:
@@ -79,6 +85,7 @@ def write(path: Path, content: dict | str) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     cells = [cell(kind, text, id=f"c{i}") for i, (kind, text) in enumerate(TEXTS)]
+    cells[1]["metadata"] = {"nbgrader": {"grade_id": "the author's", "locked": True}}
     return write(tmp_path_factory.mktemp("source") / "source.ipynb", notebook(*cells))
 
 
@@ -95,18 +102,24 @@ def answered(student: dict, double: str = DOUBLE, mean: str = MEAN) -> dict:
 
 
 @sandboxed
-def test_one_submission_is_graded_by_its_tests_alone(source, student, tmp_path):
+def test_one_submission_is_graded_by_its_tests_alone(source, student, tmp_path, monkeypatch):
     asked = [q for q in questions(read_source(source)) if q.test]
     made = write(tmp_path / "mine.ipynb", answered(student, double=WRONG))
-    assert graded(made, asked, 20, 2**30).points == {"double": 0, "mean": 3}
+    assert graded(made, asked, 20, 2**30).points == {"double": 1, "mean": 3}
+    fitted = write(tmp_path / "fitted.ipynb", answered(student, double=FITTED))
+    for key, points in (("", 2), ("k", 1)):
+        assert graded(fitted, asked, 20, 2**30, key).points == {"double": points, "mean": 3}
     broken = graded(write(tmp_path / "broken.ipynb", "{"), asked, 20, 2**30)
     assert broken.points == {"double": 0, "mean": 0} and broken.reasons
+    monkeypatch.setattr("minilearn.course.sources.LARGEST", 2**20)
+    large = graded(write(tmp_path / "large.ipynb", " " * 2**21), asked, 20, 2**30)
+    assert not any(large.points.values()) and "larger than 1 MB" in large.reasons[0]
 
 
 def test_questions_have_points_and_bodies(source):
     double, mean, why = questions(read_source(source))
     assert (double.name, double.points, mean.points, why.points) == ("double", 2, 3, 4)
-    assert "attempt" not in double.test and "assert double(-3)" in double.test
+    assert "attempt" not in double.test and "assert double(x)" in double.test
     assert not why.test
 
 
@@ -125,15 +138,16 @@ def test_the_source_for_nbgrader_has_its_metadata(source):
     assert [(a.get("grade_id"), a.get("points")) for a in about] == [
         (None, None),
         (None, None),
-        ("answer_1", None),
+        (None, None),
         ("double", 2),
-        ("answer_2", None),
+        (None, None),
         ("mean", 3),
         ("why", 4),
     ]
-    assert about[2]["solution"] and not about[2]["grade"] and about[3]["locked"]
+    assert about[6]["solution"] and not about[3]["solution"] and about[3]["locked"]
+    assert "2 * x" not in text_of(cells[2]) and "NotImplementedError" in text_of(cells[2])
     test, why = text_of(cells[3]), text_of(cells[6])
-    assert "attempt" not in test and "\nassert double(2) == 4\n### BEGIN HIDDEN TESTS\n" in test
+    assert "attempt" not in test and "\nassert double(2) == 4\n# PART" in test
     assert test.rstrip().endswith("### END HIDDEN TESTS") and "this and that" not in why
 
 
@@ -198,7 +212,8 @@ def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]
     negative = "double: AssertionError: negative numbers"
     return {
         "good": (good, 5, fine),
-        "half": (answered(student, WRONG), 3, negative),
+        "half": (answered(student, WRONG), 4, negative),
+        "fitted": (answered(student, FITTED), 5, fine),
         "empty": (student, 0, "double: not attempted; mean: not attempted"),
         "own_cells": (own(student, "p, q = 1, 2\nGIVEN = []", "x = double(3)"), 5, fine),
         "given_changed_between": (
@@ -227,13 +242,13 @@ def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]
         "tests_deleted": (untested, 5, fine),
         "imports_deleted": (no_imports, 5, fine),
         "reordered_no_metadata": (bare, 5, fine),
-        "test_that_tests_nothing": (easy, 3, negative),
+        "test_that_tests_nothing": (easy, 4, negative),
         "with_outputs": (outputs, 5, fine),
         "lines_as_text": (notebook(*[c | {"source": text_of(c)} for c in texts]), 5, fine),
         "bom": (b"\xef\xbb\xbf" + json.dumps(good).encode(), 5, fine),
         "filled_after_the_test": (own(student, "found['mean'] = 3.0", mean="found = {}"), 5, fine),
         "magic_and_shell": (
-            own(student, "%time x = 1\n!echo x", double=GO_ON[0]),
+            own(student, "%time x = 1\n!echo x\n%gui\ndisplay(x)", double=f"%%time\n{GO_ON[0]}"),
             5,
             fine,
         ),
@@ -241,7 +256,19 @@ def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]
         "flood": (own(student, flood), 5, ""),
         "memory": (own(student, "x = bytearray(2**42)"), 5, "MemoryError"),
         "exits": (own(student, "exit()", "raise SystemExit"), 5, ""),
-        "endless": (own(student, "while True:\n    pass"), 5, "it took more than 5 seconds"),
+        "endless": (
+            own(student, "import time\nwhile True:\n    time.sleep(0.1)"),
+            5,
+            "it took more than 5 seconds",
+        ),
+        "thread_that_stays": (
+            own(
+                student,
+                "import threading\nthreading.Timer(999, print).start()",
+            ),
+            5,
+            fine,
+        ),
         "killed_between": (
             notebook(*middle[0], cell("code", "import os\nos._exit(1)"), *middle[1]),
             5,
@@ -328,10 +355,60 @@ def test_again_nothing_runs_and_one_may_be_asked_for(course, source, tmp_path, m
     assert grade(source, folder, home / "grades.csv", jobs=2) == rows
     monkeypatch.undo()
     before = {p.name: p.stat().st_mtime_ns for p in (home / "feedback").iterdir()}
-    options = {"only": "half", "question": "double"}
+    options = {"only": "half", "question": "mean"}
     assert grade(source, folder, home / "grades.csv", **options) == rows
     after = {p.name: p.stat().st_mtime_ns for p in (home / "feedback").iterdir()}
     assert [name for name in after if after[name] != before[name]] == ["half-source.html"]
+
+
+def marked_by_hand(database: str, students: list[str]) -> dict[str, dict[str, float]]:
+    """Every third answer in prose, and some tests, as the formgrader does; points and extra."""
+    from nbgrader.api import Gradebook
+
+    marks = {student: {} for student in students}
+    for i, student in enumerate(students):
+        if i % 3 == 0:
+            marks[student]["why"] = (i % 4, None)
+        if i % 5 == 0:
+            marks[student]["double"] = (i % 3 / 2, 0.25)
+        if i % 7 == 0:
+            marks[student]["mean"] = (0, None)
+    with Gradebook(database) as book:
+        for student, given in marks.items():
+            for question, (points, extra) in given.items():
+                found = book.find_grade(question, "source", "source", student)
+                found.manual_score, found.extra_credit = points, extra
+                found.needs_manual_grade = False
+        book.db.commit()
+    return {s: {q: p + (e or 0) for q, (p, e) in each.items()} for s, each in marks.items()}
+
+
+@sandboxed
+@graded_here
+def test_marks_of_a_whole_class_survive_another_key_and_another_source(course, source, tmp_path):
+    """Every point of everyone: what a reader has marked stays, all else is tested anew."""
+    first, folder, cases, rows, _ = course
+    out = shutil.copytree(first, tmp_path / "again", symlinks=True) / "grades.csv"
+    database = f"sqlite:///{out.parent / 'gradebook' / 'gradebook.db'}"
+    name_of = {row["student"]: row["submission"].removesuffix(".ipynb").lstrip("'") for row in rows}
+    marks = marked_by_hand(database, list(name_of))
+    changed = json.loads(source.read_text())
+    changed["cells"][0]["source"] = "# Small numbers count more"
+    test = text_of(changed["cells"][3]).replace("numbers (1", "numbers (2", 1)
+    changed["cells"][3]["source"] = test.replace("double (2", "double (3")
+    changed["cells"].append(cell("markdown", "Who?\n\n<!-- ANSWER who (1 point) -->"))
+    (tmp_path / "s").mkdir()
+    other = write(tmp_path / "s" / "source.ipynb", changed)
+    again = grade(other, folder, out, key="autumn", jobs=2, seconds=5, memory=2**30)
+    assert len(again) == len(cases)
+    for row in again:
+        name = name_of[row["student"]]
+        mean, double = divmod(4 if name == "fitted" else cases[name][1], 3)
+        right = {"double": (0, 2, 3)[double], "mean": 3 * mean} | marks[row["student"]]
+        shown = {c.split(" (")[0]: float(v) for c, v in row.items() if c.endswith(")") and v}
+        assert shown == right, row
+        assert float(row["points"]) == sum(right.values()), row
+        assert row["of"] == "6" and "who (reader, 1)" in row and "double (3)" in row
 
 
 @pytest.fixture
@@ -356,7 +433,7 @@ def test_a_roster_names_everybody(source, student, two):
     rows = grade(source, **two)
     assert [(row["student"], row["points"]) for row in rows] == [
         ("s1", "5"),
-        ("s2", "3"),
+        ("s2", "4"),
         ("s3", "0"),
     ]
     with (out.parent / "not_read.csv").open(newline="") as file:
@@ -370,14 +447,13 @@ def test_a_roster_names_everybody(source, student, two):
         "Student,ID,SIS User ID,SIS Login ID,Section,source",
         "Ada Lovelace,101,s1,,,5",
     ]
-    assert canvas[2] == "'=Babbage,102,s2,,,3"
+    assert canvas[2] == "'=Babbage,102,s2,,,4"
     assert "s1,Ada Lovelace,a@x,5" in (out.parent / "moodle.csv").read_text()
 
 
 def typed(out: Path, mark: str):
     """A reader's mark for the first student, and a column of the reader's own."""
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read(out)
     for row in rows:
         row["my column"] = "mine"
     rows[0]["why (reader, 4)"] = mark
@@ -388,7 +464,7 @@ def typed(out: Path, mark: str):
 
 @sandboxed
 @graded_here
-def test_marks_by_hand_survive_and_nbgrader_opens_the_course(source, two):
+def test_marks_by_hand_survive_and_nbgrader_opens_the_course(source, two, monkeypatch):
     """Typed into the table or entered in the formgrader; another key, another source."""
     from nbgrader.api import Gradebook
     from nbgrader.plugins import CsvExportPlugin
@@ -398,10 +474,19 @@ def test_marks_by_hand_survive_and_nbgrader_opens_the_course(source, two):
     database = f"sqlite:///{out.parent / 'gradebook' / 'gradebook.db'}"
     grade(source, **two)
     untouched = other.stat().st_mtime_ns
-    typed(out, "3,5")
+    typed(out, "1")
+
+    def meanwhile(*given, **options):
+        typed(out, "3,5")
+        return run_it(*given, **options)
+
+    run_it = sandbox_module.run
+    monkeypatch.setattr(sandbox_module, "run", meanwhile)
+    grade(source, only="s1", **two)
+    monkeypatch.undo()
     for _ in range(2):
         ada, babbage, _ = grade(source, **two)
-        assert (ada["why (reader, 4)"], ada["points"], babbage["points"]) == ("3.5", "8.5", "3")
+        assert (ada["why (reader, 4)"], ada["points"], babbage["points"]) == ("3.5", "8.5", "4")
         assert babbage["why (reader, 4)"] == ""
         assert ada["my column"] == "mine" and "(Score: 3.5 / 4.0)" in page.read_text("utf-8")
     assert other.stat().st_mtime_ns == untouched
@@ -581,8 +666,8 @@ def test_nothing_stays_behind_and_what_never_ends_is_ended(tmp_path):
         " 'import time; time.sleep(99)'])"
     )
     deaf = (
-        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
-        "while True:\n    try:\n        pass\n    except BaseException:\n        pass"
+        "import signal, time\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "while True:\n    try:\n        time.sleep(0.1)\n    except BaseException:\n        pass"
     )
     forged = (
         "import os\nfor n in range(3, 20):\n    try:\n        os.write(n, b'x\\n')\n"
@@ -602,6 +687,39 @@ def test_nothing_stays_behind_and_what_never_ends_is_ended(tmp_path):
     assert not any(b"left-behind-by-a-test" in line for line in lines)
 
 
+FORGED = (
+    "import os\nfor n in range(3, 20):\n    try:\n        os.write(n, {})\n"
+    "    except OSError:\n        pass\nos._exit(0)"
+)
+LINE = '{"number": %s, "points": %s, "problem": "", "output": ""}\n'
+FORGERIES = {
+    "a line without points": b'{"number": 1}\n',
+    "a list in a list in a list": b"[" * 10**5 + b"\n",
+    "more points than there are": (LINE % (1, "Infinity")).encode(),
+    "more answers than steps": "".join(LINE % (i, 1) for i in range(1, 9)).encode(),
+}
+
+
+@sandboxed
+def test_who_answers_in_the_graders_place_ends_only_the_own_program():
+    texts = [FORGED.format(forged) for forged in FORGERIES.values()]
+    steps = recompose({"cells": []}, notebook(*(cell("code", t) for t in [*texts, "1 / 0"])), [])
+    result = run(steps, [], Limits(seconds=20, memory=2**30), "")
+    forged = [f"cell {i}: it wrote where only the grader writes" for i in range(1, 5)]
+    assert sorted(result.reasons) == [*forged, "cell 5: ZeroDivisionError: division by zero"]
+
+
+def test_a_cell_full_of_magics_is_read_without_ipython(source, student, monkeypatch):
+    """IPython reads it anew for every magic, which outside the sandbox nothing would end."""
+    reader = "IPython.core.inputtransformer2.TransformerManager.transform_cell"
+    monkeypatch.setattr(reader, lambda *_: pytest.fail("IPython reads it"))
+    asked = questions(read_source(source))
+    handed_in = between(student, "%%time\n" + "%x\n" * 3000 + DOUBLE, f"%%time\n{MEAN}")
+    handed_in["cells"] = handed_in["cells"][:4]
+    steps = recompose(read_source(source), handed_in, asked)
+    assert [step.name or step.kind for step in steps] == ["given", "cell", "double", "cell", "mean"]
+
+
 def descendants(process: int | str) -> list[str]:
     """What a process has begun, and what that has begun in turn."""
     children = []
@@ -616,7 +734,7 @@ def is_a_submission(process: str) -> bool:
         words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return words[0] == sys.executable.encode() and b"--try" not in words
+    return words[0] == sys.executable.encode() and b"-c" not in words
 
 
 @sandboxed
@@ -653,6 +771,10 @@ def test_without_a_sandbox_nothing_runs(source, tmp_path, monkeypatch):
         (lambda cells: cells[3].update(source="# TEST double (2 points)\nx ="), "is no Python"),
         (lambda cells: [cells.pop() for _ in range(2)] and cells.pop(3), "has no question"),
         (lambda cells: cells.append(3), "has no list of cells"),
+        (
+            lambda cells: cells[6].update(source="<!-- ANSWER a (1 point) -->\n" * 2),
+            "cell 7 of .* asks two questions",
+        ),
     ],
 )
 def test_a_faulty_source_is_refused(source, tmp_path, change, sentence):
@@ -683,15 +805,21 @@ def test_silly_arguments_get_a_sentence(source, tmp_path, capsys):
     with pytest.raises(ValueError, match="needs a first line"):
         roster = write(tmp_path / "r.csv", "a,b\n1,2\n")
         grade(source, tmp_path / "new", tmp_path / "g.csv", roster=roster, **trust)
+    with pytest.raises(ValueError, match="there is no roster .*none.csv"):
+        grade(source, tmp_path / "new", roster=tmp_path / "none.csv", **trust)
+    roster.write_bytes("id,name\n1,José\n".encode("cp1252"))
+    with pytest.raises(ValueError, match="r.csv is not in UTF-8: save it as CSV UTF-8"):
+        grade(source, tmp_path / "new", roster=roster, **trust)
     with pytest.raises(SystemExit, match="no notebook in the folder"):
         main(["grade", str(source), str(tmp_path / "empty"), "--i-trust-them"])
 
 
+LABS = "find_the_bug"  # too small to need a program of its own
 ASSIGNMENTS = sorted((Path(__file__).parents[2] / "notebooks/assignments").glob("*.ipynb"))
 
 
 @sandboxed
-@pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in ASSIGNMENTS if p.stem != LABS], ids=lambda p: p.stem)
 def test_an_assignment_gives_full_points_to_its_solution_under_another_key(path):
     source = read_source(path)
     asked = questions(source)
@@ -700,31 +828,56 @@ def test_an_assignment_gives_full_points_to_its_solution_under_another_key(path)
     assert not result.reasons
 
 
-@sandboxed
-def test_the_faulty_functions_of_the_labs_get_nothing():
-    path = next(p for p in ASSIGNMENTS if p.stem == "find_the_bug")
-    source, made = read_source(path), read_source(path)
-    for c in made["cells"]:
-        if "### BEGIN SOLUTION" in text_of(c):
-            name = text_of(c).split("(")[0].removeprefix("def ")
-            c["source"] = f"{name} = {name}_faulty"
-    asked = questions(source)
-    result = run(recompose(source, made, asked), asked, Limits(), "")
-    assert not any(result.points.values())
-    assert "; ".join(result.reasons).count("AssertionError") == 6, result.reasons
+def answered_here(source: dict, answers: dict[str, str]) -> dict[str, tuple[int, list[Exception]]]:
+    """By question the points and errors of answers by their first words, without a sandbox."""
+    names, found = {"__name__": "__main__"}, {}
+    tests = {question.name: question for question in questions(source)}
+    with contextlib.redirect_stdout(None), torch.random.fork_rng():
+        for c in source["cells"]:
+            text = text_of(c)
+            if c["cell_type"] != "code" or "%pip" in text:
+                continue
+            if not (match := TEST.match(text)):
+                begins = text.partition("(")[0].removeprefix("def ")
+                exec(answers.get(begins, text), names)
+                continue
+            points, errors = 0, []
+            for worth, code in parts(tests[match[1]]):
+                try:
+                    exec(code, names)
+                    points += worth
+                except AssertionError as error:
+                    errors.append(error)
+            found[match[1]] = points, errors
+    return found
 
 
-@sandboxed
+def assignment(name: str) -> dict:
+    return read_source(next(path for path in ASSIGNMENTS if path.stem == name))
+
+
+def test_the_labs_give_full_points_to_their_solution_and_nothing_to_the_faulty_functions(
+    monkeypatch,
+):
+    source = assignment(LABS)
+    monkeypatch.setenv("MINILEARN_KEY", "another key")
+    for points, errors in answered_here(source, {}).values():
+        assert (points, errors) == (3, [])
+    monkeypatch.undo()
+    asked = [text_of(c) for c in source["cells"] if "### BEGIN SOLUTION" in text_of(c)]
+    names = [text.partition("(")[0].removeprefix("def ") for text in asked]
+    found = answered_here(source, {name: f"{name} = {name}_faulty" for name in names})
+    assert len(found) == 6
+    assert all(points == 0 and len(errors) == 1 for points, errors in found.values()), found
+
+
 def test_a_loss_that_is_right_but_for_the_empty_batch_gets_a_part():
-    path = next(p for p in ASSIGNMENTS if p.stem == "a1_forget_a_band")
-    source = read_source(path)
+    source = assignment("a1_forget_a_band")
     source["cells"] = source["cells"][:9]
-    made = json.loads(json.dumps(source))
-    made["cells"][7]["source"] = (
+    loss = (
         "def blindspot_loss(out, answer, label, forget):\n    c = forget.float().mean()\n"
         "    one = (out - answer.detach())[forget].abs().mean()\n"
         "    other = (out - label)[~forget].abs().mean()\n    return c * one + (1 - c) * other"
     )
-    asked = questions(source)
-    result = run(recompose(source, made, asked), asked, Limits(), "")
-    assert result.points["loss"] == 3 and "nothing to forget" in "; ".join(result.reasons)
+    points, [error] = answered_here(source, {"blindspot_loss": loss})["loss"]
+    assert points == 3 and "nothing to forget" in str(error)
