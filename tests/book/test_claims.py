@@ -437,11 +437,10 @@ def test_what_the_page_says_of_other_numbers_of_the_audits():
         known = {name: of_cnn[name, "memory_known", "forget"] for name in methods_in(of_cnn)}
         assert set(known.values()) == {0}
         assert of_cnn["original", "ulira_low", "forget"] > of_cnn["again", "ulira_high", "forget"]
-    for request in ("items", "mislabelled", "class", "users"):
-        for network in ("mlp", "small_cnn"):
-            null = audits("audit_digits", f"{request}.*{network}")
-            assert null["again", "klom", "forget"] > 0.5
-            assert null["again", "kl_of_fits", "forget"] < 0.1
+    rows = pandas.read_csv(RESULTS / "audit_digits.csv", keep_default_na=False)
+    null = rows[rows["method"] == "again"].pivot_table("value", "request", ["metric", "split"])
+    assert len(null) == 7 and null["klom", "forget"].min() > 0.5
+    assert null["kl_of_fits", "forget"].max() < 0.1
     ranks = {
         (task, number): ranked("audit_digits", f"{task}.*small_cnn", number)
         for task in ("items", "mislabelled")
@@ -449,6 +448,47 @@ def test_what_the_page_says_of_other_numbers_of_the_audits():
     }
     assert min(ranks["items", "js_right"], ranks["mislabelled", "js_right"]) > 0.7
     assert ranks["mislabelled", "loss_attack_auc"] > 0.7 and ranks["items", "loss_attack_auc"] < 0.3
+
+
+def test_what_the_page_says_of_the_spread():
+    rows = pandas.read_csv(RESULTS / "audit_sources.csv", keep_default_na=False)
+    found = rows.pivot_table("value", ["request", "method"], "metric")
+    attack, forget, test = (
+        found.loc[number]
+        for number in ("loss_attack_auc", "accuracy on forget", "accuracy on test")
+    )
+    assert attack["share_draw"].min() > 0.8
+    assert forget["share_draw"].drop("l2ul").min() > 0.6
+    assert forget["share_unlearning_seed"]["l2ul"] > forget["share_draw"]["l2ul"]
+    for number in (attack, forget):
+        assert set(number["runs_training_seed"]) == set(number["runs_unlearning_seed"]) == {1}
+    assert test["spread"].drop(["boundary", "l2ul"]).max() < 0.005
+    assert test["spread"][["boundary", "l2ul"]].min() > 0.02
+
+
+def test_what_the_page_says_of_widths():
+    rows = pandas.read_csv(RESULTS / "l2ul_width.csv", keep_default_na=False)
+    rows["width"] = rows["config"].str.extract(r"width ([\d.]+)")[0]
+    rows["label"] = rows["config"].str.split(";").str[1].str.strip()
+    rows["what"] = rows["metric"] + " " + rows["split"]
+    found = rows.pivot_table("value", ["width", "label", "method", "seed"], "what").reset_index()
+    start = found[found["label"] == "original"].set_index("width")["accuracy test"]
+    runs = found[(found["label"] != "original") & found["accuracy test"].notna()]
+    lost = runs["width"].map(start) - runs["accuracy test"]
+    assert lost[runs["accuracy forget"] == 0].min() > 0.05
+    released = runs[runs["label"] == "as released"]
+    attacks = released["reached "].dropna()
+    assert attacks.min() == 1 and released["accuracy forget"].max() < 0.2
+    kept = released.pivot_table("accuracy test", ["width", "seed"], "method")
+    assert (kept["neggrad"] < kept["l2ul_adv"]).all() and (kept["l2ul_adv"] < kept["l2ul"]).all()
+    of = runs[runs["method"] == "l2ul"].groupby(["width", "label"])[["accuracy test"]].mean()
+    for label in ("base", "advised"):
+        assert (of.loc[("0.25", label)] > of.loc[("0.25", "as released")]).all()
+        left = runs[(runs["label"] == label) & (runs["method"] == "l2ul")]["accuracy forget"]
+        assert left.min() > 0.18
+    both = runs[runs["seed"] == 0].pivot_table("accuracy test", ["label", "method"], "width")
+    both = both.loc[["base", "as released"]].loc[(slice(None), ["l2ul_adv", "l2ul"]), :]
+    assert (both["0.25"] > both["0.125"]).all() and start["0.25"] > start["0.125"]
 
 
 def ranked(experiment: str, request: str, number: str) -> float:
