@@ -19,7 +19,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from shared import Pairs
+from shared import Pairs, unseen
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
@@ -220,7 +220,7 @@ def request_of(task=classes):
 def reported() -> dict:
     return {
         "request": request_of(),
-        "test": classes(9),
+        "test": unseen(classes(9)),
         "original": [Net()],
         "retrained": [Net(seed=2), Net(seed=3), Net(seed=4)],
         "methods": {"one": [Net()]},

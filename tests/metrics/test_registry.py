@@ -15,7 +15,8 @@ from minilearn.requests import by_class
 x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 train = Examples(x, torch.arange(40) % 3)
 nets = [torch.nn.Linear(4, 3) for _ in range(4)]
-found = report(by_class(train, 1), train, original=nets[:1], retrained=nets[1:3],
+test = Examples(x + 1e-6, train.targets)
+found = report(by_class(train, 1), test, original=nets[:1], retrained=nets[1:3],
                methods={"mine": nets[3:]}, metrics=["sureness"])
 rows = [row for row in found.rows if row.metric == "sureness"]
 assert len(rows) >= 4 and all(1 / 3 <= row.mean <= 1 for row in rows), rows
