@@ -29,7 +29,6 @@ from book.experiments.l2ul_cifar10 import (
 )
 from minilearn import data
 from minilearn.data import Examples
-from minilearn.methods import L2UL
 from minilearn.models import Normalize, build, resnet18
 from minilearn.requests import Request, by_index
 from minilearn.sweep import Unit
@@ -72,20 +71,11 @@ def _of(run: Run, width: float, sets: Callable[[], data.Split]) -> Iterator[Unit
     for count in COUNTS:
         name = f"{count} random item{'s' * (count > 1)}"
         for seed in run.seeds:
-            for label, method, config in asked():
+            for label, base in SETTINGS.items():
                 said = f"size={run.size}; {label}; {where}"
-                given = "cifar10", partial(ask, count, seed), name, method, seed
-                yield unit(*given, capped(config, count, STEPS), said, model, parts)
-
-
-def asked() -> Iterator[tuple[str, str, L2UL]]:
-    """What the settings are called, the method, and its settings; none of them twice."""
-    seen = []
-    for label, base in SETTINGS.items():
-        for method, config in methods(base).items():
-            if config not in seen:
-                seen.append(config)
-                yield label, method, config
+                for method, config in methods(base).items():
+                    given = "cifar10", partial(ask, count, seed), name, method, seed
+                    yield unit(*given, capped(config, count, STEPS), said, model, parts)
 
 
 def trained(run: Run, width: float, train: Examples) -> nn.Module:

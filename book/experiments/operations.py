@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from book.experiments import audit_digits, electricity, faces, l2ul_images, laf_images, stsb
 from book.experiments.papers import Row, row_of
-from minilearn.data import AGE_GROUPS
+from minilearn.data import AGE_GROUPS, digits
 from minilearn.methods import L2UL, LAF
 from minilearn.models import cnn, siamese_lstm, tft
 from minilearn.training import Training
@@ -91,17 +91,17 @@ def hours(row: Row, device: str) -> float:
     return operations(row.experiment) * sum(units(row).values()) / (PEAK[device] * SHARE * 3600)
 
 
-def audit(draws: int, examples: int = 1347) -> tuple[float, int]:
+def audit(draws: int) -> tuple[int, int]:
     """What the trainings of `audit_digits` take for the small CNN: operations, and steps of stacks.
 
     A draw has an original and two retrained models, each counted as trained on all digits.
     """
     each = counted(audit_digits.NETWORKS["small_cnn"](), torch.ones(1, 1, 8, 8))
     recipe, at_once = audit_digits.RECIPE, audit_digits.AT_ONCE["small_cnn"]
-    trainings = 3 * draws
+    trainings, examples = 3 * draws, len(digits().train)
     batches = -(-examples // recipe.batch_size)
     steps = trainings // at_once * recipe.epochs * batches
-    return float(each) * STEP * trainings * recipe.epochs * examples, steps
+    return each * STEP * trainings * recipe.epochs * examples, steps
 
 
 def _laf(row: Row) -> dict[str, float]:

@@ -62,7 +62,7 @@ def refuse_seen(train, tests: dict):
 
 def _all_among(some: Tensor, others: Tensor) -> bool:
     """Whether every row of a tensor is one of another: first by 64 of its numbers, then by all."""
-    if some.shape[1:] != others.shape[1:] or some.dtype != others.dtype:
+    if not len(some) or some.shape[1:] != others.shape[1:] or some.dtype != others.dtype:
         return False
     some, others = (x.reshape(len(x), -1) for x in (some, others))
     return all(

@@ -76,7 +76,7 @@ def test_the_rest_of_the_report_is_as_without_them(asked, found, retrained):
     said, before = str(made), str(plain)
     for line in before.splitlines()[-3:]:  # numbers of models and sizes of sets
         assert line in said
-    assert "of trials, which have models of their own" in said
+    assert "of trials, with models and a null of their own" in said
     assert "ulira" in made.notes() and "ulira" not in plain.notes()
     frame = made.frame()
     bands = [name for name in frame if name.startswith("null band")]
