@@ -61,8 +61,8 @@ def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     known = next((task for task in tasks if _share(found[task][ORIGINAL])), None)
     lines = []
     for name in names:
-        cells = [_beside(found[task][name], "test") for task in tasks]
-        cells += [_share(found[known][name])] if known else []
+        cells = [_beside(found[task].get(name), "test") for task in tasks]
+        cells += [_share(found[known].get(name, {}))] if known else []
         lines.append([f"`{name}`", *cells, f"{items[name]['loss_attack_auc', '']:.2f}"])
     heads = ["method", *(TASKS[task] for task in tasks)]
     heads += [f"memory left, {TASKS[known]}"] if known else []
@@ -186,8 +186,10 @@ def _ordered(found: dict[str, dict]) -> list[str]:
     return ["again", ORIGINAL, *(name for name in others if name in first)]
 
 
-def _beside(own: dict, control: str) -> str:
-    """The attack at the candidates, and in brackets at unseen digits."""
+def _beside(own: dict | None, control: str) -> str:
+    """The attack at the candidates, and in brackets at unseen digits; nothing if it was not run."""
+    if own is None:
+        return ""
     return f"{own['ulira', 'forget']:.2f} ({own['ulira', control]:.2f})"
 
 

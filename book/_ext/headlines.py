@@ -167,6 +167,7 @@ def of(rows: pandas.DataFrame, method: str, metric: str) -> pandas.Series:
 
 OTHERS: dict[str, Callable[[pandas.DataFrame], Headline]] = {
     "audit_digits": audits.headline,
+    "audit_mnist": audits.headline,
     "audit_rotated": audits.rotated_headline,
     "audit_null": audits.null_headline,
     "audit_sources": audits.sources_headline,

@@ -46,7 +46,7 @@ def markdown(name: str, folder: Path = FOLDER) -> str:
         return "\n\n".join(parts) or NO_FILE.format(name=name)
     form = covered if name == "coverage" else section
     parts = [form(own) for _, own in rows.groupby(SECTION, sort=False)]
-    if name in ("audit_digits", "audit_rotated"):
+    if name in ("audit_digits", "audit_mnist", "audit_rotated"):
         import audits
 
         parts.insert(0, audits.ranks(rows) + "\n")

@@ -38,8 +38,8 @@ MODULES |= {
     for row in ("cifar10_resnet18", "cifar100_resnet50", "cifar100_vit")
 }
 MODULES |= {f"l2ul_{row}": "l2ul_images" for row in ("imagenet_resnet50", "utkface_resnet18")}
-MODULES |= {f"audit_{what}": f"audit_{what}" for what in ("digits", "rotated", "null")}
-MODULES |= {f"audit_{what}": f"audit_{what}" for what in ("sources", "speed")}
+MODULES |= {f"audit_{what}": f"audit_{what}" for what in ("digits", "mnist", "rotated")}
+MODULES |= {f"audit_{what}": f"audit_{what}" for what in ("null", "sources", "speed")}
 NAMES = tuple(MODULES)
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Settings that are younger than the stored rows, by config.

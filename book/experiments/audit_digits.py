@@ -16,7 +16,7 @@ The `mlp` has 64 draws, and the methods that run on a stack; the small CNN all, 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 
@@ -81,7 +81,7 @@ def _units(run: Run, network: str, task: str, seed: int) -> Iterator[Unit]:
         if (task, column) != ("class", RETRAINED):  # of which the weak attack is all
             name = "again" if column == AGAIN else column.replace(" ", "_")
             settings = about + (f"; {column}={said(methods[column])}" if column in methods else "")
-            measure = partial(_rows, done, column)
+            measure = partial(rows_of, done, column)
             request = f"{task}: {whole} of the pool, {network}"
             yield Unit("digits", request, name, seed, settings, measure)
 
@@ -134,9 +134,9 @@ def _trials(run: Run, network: str, task: str, draws: int, seed: int) -> Trials:
         return trials(fresh, train, pool, test, methods, place, **options)
 
 
-def _rows(done, column: str) -> list[dict]:
+def rows_of(done: Callable[[], Trials], column: str) -> list[dict]:
     """What the attacks say of a column; a number that there is not has no row."""
-    found: Trials = done()
+    found = done()
     one_class = bool(found.forgotten.all())
     rows = [] if one_class else [value("loss_attack_auc", "", weak(found, column), "area")]
     if column == RETRAINED:

@@ -12,12 +12,13 @@ from book.experiments import (
     KNOWN,
     Run,
     audit_digits,
+    audit_mnist,
     audit_null,
     audit_rotated,
     audit_sources,
     audit_speed,
 )
-from minilearn.data import digits, rotated_digits
+from minilearn.data import Examples, MissingData, digits, rotated_digits
 from minilearn.evaluation import Evaluation
 from minilearn.metrics import loss_attack
 from minilearn.requests import by_range, by_typicality
@@ -95,9 +96,40 @@ def test_every_column_of_every_task_is_a_unit_and_a_task_is_trained_once(planted
     assert made == [(n, draws, whole) for draws in (64, 16) for n, whole in sizes]
 
 
+def test_mnist_has_the_same_columns_and_attacks_no_class_by_l2ul(planted, monkeypatch):
+    images = Examples(random(2_500, 1, 28, 28).sigmoid(), torch.arange(2_500) % 10)
+    monkeypatch.setattr(audit_mnist.data, "load", lambda name: (images, images))
+    made = []
+
+    def trials(fresh, train, pool, unseen, methods, place, *, draws, whole, **options):
+        made.append((len(train), len(pool), len(unseen), draws, whole))
+        assert fresh()(unseen.inputs[:2]).shape == (2, 10) and "l2ul" in methods or whole
+        return planted
+
+    monkeypatch.setattr(audit_mnist, "trials", trials)
+    units = list(audit_mnist.units(Run(seeds=range(1))))
+    methods = [name.replace(" ", "_") for name in audit_digits.METHODS]
+    of_class = ["original", "again", *methods[:-1]]  # the last is L2UL
+    both = ["original", "retrained", "again", *methods] * 2
+    assert [unit.method for unit in units] == both + of_class
+    for unit in {unit.request: unit for unit in units}.values():
+        assert {row["metric"] for row in unit.measure()} <= KNOWN
+    mislabelled, in_class = made[1][1], made[2][1]
+    assert made[0] == (2_000, 128, 1_000, 16, False) and made[1][3:] == (16, False)
+    assert mislabelled % 2 == 0 and 50 <= mislabelled <= 70
+    assert 150 < in_class < 250 and made[2][4]
+
+
+def test_without_mnist_the_audit_says_what_is_wanted(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINILEARN_DATA", str(tmp_path))
+    unit = next(iter(audit_mnist.units(Run(seeds=range(1)))))
+    with pytest.raises(MissingData, match="train-images.*no licence is stated"):
+        unit.measure()
+
+
 def test_rows_say_what_was_planted(planted):
     def rows_of(column: str) -> dict:
-        rows = audit_digits._rows(lambda: planted, column)
+        rows = audit_digits.rows_of(lambda: planted, column)
         return {(row["metric"], row["split"]): float(row["value"]) for row in rows}
 
     nothing, null, half = (rows_of(column) for column in (ORIGINAL, AGAIN, "finetune"))
@@ -116,7 +148,7 @@ def test_rows_say_what_was_planted(planted):
 
 def test_of_a_class_there_are_no_rows_of_attacks_on_the_label(planted):
     every = Trials(torch.ones_like(planted.forgotten), planted.candidates, planted.unseen)
-    metrics = {row["metric"] for row in audit_digits._rows(lambda: every, "finetune")}
+    metrics = {row["metric"] for row in audit_digits.rows_of(lambda: every, "finetune")}
     assert "ulira" in metrics and not metrics & {"loss_attack_auc", "rmia", "js_right"}
 
 
