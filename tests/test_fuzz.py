@@ -51,7 +51,7 @@ from minilearn.run import Run
 from minilearn.sources import design, sources_of_variance
 from minilearn.stack import side_by_side, stack, unstack
 from minilearn.training import Training, fit
-from minilearn.trials import pairs_of_draws, trials
+from minilearn.trials import Trials, pairs_of_draws, trials
 
 PACKAGE = str(Path(minilearn.__file__).parent)
 
@@ -446,6 +446,11 @@ def attacks() -> dict:
     return {"original": metrics.loss_attack(seen(), seen())}
 
 
+def audited() -> Trials:
+    answers = {name: torch.rand(8, 6).double() for name in ("original", "retrained")}
+    return Trials(pairs_of_draws(8, 6), answers, {})
+
+
 # Audits of many models, what is left of the metrics and networks, and pictures.
 RIGHT |= {
     "trials": (
@@ -468,7 +473,6 @@ RIGHT |= {
     "ulira": (metrics.ulira, lambda: of_draws(prior=8.0, seed=0)),
     "klom": (metrics.klom, lambda: of_draws(bins=20)),
     "memory": (plots.memory, lambda: {"left": {"laf": torch.rand(5)}, "title": "t"}),
-    "bells": (plots.bells, lambda: {"values": {"laf": torch.rand(5)}, "title": "t"}),
     "rmia": (
         metrics.rmia,
         lambda: of_draws(
@@ -541,6 +545,10 @@ RIGHT |= {
             "forget": classes(4),
             "retain": classes(12),
         },
+    ),
+    "judge_candidate": (
+        widgets.judge_candidate,
+        lambda: {"found": audited(), "candidates": classes(6)},
     ),
     "stop_ascent": (
         widgets.stop_ascent,

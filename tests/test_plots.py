@@ -142,17 +142,6 @@ def test_memory_is_sorted_and_without_the_unknown():
     assert [list(line.get_ydata()) for line in ax.lines] == [[1, 1], pytest.approx([0.1, 0.9, 2])]
 
 
-def test_bells_are_the_normal_curves_of_their_marks():
-    values = torch.tensor([1.0, 2.0, 4.0, 9.0])
-    (ax,) = plots.bells({"original": values, "retrained": values - 5}, "t").axes
-    (x, y), (marks, _) = ax.lines[0].get_data(), ax.lines[1].get_data()
-    assert list(marks) == values.tolist()
-    normal = torch.distributions.Normal(values.mean(), values.std())
-    assert y == pytest.approx(normal.log_prob(torch.as_tensor(x)).exp().numpy())
-    assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-3)
-    assert [text.get_text() for text in ax.get_legend().texts] == ["original", "retrained"]
-
-
 @pytest.mark.parametrize(
     ("draw", "sentence"),
     [
@@ -163,8 +152,6 @@ def test_bells_are_the_normal_curves_of_their_marks():
         ),
         (lambda r: plots.roc({"b": FEW}, "t"), "found nothing to draw: no verdict"),
         (lambda r: plots.memory({"laf": torch.tensor([torch.nan])}, "t"), "nothing to draw"),
-        (lambda r: plots.bells({}, "t"), "nothing to draw"),
-        (lambda r: plots.bells({"laf": torch.ones(1)}, "t"), "laf must be two or more finite"),
         (
             lambda r: plots.items(torch.zeros(2, 1, 4, 4), ["a"], "t"),
             "1 captions and images of",

@@ -79,27 +79,3 @@ def memory(left: Mapping[str, Tensor], title: str) -> Figure:
     ax.legend(fontsize=SIZES["legend.fontsize"], frameon=False, ncols=2)
     figure.suptitle(lines(title), fontsize=TITLE)
     return figure
-
-
-def bells(values: Mapping[str, Tensor], title: str) -> Figure:
-    """One candidate: what the models of each kind say of it, and the normal curve through that.
-
-    Args: values: of each kind of models (n,), see `metrics.signal`. title: the finding
-    Raises: ValueError if there is no kind, or one has fewer than two numbers, or not finite ones
-    """
-    if not check_kind("values", values, Mapping):
-        raise ValueError("values holds no kind of models: nothing to draw")
-    figure, ((ax,),) = canvas(2.4)
-    for name, of in values.items():
-        of = as_numbers(name, of).double().cpu()
-        if of.ndim != 1 or len(of) < 2 or not bool(of.isfinite().all()):
-            raise ValueError(f"{name} must be two or more finite numbers, got {tuple(of.shape)}")
-        spread = of.std().clamp(min=1e-6)
-        x = of.mean() + spread * torch.linspace(-4, 4, 161, dtype=torch.float64)
-        color = role(name, [*values])["color"]
-        ax.plot(x, torch.distributions.Normal(of.mean(), spread).log_prob(x).exp(), color=color)
-        ax.plot(of, torch.zeros_like(of), "|", color=color, markersize=9, label=name)
-    ax.set(xlabel="how sure of the right label", yticks=[])
-    ax.legend(fontsize=SIZES["legend.fontsize"], frameon=False)
-    figure.suptitle(lines(title), fontsize=TITLE)
-    return figure

@@ -12,6 +12,7 @@ from minilearn import widgets
 from minilearn.data import Examples, digits
 from minilearn.metrics import Attack
 from minilearn.models import small_cnn
+from minilearn.trials import Trials, pairs_of_draws
 
 NAN = float("nan")
 
@@ -79,10 +80,21 @@ def cloud() -> tuple[dict[str, Tensor], tuple[int, ...], Examples, Examples]:
     return both, (0, 1, 4, 20), train[:6], train[6:26]
 
 
+@cache
+def audit() -> tuple[Trials, Examples]:
+    """Ten candidates, of which originals know the later ones better, and sixteen draws."""
+    forgotten = pairs_of_draws(16, 10)
+    retrained, again, original = (random(16, 10, seed=seed).double() for seed in (11, 12, 13))
+    known = original + torch.arange(10) / 3 * forgotten
+    columns = {"original": known, "retrained": retrained, "retrained again": again}
+    return Trials(forgotten, columns, {}), digits().train[:10]
+
+
 EXAMPLES = {
     "drag_threshold": lambda: widgets.drag_threshold(attacks()),
     "draw_prediction": lambda: widgets.draw_prediction(*band()),
     "follow_points": lambda: widgets.follow_points(*cloud()),
+    "judge_candidate": lambda: widgets.judge_candidate(*audit()),
     "paint_digit": lambda: widgets.paint_digit(*networks()),
     "stop_ascent": lambda: widgets.stop_ascent(*ascent()),
     "withdraw_point": lambda: widgets.withdraw_point(*patients()),
