@@ -32,7 +32,7 @@ from minilearn.sweep import Unit, value
 from minilearn.trials import AGAIN, ORIGINAL, RETRAINED, Trials, trials
 
 SEEDS = 1
-DRAWS = {"toy": 16, "small": 32, "paper": 64}
+DRAWS = 64
 AT_ONCE = 16
 CANDIDATES = 128  # of the items
 TASKS = ("items", "band")
@@ -53,7 +53,7 @@ class Audited:
 def units(run: Run) -> Iterator[Unit]:
     """A unit is a column of the trials of a task, which are made when the first is measured."""
     pixels, copies, network = SIZES[run.size]
-    about = f"size={run.size}; {DRAWS[run.size]} draws, {AT_ONCE} at once; "
+    about = f"size={run.size}; {DRAWS} draws, {AT_ONCE} at once; "
     about += f"rotated_digits({pixels}, {copies}); {network} that begins at {MIDDLE}; "
     about += f"original={RECIPE}"
     requests = {"items": f"items: half of {CANDIDATES}", "band": f"band: all of {BAND}"}
@@ -80,7 +80,7 @@ def _trials(run: Run, task: str, seed: int) -> Audited:
     pixels, copies, _ = SIZES[run.size]
     train, test = (part.to(run.device) for part in data.rotated_digits(pixels, copies))
     pool = pool_of(train, task, seed)
-    options = {"draws": DRAWS[run.size], "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
+    options = {"draws": DRAWS, "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
     options["whole"] = task == "band"
     with tempfile.TemporaryDirectory() as folder:
         place = folder if run.cache is None else run.cache / "trials"

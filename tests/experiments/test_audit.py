@@ -193,7 +193,7 @@ def test_of_regression_every_column_is_a_unit_and_a_task_is_trained_once(monkeyp
     ]
     assert splits == [{"forget", "test"}, {"forget", "test_forget", "test_retain"}]
     band = len(by_range(rotated_digits(12, 2).train, 0, 30).indices)
-    assert made == [(128, 16, False, False), (band, 16, True, True)]
+    assert made == [(128, 64, False, False), (band, 64, True, True)]
 
 
 def test_rows_of_predictions_say_what_was_planted():
