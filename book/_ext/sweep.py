@@ -18,6 +18,7 @@ METHODS = {  # in this order, with these heads
     "neggrad_open": "NegGrad, open",
     "l2ul_adv": "ADV",
     "l2ul": "ADV + IMP",
+    "oracle": "oracle",
 }
 SWEPT = {"eps": "radius", "lr": "learning rate"}
 

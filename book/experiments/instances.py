@@ -90,7 +90,7 @@ def reference(
     """The unit of a model to compare with: the original, or one retrained without the items."""
 
     def measure() -> list[dict]:
-        return list(_accuracies(model(), splits()))
+        return list(accuracies(model(), splits()))
 
     return Unit(dataset, name, method, seed, settings, measure)
 
@@ -110,7 +110,7 @@ def streamed(requests, seed: int, config: L2UL, model, splits) -> list[dict]:
         return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
     finished = all(one.finished for one in served)
     samples = sum(one.samples for one in served)
-    rows = [*_accuracies(after, splits(whole)), value("finished", "", int(finished), "0 or 1")]
+    rows = [*accuracies(after, splits(whole)), value("finished", "", int(finished), "0 or 1")]
     rows.append(value("samples", "", samples, "sample units"))
     return [*rows, value("seconds", "", sum(one.seconds for one in served), "s")]
 
@@ -126,9 +126,9 @@ def _measure(request, seed: int, config: L2UL, model, splits, relabel=None) -> l
     except NonFiniteLoss:  # the ascent overflowed: no model is left
         return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
     except NothingToDo:  # no item is classified right
-        rows = [*_accuracies(before, splits(request)), value("finished", "", 1, "0 or 1")]
+        rows = [*accuracies(before, splits(request)), value("finished", "", 1, "0 or 1")]
         return [*rows, value("steps", "", 0, "steps")]
-    rows = [*_accuracies(result.model, splits(request))]
+    rows = [*accuracies(result.model, splits(request))]
     rows.append(value("finished", "", int(result.finished), "0 or 1"))
     rows.append(value("steps", "", len(result.history.loss), "steps"))
     rows.append(value("samples", "", result.cost.samples, "sample units"))
@@ -142,7 +142,8 @@ def _measure(request, seed: int, config: L2UL, model, splits, relabel=None) -> l
     return rows
 
 
-def _accuracies(model: nn.Module, splits: Mapping[str, Examples]) -> Iterator[dict]:
+def accuracies(model: nn.Module, splits: Mapping[str, Examples]) -> Iterator[dict]:
+    """The rows of the accuracy on every split."""
     for split, data in splits.items():
         correct = evaluate(model, data).correct.double().mean()
         yield value("accuracy", split, correct, "fraction")

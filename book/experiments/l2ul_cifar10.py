@@ -5,8 +5,9 @@ The size says whose model forgets: "toy" a pretrained ResNet-20, "small" a pretr
 are read from the folder `pretrained` of the data folder. The ResNet-18 is trained in one cycle,
 which takes minutes of a GPU, and not the paper's 200 epochs. The released recipe is run too, for 16
 items, and for ResNet-18 for all numbers of them; at "toy" one setting after another is changed for
-16 items. Accuracy on `retain` is of 10,000 retained examples. Stored rows called "released" are of
-an earlier form of that recipe, see the page of results.
+16 items. Beside them stands the paper's `oracle`, which has the retained photographs at hand.
+Accuracy on `retain` is of 10,000 retained examples. Stored rows called "released" are of an earlier
+form of that recipe, see the page of results.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from book.experiments import Run
+from book.experiments import Run, oracle
 from book.experiments.instances import capped, methods, random_items, reference, unit, word
 from minilearn import data
 from minilearn.data import Examples, batches
@@ -90,6 +91,10 @@ def units(run: Run) -> Iterator[Unit]:
 
     parts = partial(splits, sets)
     yield reference("cifar10", "nothing", "original", 0, say(name), model, parts)
+    for label, config in oracle.SETTINGS.items():
+        for seed in run.seeds:
+            given = "cifar10", partial(ask, 16, seed), "16 random items", seed, config
+            yield oracle.unit(*given, say(label), model, parts)
     for count, label, method, config in asked(run.size):
         for seed in run.seeds:
             yield one(count, method, seed, config, label)

@@ -16,7 +16,7 @@ from functools import cache, partial
 
 from torch import nn
 
-from book.experiments import Run
+from book.experiments import Run, oracle
 from book.experiments.instances import capped, methods, random_items, reference, unit
 from book.experiments.l2ul_cifar10 import (
     BASE,
@@ -68,6 +68,11 @@ def _of(run: Run, width: float, sets: Callable[[], data.Split]) -> Iterator[Unit
     parts = partial(splits, sets)
     said = f"size={run.size}; original; {where}"
     yield reference("cifar10", "nothing", "original", 0, said, model, parts)
+    for seed in run.seeds:
+        for label, config in oracle.SETTINGS.items():
+            said = f"size={run.size}; {label}; {where}"
+            given = "cifar10", partial(ask, 16, seed), "16 random items", seed, config
+            yield oracle.unit(*given, said, model, parts)
     for count in COUNTS:
         name = f"{count} random item{'s' * (count > 1)}"
         for seed in run.seeds:

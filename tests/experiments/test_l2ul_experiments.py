@@ -14,6 +14,7 @@ from book.experiments import (
     l2ul_cifar10,
     l2ul_digits,
     l2ul_width,
+    oracle,
     released_l2ul,
     said,
     speed_l2ul,
@@ -171,6 +172,35 @@ def test_the_resnet18_goes_on_where_it_stopped_and_is_laid_out_as_others(tmp_pat
         assert torch.equal(a, b) and b.is_contiguous()
 
 
+def test_a_step_of_the_oracle_is_the_formula_s_and_it_stops_when_none_is_recognised(
+    trained, classification
+):
+    right = evaluate(trained, classification).correct.nonzero().flatten()
+    request = by_index(classification, right[:3])
+    for on in ("all", "remaining"):
+        config = oracle.Oracle(1, 10_000, 0.01, 0.0, 0.0, on)  # all retained examples in one step
+        found = oracle.oracle(trained, request, config, 0)
+        by_hand = copy.deepcopy(trained)
+        x, y = request.forget.inputs, request.forget.targets
+        keep = request.retain.inputs, request.retain.targets
+        cross_entropy = nn.functional.cross_entropy
+        loss = cross_entropy(by_hand(keep[0]), keep[1]) - cross_entropy(by_hand(x), y)
+        gradients = torch.autograd.grad(loss, list(by_hand.parameters()))
+        for new, old, gradient in zip(
+            found.model.parameters(), by_hand.parameters(), gradients, strict=True
+        ):
+            torch.testing.assert_close(new, old - 0.01 * gradient)
+        assert len(found.history.loss) == 1 and not found.finished
+    config = oracle.Oracle(200, 64, 0.05, batch_norm="train")
+    given = "a set", lambda: request, "three items", 0, config, "size=toy; base"
+    unit = oracle.unit(*given, lambda: trained, splits)
+    rows = {(r["metric"], r["split"]): float(r["value"]) for r in unit.measure()}
+    assert rows["accuracy", "forget"] == 0 and rows["finished", ""] == 1
+    assert 1 < rows["steps", ""] < 200 * (len(request.retain) // 64 + 1)
+    assert unit.method == "oracle" and {metric for metric, _ in rows} <= KNOWN
+    assert rows["accuracy", "retain"] > 0.6
+
+
 def test_every_width_is_trained_by_one_recipe_and_asked_the_same(tmp_path, monkeypatch):
     made = {}
 
@@ -188,7 +218,7 @@ def test_every_width_is_trained_by_one_recipe_and_asked_the_same(tmp_path, monke
     asked = {}
     for unit in l2ul_width.units(run):
         width = unit.config.split("width ")[1].split(";")[0]
-        settings = unit.config.split("; L2UL")[-1]
+        settings = unit.config.rsplit("; ", 1)[-1]
         asked.setdefault(width, []).append((unit.request, unit.method, settings))
     asked = {width: each[1:] for width, each in asked.items()}  # the original, whose width is named
     assert list(asked) == ["0.125", "0.25"] and asked["0.125"] == asked["0.25"]
