@@ -178,7 +178,8 @@ def check_integers(name: str, values) -> Tensor:
         values = values.long()
     if values is None or values.dtype == torch.bool or not _flat_integers(values):
         raise ValueError(
-            f"{name} must be a flat list of integers; a boolean mask goes to Request itself"
+            f"{name} must be a flat list of integers: of a boolean mask give "
+            "mask.nonzero().flatten(), of a request its indices"
         )
     return values.long().cpu()
 

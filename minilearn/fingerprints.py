@@ -85,8 +85,10 @@ def settings_of(thing) -> dict[str, str]:
     }
 
 
-def structure(model: nn.Module) -> dict[str, str]:
+def structure(model: nn.Module, *, fresh: bool = False) -> dict[str, str]:
     """The parts of a network by name, and their settings: what it is besides its weights.
+
+    Lists and dictionaries may be settings or a network's own notes. They count if it is `fresh`.
 
     Example:
         >>> structure(nn.Dropout(0.5))
@@ -97,17 +99,22 @@ def structure(model: nn.Module) -> dict[str, str]:
     for name, part in model.named_modules():
         found[name] = f"{type(part).__name__}({_without_addresses(part.extra_repr())})"
         for setting, value in vars(part).items():
-            if setting not in usual and _is_setting(value):
+            if setting not in usual and _is_setting(value, fresh):
                 found[f"{name}.{setting}".lstrip(".")] = _said(value)
     return found
 
 
 def _said(setting) -> str:
     """A setting in words; of a function its name and code, of a tensor what is in it."""
+    kind = type(setting)
+    if kind in (tuple, list):
+        return f"{kind.__name__}({', '.join(map(_said, setting))})"
+    if kind is dict:
+        return str({_said(key): _said(value) for key, value in setting.items()})
     if isinstance(setting, FunctionType):
         return f"{setting.__qualname__} {fingerprint(_code_of(setting))}"
     if isinstance(setting, Tensor | np.ndarray):
-        return f"{type(setting).__name__} {fingerprint(setting)}"
+        return f"{kind.__name__} {fingerprint(setting)}"
     return getattr(setting, "__qualname__", None) or repr(setting)
 
 
@@ -138,9 +145,17 @@ def _code(code: CodeType, docstring: str | None = None) -> tuple:
     return code.co_code, code.co_names, values
 
 
-def _is_setting(value) -> bool:
-    """Whether it is a number, a text, a tensor, a function or a class, or a tuple of such."""
-    return all(map(_is_setting, value)) if type(value) is tuple else isinstance(value, SETTINGS)
+def _is_setting(value, fresh: bool = False) -> bool:
+    """Whether it is a number, a text, a tensor, a function or a class, or a tuple of such.
+
+    If `fresh` also a list or a dictionary, of anything but tensors, which are the weights.
+    """
+    if fresh and type(value) in (list, dict):
+        parts = [*value, *value.values()] if type(value) is dict else value
+        return not any(isinstance(v, Tensor) for v in parts) and _is_setting((*parts,), fresh)
+    if type(value) is tuple:
+        return all(_is_setting(v, fresh) for v in value)
+    return isinstance(value, SETTINGS)
 
 
 def _without_addresses(text: str) -> str:
@@ -270,7 +285,7 @@ def _held(data):
     if isinstance(data, StackDataset):
         named = isinstance(data.datasets, dict)
         return list(map(_held, data.datasets.values() if named else data.datasets))
-    if isinstance(data, list | tuple):
+    if isinstance(data, list | tuple) or hasattr(data, "to_numpy"):
         return data
     return {name: _held(v) for name, v in getattr(data, "__dict__", {}).items() if _is_content(v)}
 
@@ -278,7 +293,7 @@ def _held(data):
 def _is_content(value) -> bool:
     if isinstance(value, list | tuple):
         return all(type(each) in (bool, int, float, str) or _is_content(each) for each in value)
-    return isinstance(value, Tensor | np.ndarray | Dataset | Examples)
+    return isinstance(value, Tensor | np.ndarray | Dataset | Examples) or hasattr(value, "to_numpy")
 
 
 def _items(data) -> list:

@@ -53,6 +53,11 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
         _asked.pop()
 
 
+def setting() -> tuple | None:
+    """What the innermost `fast` was asked for, for another process; None outside of it."""
+    return _asked[-1] if _asked else None
+
+
 def laid_out(model: nn.Module) -> nn.Module:
     """The model, with its channels last inside `fast`, unless it has tensors of 5 axes."""
     # what Conv3d has: torch has another layout for them, and refuses to lay out the model

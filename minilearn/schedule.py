@@ -44,8 +44,18 @@ class Plateau:
         if not isinstance(self.follows, str) or not self.follows:
             raise ValueError(f"follows is the name of a loss, got {self.follows!r}")
 
-    def check_watch(self, watch):
-        """Refuse, by ValueError and before any work, a loss that nobody measures."""
+    @staticmethod
+    def refuse_stack():
+        """Say, by ValueError, that the networks of a stack cannot have rates of their own."""
+        raise ValueError(
+            "a Plateau follows the loss of one network, and a stack has one rate for all: train "
+            'the networks one by one, or take the schedule "cosine" or "constant"'
+        )
+
+    def check(self, watch, networks: int):
+        """Refuse, by ValueError and before any work, a loss that nobody measures, or of several."""
+        if networks > 1:
+            self.refuse_stack()
         if watch is None and self.follows != "loss":
             raise ValueError(
                 f"the schedule follows {self.follows!r}, which nobody measures: give "

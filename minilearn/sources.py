@@ -11,6 +11,7 @@ from torch import Tensor
 from minilearn.checks import as_numbers, check_number
 
 STAGES = ("draw", "training seed", "unlearning seed")
+ROUNDING = 1e-9  # a budget that is met but for this is met
 MOST = 300  # originals a draw, and unlearned models of each, that `design` tries
 
 
@@ -69,8 +70,7 @@ def design(
         >>> design((1.0, 1.0, 4.0), costs=(10.0, 10.0, 1.0), budget=1000.0)
         (37, 1, 7)
     """
-    variances = as_numbers("variances", variances).flatten().tolist()
-    costs = as_numbers("costs", costs).flatten().tolist()
+    variances, costs = _floats("variances", variances), _floats("costs", costs)
     if len(variances) != len(STAGES) or len(costs) != len(STAGES):
         raise ValueError(f"variances and costs are three numbers each, one a stage of {STAGES}")
     v_draw, v_seed, v_unlearned = (check_number("a variance", v, 0, ends="[)") for v in variances)
@@ -79,7 +79,8 @@ def design(
     best, chosen = math.inf, None
     for seeds in range(1, MOST + 1):
         for unlearned in range(1, MOST + 1):
-            draws = int(budget / (c_draw + seeds * (c_seed + unlearned * c_unlearned)))
+            price = c_draw + seeds * (c_seed + unlearned * c_unlearned)
+            draws = int(budget / price * (1 + ROUNDING))
             if not draws:
                 break
             spread = (v_draw + (v_seed + v_unlearned / unlearned) / seeds) / draws
@@ -88,3 +89,10 @@ def design(
     if chosen is None:
         raise ValueError(f"one of each costs {sum(costs):g}, more than the budget of {budget:g}")
     return chosen
+
+
+def _floats(name: str, values) -> list[float]:
+    """Numbers in any form, in double precision."""
+    values = getattr(values, "tolist", lambda: values)()
+    as_numbers(name, values)
+    return [float(value) for value in values]

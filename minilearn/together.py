@@ -19,6 +19,7 @@ from minilearn.draws import order_of
 from minilearn.methods import METHODS, retrain, unlearn
 from minilearn.models import build
 from minilearn.requests import Request
+from minilearn.schedule import Plateau
 from minilearn.stack import STACKABLE, side_by_side, stack, unstack
 from minilearn.training import Training
 from minilearn.unlearned import NothingToDo
@@ -124,11 +125,15 @@ class Together:
         return side_by_side(sets) if len(sets) > 1 else sets[0]
 
 
-def check_together(fresh: Callable[[], nn.Module], train, forgotten: Tensor):
+def check_together(fresh: Callable[[], nn.Module], train, forgotten: Tensor, recipes: list):
     """Refuse, by ValueError, what cannot be trained as one, before anything is.
 
+    Args: recipes: of the trainings, and the methods' settings
     Shapes: forgotten (T, P) bool, which candidates a draw forgets
     """
+    for recipe in recipes:
+        if isinstance(getattr(recipe, "schedule", None), Plateau):
+            Plateau.refuse_stack()
     if not isinstance(train, Examples):
         kind = type(train).__name__
         raise ValueError(f"at_once trains on Examples, got a {kind}: make them, or leave it out")

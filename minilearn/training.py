@@ -18,6 +18,7 @@ from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.parts import recipes
 from minilearn.run import File, NonFiniteLoss, Run, Watch
 from minilearn.schedule import Plateau
+from minilearn.stack import networks_in
 from minilearn.unlearned import History
 
 __all__ = ["Best", "NonFiniteLoss", "Plateau", "Training", "fit"]
@@ -115,7 +116,7 @@ def fit(
     """
     check_kind("config", config, Training)
     if isinstance(config.schedule, Plateau):
-        config.schedule.check_watch(watch)
+        config.schedule.check(watch, networks_in(model))
     classes = number_of_classes(model, data)
     device = device_of(model)
 

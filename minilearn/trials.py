@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from minilearn import precision
 from minilearn.checks import (
     check_choice,
     check_count,
@@ -25,10 +27,11 @@ from minilearn.data.reading import distinct, targets_of
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
-from minilearn.fingerprints import fingerprint
+from minilearn.fingerprints import code_of, contents, fingerprint, structure
 from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics import Verdict, memory_left, signal, ulira
+from minilearn.metrics.columns import refuse_seen
 from minilearn.models import build
 from minilearn.requests import Request, by_index
 from minilearn.together import Draw, Together, check_together
@@ -49,11 +52,13 @@ class Trials:
         forgotten: (T, P) bool, which candidates a draw forgets
         candidates: by column (T, P) float64, see `metrics.signal`
         unseen: by column (T, U) float64, the same of unseen examples
+        positions: (P,) int64, of the candidates in the training set
     """
 
     forgotten: Tensor
     candidates: dict[str, Tensor]
     unseen: dict[str, Tensor]
+    positions: Tensor | None = None
 
     def attack(self, column: str, unseen: bool = False) -> Verdict:
         """How well `metrics.ulira` tells a column from retrained models.
@@ -167,8 +172,9 @@ def trials(
         groups: whose each candidate is, a whole number for every position of `pool`
         whole: every draw forgets the whole pool, such as a class. Where a class is gone, candidates
             are an example's log-probabilities of the classes that are left, see `metrics.signal`
-    Raises: ValueError if an argument is no good, a candidate is among the unseen examples, networks
-        cannot be stacked, or a file of the folder is damaged; whatever a method raises
+    Raises: ValueError if an argument is no good, among the unseen Examples is a candidate or they
+        are training examples only, networks cannot be stacked, or a file of the folder is damaged;
+        whatever a method raises
     """
     from joblib import Parallel, delayed
 
@@ -180,27 +186,32 @@ def trials(
     check_kind("folder", folder, str | os.PathLike)
     check_count("seed", seed, 0)
     check_dataset(unseen)
-    request = by_index(train, pool)
+    request = by_index(train, check_integers("pool", pool))
     _refuse_overlap(request, unseen)
     check_flag("whole", whole)
     of_group = torch.arange(len(request.indices))  # of its own each
-    about = fingerprint((train, request.indices, unseen, training, seed, build(fresh, 0)))
+    start = build(fresh, 0)
+    network = structure(start, fresh=True), contents(start), code_of(start)
+    setting = precision.setting(), str(torch.get_default_dtype())
+    about = fingerprint((train, request.indices, unseen, training, seed, network, setting))
     kind = " whole" * whole
     if groups is not None:
         of_group = _groups(groups, pool, whole)
         kind = f" {fingerprint(of_group)}"
     forgotten = pairs_of_draws(draws, len(of_group.unique()), seed)[:, of_group] | whole
     if check_count("at_once", at_once, 1) > 1:
-        check_together(fresh, train, forgotten)
+        check_together(fresh, train, forgotten, [training, *methods.values()])
+    kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
+    kept = _kept_classes(request) if whole else None
+    for examples in kinds.values():  # whatever cannot be read is said before the first training
+        signal(evaluate(start, examples), kept)
     place = Path(folder).expanduser() / (about + kind)
     every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
     parts = [every[i : i + at_once] for i in range(0, draws, at_once)]
     together = [Together(fresh, train, training, part) for part in parts]
     columns = dict.fromkeys((ORIGINAL, RETRAINED, AGAIN)) | dict(methods)
-    kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
-    kept = _kept_classes(request) if whole else None
-    threads = torch.get_num_threads()
-    work = [delayed(_answered)(group, columns, kinds, kept, place, threads) for group in together]
+    options = columns, kinds, kept, place, _Process()
+    work = [delayed(_answered)(group, *options) for group in together]
     done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
     found = list(tqdm(done, "draws", len(together), unit="group", delay=1, leave=False))
     candidates, others = (
@@ -208,7 +219,24 @@ def trials(
         for part in kinds
     )
     numbers = len(kept) if kept else 1  # of a candidate
-    return Trials(forgotten.repeat_interleave(numbers, 1), candidates, others)
+    forgotten, positions = (
+        each.repeat_interleave(numbers, -1) for each in (forgotten, request.indices)
+    )
+    return Trials(forgotten, candidates, others, positions)
+
+
+class _Process:
+    """What this process was asked to compute with; another one is told."""
+
+    def __init__(self):
+        self.threads = torch.get_num_threads()
+        self.dtype = torch.get_default_dtype()
+        self.fast = precision.setting()
+
+    def set_up(self) -> AbstractContextManager:
+        torch.set_num_threads(self.threads)
+        torch.set_default_dtype(self.dtype)
+        return precision.fast(self.fast[0], graph=self.fast[1]) if self.fast else nullcontext()
 
 
 def _method(column: str) -> str:
@@ -230,12 +258,13 @@ def _groups(groups, pool, whole: bool) -> Tensor:
 
 
 def _refuse_overlap(request: Request, unseen):
-    """Refuse, by ValueError, candidates among the unseen examples, as far as tensors tell."""
+    """Refuse, by ValueError, candidates among the unseen examples, or training examples alone."""
     candidates = request.forget
     if isinstance(candidates, Examples) and isinstance(unseen, Examples):
         common = len(distinct(candidates.inputs) & distinct(unseen.inputs))
         if common:
             raise ValueError(f"{common} of the unseen examples are candidates: give others")
+    refuse_seen(request.train, {"unseen": unseen})
 
 
 def _kept_classes(pool: Request) -> list[int] | None:
@@ -244,12 +273,16 @@ def _kept_classes(pool: Request) -> list[int] | None:
     if targets.is_floating_point():
         return None
     left = targets[~pool.mask].unique().tolist()
+    if len(left) < 2:
+        raise ValueError(
+            "whole needs two classes that are left, whose probabilities can be compared, and "
+            f"without the pool there is {len(left)}: leave whole out, and draws forget halves"
+        )
     return left if len(left) < len(targets.unique()) else None
 
 
-def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, threads: int) -> dict:
+def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, process) -> dict:
     """The answers of some draws by column; what is in the folder already is read."""
-    torch.set_num_threads(threads)
 
     def answers(column: str, config) -> dict[str, Tensor]:
         about = fingerprint((column, config))
@@ -262,7 +295,8 @@ def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, th
         states = [read_state(file, set(kinds)) for file in files]
         return {kind: torch.stack([state[kind] for state in states]) for kind in kinds}
 
-    return {column: answers(column, config) for column, config in columns.items()}
+    with process.set_up():
+        return {column: answers(column, config) for column, config in columns.items()}
 
 
 def _models(group: Together, column: str, config) -> list[nn.Module]:

@@ -71,3 +71,14 @@ def test_bad_input_is_one_sentence():
     ):
         with pytest.raises(ValueError, match=sentence):
             design(*arguments)
+
+
+def test_a_budget_that_is_met_but_for_rounding_is_met():
+    assert design((1, 0, 0), (0.1, 0.1, 0.1), 3.0) == (10, 1, 1)
+    assert design((1, 1, 1), (0.1, 0.1, 0.1), 0.3) == (1, 1, 1)
+
+
+def test_the_design_takes_the_table_s_column():
+    table = sources_of_variance(world(4, 3, 2, (3.0, 1.0, 2.0)))
+    costs = (10.0, 10.0, 1.0)
+    assert design(table["variance"], costs, 1e3) == design(list(table["variance"]), costs, 1e3)

@@ -23,6 +23,7 @@ from minilearn.methods import (
 )
 from minilearn.models import allcnn, build, cnn, layer_names, resnet20, small_cnn
 from minilearn.requests import Request
+from minilearn.schedule import Plateau
 from minilearn.stack import (
     LEAVES,
     STACKABLE,
@@ -282,6 +283,84 @@ def test_what_cannot_be_stacked_is_said_in_one_sentence():
     for sentence, networks in pairs.items():
         with pytest.raises(ValueError, match=sentence):
             stack(networks, random(2, 4))
+
+
+class Steps(nn.Module):
+    """Sequences of 5 steps whose rows a layer sees as a batch of its own."""
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.norm, self.head = norm, nn.Linear(4, 2)
+
+    def forward(self, x):
+        steps = self.norm(x[:, None] * torch.arange(1, 6)[:, None].to(x))
+        flat = self.norm(steps.flatten(0, 1)).unflatten(0, (len(x), -1))
+        return self.head(flat.mean(1))
+
+
+class Noted(nn.Module):
+    """A layer without weights that keeps a mean of what it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        if self.training:
+            self.seen.lerp_(x.detach().mean(0), 0.1)
+        return x - self.seen
+
+
+class Mixup(nn.Module):
+    def forward(self, x):
+        return x + x.flip(0) if self.training else x
+
+
+class InDictionary(nn.Linear):
+    def __init__(self, p: float):
+        super().__init__(4, 2)
+        self.options = {"p": [p]}
+
+
+def test_networks_that_would_mix_only_after_their_training_are_refused_before():
+    """Fresh layers are all alike, so their rows can be anyone's; and training mode has its own."""
+    several = {
+        "answers differ from theirs by": [Steps(nn.LayerNorm(4)) for _ in range(M)],
+        "answers differ": [Steps(nn.Linear(4, 4)) for _ in range(M)],
+        "in training mode from theirs": [nn.Sequential(Mixup(), nn.Linear(4, 2)) for _ in range(M)],
+        "1.running_mean follows the examples": [
+            nn.Sequential(
+                nn.Unflatten(1, (1, 4)),
+                nn.InstanceNorm1d(1, track_running_stats=True),
+                nn.Flatten(),
+                nn.Linear(4, 2),
+            )
+            for _ in range(M)
+        ],
+        "0.seen follows the examples": [nn.Sequential(Noted(), nn.Linear(4, 2)) for _ in range(M)],
+        "options is another one in network 1": [InDictionary(0.1), InDictionary(0.9)],
+    }
+    shared = copy.deepcopy(several["answers differ"][0])
+    several["answers differ from"] = [
+        copy.deepcopy(shared) for _ in range(M)
+    ]  # one encoder for all
+    for sentence, networks in several.items():
+        before = [copy.deepcopy(network.state_dict()) for network in networks]
+        with pytest.raises(ValueError, match=sentence):
+            stack(networks, random(2, 4))
+        for network, state in zip(networks, before, strict=True):
+            assert all(
+                torch.equal(a, b)
+                for a, b in zip(network.state_dict().values(), state.values(), strict=True)
+            )
+
+
+def test_one_rate_for_several_networks_is_refused():
+    net = stack([nn.Linear(4, 2) for _ in range(M)], random(2, 4))
+    sets = [Examples(random(8, 4, seed=m), torch.arange(8) % 2) for m in range(M)]
+    plateau = Training(epochs=1, schedule=Plateau(follows="loss"))
+    with pytest.raises(ValueError, match="follows the loss of one network, and a stack has one"):
+        fit(net, side_by_side(sets), plateau)
 
 
 def test_what_a_stack_is_not_for_is_said_in_one_sentence():

@@ -1,6 +1,7 @@
 """Trials: many draws, their models made once, and what strong attacks say of them."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from minilearn.evaluation import evaluate
 from minilearn.methods import L2UL, BadTeacher, bad_teacher, finetune, l2ul, retrain
 from minilearn.metrics import signal
 from minilearn.models import build
+from minilearn.precision import fast
+from minilearn.requests import by_class
+from minilearn.schedule import Plateau
 from minilearn.stack import stack
 from minilearn.together import SEEDS, Draw
 from minilearn.training import Training
@@ -177,6 +181,52 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(train, unseen, tmp_path,
         trials(network, train, range(8), unseen, METHODS, tmp_path, **options)
 
 
+def own_network(forward) -> type[nn.Module]:
+    """A class of a network with a setting in a dictionary, whose `forward` was edited."""
+
+    class Own(nn.Module):
+        def __init__(self, act: str = "relu"):
+            super().__init__()
+            self.settings = {"act": act}
+            self.body, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    Own.forward = forward
+    return Own
+
+
+Own = own_network(lambda self, x: self.head(getattr(torch, self.settings["act"])(self.body(x))))
+Edited = own_network(lambda self, x: self.head(self.body(x).tanh()))
+
+
+def test_a_folder_keeps_the_answers_of_one_network_one_precision_and_one_code(
+    train, unseen, tmp_path
+):
+    def answers(make, **options):
+        options = {"draws": 2, "training": Training(epochs=1)} | options
+        found = trials(make, train, range(8), unseen, {}, tmp_path, **options)
+        return found.candidates["original"]
+
+    first = answers(Own)
+    assert torch.equal(first, answers(Own))
+    assert not torch.equal(first, answers(Edited))
+    assert not torch.equal(first, answers(lambda: Own("tanh")))
+    assert torch.equal(answers(Edited), answers(lambda: Own("tanh")))
+    with fast(torch.bfloat16):
+        half = answers(Own)
+        shutil.rmtree(tmp_path)
+        assert torch.equal(half, answers(Own, jobs=2)) and not torch.equal(half, first)
+
+
+def test_candidates_are_known_by_their_positions(train, unseen, tmp_path):
+    found = trials(network, train, [7, 2, 5, 0], unseen, {}, tmp_path, draws=2)
+    assert found.positions.tolist() == [0, 2, 5, 7]
+    pool = (train.targets == 1).nonzero().flatten()
+    options = {"draws": 2, "whole": True, "training": Training(epochs=1)}
+    whole = trials(network, train, pool, unseen, {}, tmp_path, **options)
+    assert whole.positions.tolist() == pool.repeat_interleave(2).tolist()
+    assert whole.positions.shape == whole.forgotten[0].shape
+
+
 def test_where_a_class_is_forgotten_whole_the_other_classes_are_read(train, unseen, tmp_path):
     pool = (train.targets == 2).nonzero().flatten()
     options = {"draws": 2, "training": Training(epochs=1), "whole": True, "at_once": 2}
@@ -277,6 +327,14 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
     def odd():
         return nn.Sequential(nn.Linear(6, 3), nn.Bilinear(3, 3, 3))
 
+    def one():
+        return nn.Linear(6, 1)
+
+    ones = (train.targets == 1).nonzero().flatten()
+    two = {"data": Examples(train.inputs, (train.targets == 1).long())}
+    column = Examples(train.inputs, train.inputs[:, :1])
+    of_column = {"data": column, "others": Examples(unseen.inputs, unseen.inputs[:, :1])}
+    plateau = Training(schedule=Plateau(follows="loss"))
     for arguments, sentence in (
         ({"methods": {"forget me": None}}, "the first word of 'forget me' is one of"),
         ({"methods": ["finetune"]}, "settings by name"),
@@ -284,6 +342,14 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
         ({"pool": [0, 0]}, "named twice"),
         ({"pool": [0]}, "candidates must be a whole number of at least 2"),
         ({"others": train[3:20]}, "5 of the unseen examples are candidates"),
+        ({"others": train[20:40]}, "'unseen' holds training examples only"),
+        ({"pool": train.targets == 1}, r"pool must be .*of a boolean mask give mask.nonzero\(\)"),
+        ({"pool": by_class(train, 1)}, "pool must be a flat list .*of a request its indices"),
+        ({"others": Examples(unseen.inputs, unseen.targets + 2)}, "the labels go up to 3"),
+        ({"at_once": 2, "training": plateau}, "a Plateau follows the loss of one network"),
+        ({"at_once": 2, "methods": {"finetune": plateau}}, "a Plateau follows the loss of one"),
+        (two | {"pool": ones, "whole": True}, "without the pool there is 1: leave whole out"),
+        (of_column | {"make": one}, "squeeze the network's answers"),
         ({"draws": 5}, "an even number, got 5"),
         ({"training": None}, "training must be a Training"),
         ({"jobs": 0}, "jobs must be"),

@@ -38,7 +38,8 @@ def audit_rows(found, columns: Sequence[str]) -> list[Row]:
     for split, unseen in (("forget", False), ("test", True)):
         null = found.attack(AGAIN, unseen)
         if math.isnan(null.auc):
-            raise ValueError(f"trials give {null}")
+            words = str(null).replace("candidates", "unseen examples") if unseen else str(null)
+            raise ValueError(f"trials give {words}")
         band = 0.5 - (null.high - null.auc), 0.5 + (null.high - null.auc)
         for name, column in names.items():
             verdict = null if column == AGAIN else found.attack(column, unseen)

@@ -45,7 +45,8 @@ def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
         return result.confidence.double()
     if result.outputs.ndim != 1:
         shape = tuple(result.outputs.shape)
-        raise ValueError(f"one prediction an example is needed, (N,), got shape {shape}")
+        words = f"one prediction an example is needed, (N,), got shape {shape}"
+        raise ValueError(words + ": squeeze the network's answers and the targets" * (1 in shape))
     return result.outputs.double()
 
 
@@ -67,7 +68,7 @@ def memory_left(
     """
     u, r, o = (of_forgotten(values, forgotten) for values in (unlearned, retrained, original))
     head = o.mean(0) - r.mean(0)
-    known = head.abs() > KNOWN * r.std(0)
+    known = head.abs() > KNOWN * (r.std(0) if len(r) > 1 else math.inf)
     return torch.where(known, (u.mean(0) - r.mean(0)) / head, math.nan)
 
 
@@ -102,12 +103,20 @@ def klom(unlearned: Tensor, retrained: Tensor, forgotten: Tensor, *, bins: int =
     Cannot see: how far apart two histograms lie that do not overlap.
     Differs: the largest value of all lies in the last bin, which the released code leaves out; as
         there, values are clipped to 100 either way
-    Raises: ValueError as `ulira`, or if `bins` is no whole number from 2 on
+    Raises: ValueError as `ulira`, if `bins` is no whole number from 2 on, or if all answers at a
+        candidate are clipped to one number
     """
     bins = check_count("bins", bins, 2)
-    u, r = (of_forgotten(values, forgotten).clamp(-100, 100) for values in (unlearned, retrained))
-    both = torch.cat([u, r])
+    both = torch.cat([of_forgotten(values, forgotten) for values in (unlearned, retrained)])
+    apart = both.amin(0) < both.amax(0)
+    both = both.clamp(-100, 100)
     low, high = both.amin(0), both.amax(0)
+    if bool((apart & (low == high)).any()):
+        raise ValueError(
+            f"answers lie beyond {low.abs().max():g}, where they are clipped as in the released "
+            "code, and nothing is left to compare: give them in another unit"
+        )
+    u, r = both.chunk(2)
 
     def shares(values: Tensor) -> Tensor:
         place = ((values - low) / (high - low).clamp(min=1e-12) * bins).long().clamp(max=bins - 1)
@@ -150,9 +159,14 @@ def draw_that_forgets(forgotten: Tensor) -> Tensor:
 def checked_answers(values, draws: int) -> Tensor:
     """What the models of so many draws say, as finite float64 numbers of two axes."""
     values = as_numbers("answers", values).double()
-    if values.ndim != 2 or len(values) != draws or not bool(values.isfinite().all()):
+    if values.ndim != 2 or len(values) != draws:
         shape = tuple(values.shape)
-        raise ValueError(f"answers must be finite numbers with {draws} rows, got shape {shape}")
+        raise ValueError(f"answers must be numbers (T, P) with {draws} rows, got shape {shape}")
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        draw, place = bad[0].tolist()
+        where = f"the first is that of draw {draw} at place {place}"
+        raise ValueError(f"answers must be finite: {len(bad)} are not, {where}")
     return values
 
 

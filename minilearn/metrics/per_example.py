@@ -115,7 +115,8 @@ def rmia(
     Target: the null's value, which need not be 0.5.
     Cannot see: what two references cannot.
     Differs: the references are retrained models; there is no second kind of population
-    Raises: ValueError as `ulira`, or if there are too few draws for so many references
+    Raises: ValueError as `ulira`, or if there are too few draws for so many references, the unseen
+        examples differ, or a number is above 0 and so no log-probability
     """
     references = check_count("references", references, 1)
     gamma = check_number("gamma", gamma, 0)
@@ -123,10 +124,19 @@ def rmia(
     z_u, z_r = (
         checked_answers(values, len(unlearned)) for values in (unseen_unlearned, unseen_retrained)
     )
+    if z_u.shape != z_r.shape or not z_u.shape[1]:
+        shapes = f"{tuple(z_u.shape)} and {tuple(z_r.shape)}"
+        raise ValueError(f"both kinds of models answer the same unseen examples, got {shapes}")
+    if max(values.max() for values in (u, r, z_u, z_r)) > 0:
+        raise ValueError(
+            "log-probabilities lie at or below 0, and some here are larger: of `signal`'s phi give "
+            "torch.nn.functional.logsigmoid(phi)"
+        )
     draws = draw_that_forgets(forgotten)
     if len(u) < 2 * (references + 1):
-        least = 4 * (references + 1)
-        raise ValueError(f"{references} references need {least} draws, got {2 * len(u)}")
+        each = len(forgotten) // len(u)  # draws for one model that forgot a candidate
+        least, there = 2 * each * (references + 1), len(forgotten)
+        raise ValueError(f"{references} references need {least} draws, got {there}")
 
     def scores(fit: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         fit = fit[:references]

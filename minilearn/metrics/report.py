@@ -116,7 +116,8 @@ class Report:
         sizes = {r.split: r.examples for r in own if r.examples}
         lines = self._judges(sizes)
         if len(own) < len(self.rows):
-            lines.append(f"{', '.join(NOTES)}: of trials, with models and a null of their own")
+            own_null = "of trials, with models and a null of their own, by which stars are given"
+            lines.append(f"{', '.join(NOTES)}: {own_null}")
         lines += [f"left out: {words}" for words in self.left_out]
         if self.drawn:
             lines.append(f"drawn at random, for all models alike: {', '.join(self.drawn)}")

@@ -14,6 +14,9 @@ from minilearn.metrics import Attack, Verdict
 from minilearn.plots.style import SIZES, TITLE, canvas, lines, role
 
 
+ENDS = -1.0, 2.0  # of the memory that is drawn
+
+
 def roc(attacks: Mapping[str, Attack | Verdict], title: str) -> Figure:
     """ROC curves of an attack on several models: linear on the left, logarithmic on the right.
 
@@ -60,7 +63,8 @@ def roc(attacks: Mapping[str, Attack | Verdict], title: str) -> Figure:
 def memory(left: Mapping[str, Tensor], title: str) -> Figure:
     """How much is left of every candidate, sorted, a line a column of trials.
 
-    Candidates that the original hardly knew are left out. 1 is all, 0 as if retrained.
+    Candidates that the original hardly knew are left out. 1 is all, 0 as if retrained. What lies
+    outside of -1 to 2 is drawn at these ends, and the legend says of how many candidates.
 
     Args: left: `Trials.memory_left` by name. title: the finding
     Raises: ValueError if there is no column, or none has a candidate that is known
@@ -72,10 +76,12 @@ def memory(left: Mapping[str, Tensor], title: str) -> Figure:
         known = values[values.isfinite()].sort().values.cpu()
         most = max(most, len(known))
         style = role(name, [*left]) | {"markersize": 3}
-        ax.plot(known, label=name, **style)
+        outside = int(((known < ENDS[0]) | (known > ENDS[1])).sum())
+        words = f"{name}, {outside} outside" if outside else name
+        ax.plot(known.clamp(*ENDS), label=words, **style)
     if not most:
         raise ValueError("left holds no candidate that the original visibly knew: nothing to draw")
-    ax.set(xlabel="candidates that the original knew, sorted", ylabel="memory left", ylim=(-1, 2))
+    ax.set(xlabel="candidates that the original knew, sorted", ylabel="memory left", ylim=ENDS)
     ax.legend(fontsize=SIZES["legend.fontsize"], frameon=False, ncols=2)
     figure.suptitle(lines(title), fontsize=TITLE)
     return figure

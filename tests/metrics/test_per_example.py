@@ -106,6 +106,8 @@ def test_memory_left_is_one_at_the_original_and_nought_at_the_retrained():
         found = memory_left(unlearned, retrained, original, forgotten)
         assert found[:3].isnan().all()
         torch.testing.assert_close(found[3:], torch.full((9,), left, dtype=torch.float64))
+    two = [values[:2] for values in (original, retrained, original, forgotten)]
+    assert memory_left(*two).isnan().all()  # one model of a kind has no spread
     beyond = memory_left(retrained - 2.0, retrained, original, forgotten)
     assert beyond[3:] == pytest.approx(-0.5)
 
@@ -131,8 +133,9 @@ def test_the_divergence_is_that_of_two_normal_distributions():
 
 def test_rmia_is_the_share_of_unseen_that_a_candidate_beats():
     unlearned, retrained, forgotten = world(16, 6, 1.5)
+    unlearned, retrained = unlearned - 9, retrained - 9  # logarithms of probabilities
     generator = torch.Generator().manual_seed(5)
-    unseen = [torch.randn(16, 7, generator=generator) for _ in range(2)]
+    unseen = [torch.randn(16, 7, generator=generator) - 9 for _ in range(2)]
     seen = {}
 
     def spy(scores, *rest):
@@ -165,8 +168,10 @@ def test_where_every_draw_forgets_all_each_of_them_counts():
     found = ulira(unlearned, retrained, every)
     assert found.auc == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=0.03) and found.draws == 64
     assert memory_left(retrained, retrained, unlearned + 9, every).tolist() == [0.0] * 24
-    unseen = [torch.randn(64, 7, generator=torch.Generator().manual_seed(6)) for _ in range(2)]
-    assert rmia(unlearned, retrained, every, *unseen).auc > 0.6
+    unseen = [torch.randn(64, 7, generator=torch.Generator().manual_seed(6)) - 9 for _ in range(2)]
+    assert rmia(unlearned - 9, retrained - 9, every, *unseen).auc > 0.6
+    with pytest.raises(ValueError, match="33 references need 68 draws, got 64"):
+        rmia(unlearned - 9, retrained - 9, every, *unseen, references=33)
     assert math.isnan(ulira(unlearned[:5], retrained[:5], every[:5]).auc)
 
 
@@ -202,7 +207,9 @@ def test_the_signal_is_phi_or_the_signed_prediction():
     torch.testing.assert_close(signal(classes), (p / (1 - p)).log(), rtol=1e-5, atol=1e-6)
     values = torch.tensor([-1.0, 2.0])
     assert signal(Evaluation(values, torch.zeros(2), values.abs())).tolist() == [-1.0, 2.0]
-    with pytest.raises(ValueError, match=r"one prediction an example is needed, .* shape \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"one prediction an example is needed, .* shape \(2, 3\)$"
+    ):
         signal(Evaluation(logits, logits, torch.zeros(2)))
 
 
@@ -215,9 +222,12 @@ U, R, FORGOTTEN = world(16, 8, 1.0)
         ((U, R, FORGOTTEN.long()), "forgotten must be a boolean tensor"),
         ((U, R, FORGOTTEN[:-1]), "draws must come in pairs"),
         ((U, R, torch.zeros_like(FORGOTTEN)), "draws must come in pairs"),
-        ((U[:-2], R, FORGOTTEN), "finite numbers with 16 rows, got shape"),
+        ((U[:-2], R, FORGOTTEN), r"numbers \(T, P\) with 16 rows, got shape"),
         ((U[:, :-1], R, FORGOTTEN), r"one shape \(T, P\)"),
-        ((U, R / 0, FORGOTTEN), "finite numbers"),
+        (
+            (U, R / 0, FORGOTTEN),
+            "must be finite: 128 are not, the first is that of draw 0 at place 0",
+        ),
         (("text", R, FORGOTTEN), "answers must be numbers, as a tensor, got 'text'"),
     ],
 )
@@ -229,8 +239,17 @@ def test_bad_input_is_one_sentence(arguments, sentence):
 def test_bad_settings_are_one_sentence():
     with pytest.raises(ValueError, match="prior must be a finite number above 0"):
         ulira(U, R, FORGOTTEN, prior=0)
+    u, r = U - 9, R - 9
     with pytest.raises(ValueError, match="7 references need 32 draws, got 16"):
-        rmia(U, R, FORGOTTEN, U, R, references=7)
+        rmia(u, r, FORGOTTEN, u, r, references=7)
+    with pytest.raises(ValueError, match=r"the same unseen examples, got \(16, 8\) and \(16, 1\)"):
+        rmia(u, r, FORGOTTEN, u, r[:, :1])
+    with pytest.raises(ValueError, match="same unseen examples"):
+        rmia(u, r, FORGOTTEN, u[:, :0], r[:, :0])
+    with pytest.raises(
+        ValueError, match=r"some here are larger: of .signal.'s phi give .*logsigmoid"
+    ):
+        rmia(U, R, FORGOTTEN, u, r)
     with pytest.raises(ValueError, match="gamma must be a finite number above 0"):
         rmia(U, R, FORGOTTEN, U, R, gamma=0)
 
@@ -258,6 +277,8 @@ def test_klom_of_the_same_models_is_nothing_and_of_others_as_much_as_it_can_say(
     far = torch.zeros_like(u)
     assert klom(far, far + 9, forgotten).tolist() == pytest.approx([math.log(1e5)] * 5)
     assert torch.equal(klom(far, far + 1e3, forgotten), klom(far, far + 100, forgotten))
+    with pytest.raises(ValueError, match="answers lie beyond 100, .* give them in another unit"):
+        klom(u + 300, r + 300, forgotten)  # prices, of which the clip leaves nothing
 
 
 def test_klom_has_a_null_far_from_nothing_where_the_fits_have_not():
