@@ -92,7 +92,8 @@ def design(
 
 
 def _floats(name: str, values) -> list[float]:
-    """Numbers in any form, in double precision."""
-    values = getattr(values, "tolist", lambda: values)()
-    as_numbers(name, values)
-    return [float(value) for value in values]
+    """Numbers in any form, those of a list in double precision."""
+    values = list(values) if hasattr(values, "to_numpy") else values
+    numbers = as_numbers(name, values).flatten().tolist()
+    flat = isinstance(values, list | tuple) and len(values) == len(numbers)
+    return [float(value) for value in values] if flat else numbers

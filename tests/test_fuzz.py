@@ -447,8 +447,8 @@ def attacks() -> dict:
 
 
 def audited() -> Trials:
-    answers = {name: torch.rand(8, 6).double() for name in ("original", "retrained")}
-    return Trials(pairs_of_draws(8, 6), answers, {})
+    answers = {name: torch.rand(10, 6).double() for name in ("original", "retrained")}
+    return Trials(pairs_of_draws(10, 6), answers, {}, torch.arange(6))
 
 
 # Audits of many models, what is left of the metrics and networks, and pictures.
@@ -548,7 +548,7 @@ RIGHT |= {
     ),
     "judge_candidate": (
         widgets.judge_candidate,
-        lambda: {"found": audited(), "candidates": classes(6)},
+        lambda: {"found": audited(), "train": classes(8)},
     ),
     "stop_ascent": (
         widgets.stop_ascent,

@@ -13,7 +13,6 @@ from minilearn.checks import as_numbers, check_kind
 from minilearn.metrics import Attack, Verdict
 from minilearn.plots.style import SIZES, TITLE, canvas, lines, role
 
-
 ENDS = -1.0, 2.0  # of the memory that is drawn
 
 

@@ -55,20 +55,20 @@ export default {
     }));
     const retrained = answers[data.retrained];
     const names = Object.keys(answers).filter(name => name !== data.retrained);
-    const numbers = range(pairs - 3).map(i => i + 2), READ = ["the other models", "the fitted models"];
+    const numbers = range(pairs - 3).map(i => i + 2), READ = ["new models", "the fitted models"];
     const areas = {};
     const areaBy = (name, same) => areas[[name, same]] ??= numbers.map(fit =>
       [fit, attackArea(answers[name], retrained, fit, same, prior)]);
 
     const left = html("div"), ax = across([2, pairs - 2]), ay = upward([.3, 1]);
-    const right = panel("The attack on all candidates", ax, ay, ["models that are fitted", "AUC"]);
+    const right = panel("The attack on all candidates", ax, ay, ["models that the curves are fitted to", "AUC"]);
     const card = html("div", {class: "pointed"});
 
     let change;
     const method = choice("models", names, name => change({name}));
-    const read = choice("read", READ, said => change({same: said === READ[1]}));
+    const read = choice("the attack judges", READ, said => change({same: said === READ[1]}));
     const which = slider("candidate", 1, count, 1, value => change({item: value - 1}));
-    const fits = slider("models that are fitted", 2, pairs - 2, 1, fit => change({fit}));
+    const fits = slider("curves fitted to", 2, pairs - 2, 1, fit => change({fit}));
     const said = status();
     dragged(right.picture, place => change({fit: Math.round(clamp(ax.back(place), 2, pairs - 2))}));
 
@@ -115,12 +115,12 @@ export default {
         isRead(j) && logRatio(...curves, item, value) > 0).length);
       const judged = range(pairs).filter(isRead).length;
       said.textContent = `Candidate ${item + 1}, a ${labels[item]}. The curves are fitted to ${fit} `
-        + `models of each kind. Of ${judged} of each kind that are read, the attack accuses `
+        + `models of each kind. Of ${judged} of each kind that are judged, the attack accuses `
         + `${accused[0]} of "${name}" and ${accused[1]} retrained ones. `
         + `AUC over all ${count} candidates: ${area.toFixed(3)}.`;
     };
-    const legend = html("p", {}, "Upper dots: the models of the chosen kind; lower dots: retrained ones. "
-      + "Filled ones are read. Curves: what the fitted models let us expect of the next one.");
+    const legend = html("p", {}, "Upper dots and blue curve: the chosen models. Lower dots and green "
+      + "curve: retrained ones. Filled dots are judged, and accused where the blue curve is higher.");
     built(model, el, [html("div", {class: "controls"}, method.label, read.label), which.label,
       fits.label, said, html("div", {class: "panels"}, left, right.picture, card), legend],
       {name: names[0], item: 0, fit: Math.floor(pairs / 2), same: false}, draw);

@@ -401,7 +401,7 @@ def test_what_chapter_9_says_of_wrong_labels_and_of_a_class():
 def test_what_chapter_3_says_of_the_strong_attack():
     items, band = (audits("audit_rotated", f"{task}: .*") for task in ("items", "band"))
     for name in ("original", "finetune", "amnesiac", "blindspot"):
-        assert items[name, "ulira_low", "forget"] < 0.5 < items[name, "ulira_high", "forget"], name
+        assert 0.5 < items[name, "ulira_low", "forget"] < items[name, "ulira", "forget"] < 0.6, name
     null = band["again", "ulira_high", "forget"], band["again", "ulira_high", "test_forget"]
     assert band["again", "ulira_low", "forget"] < 0.5
     for name in methods_in(band):
@@ -409,9 +409,15 @@ def test_what_chapter_3_says_of_the_strong_attack():
         assert band[name, "ulira_low", "test_forget"] > null[1], name
     gold, start = (band[name, "mae", "forget"] for name in ("retrained", "original"))
     for name in ("amnesiac", "blindspot"):
-        assert abs(band[name, "mae", "forget"] - gold) < 0.1 * (gold - start)
-    # on the results page: some of those that were retrained once more go wrong in the band
-    assert band["again", "mae", "forget"] > gold + 1
+        assert abs(band[name, "mae", "forget"] - gold) < 0.13 * (gold - start)
+    # on the results page: what the null's interval is like
+    for split in ("forget", "test_forget"):
+        assert band["again", "ulira_low", split] < 0.5 < band["again", "ulira_high", split] + 0.005
+    wide, narrow = (
+        found["again", "ulira_high", "forget"] - found["again", "ulira_low", "forget"]
+        for found in (band, items)
+    )
+    assert 1.8 < wide / narrow < 3
 
 
 def test_what_the_page_says_of_regression_and_of_writers():
@@ -421,7 +427,13 @@ def test_what_the_page_says_of_regression_and_of_writers():
     assert items["blindspot_model", "mae", "forget"] > 1.3 * items["retrained", "mae", "forget"]
     for name in ("amnesiac", "blindspot"):
         ends = [band[name, f"memory_left{part}", "forget"] for part in ("_10", "", "_90")]
-        assert ends[0] < -0.5 and abs(ends[1]) < 0.15 and ends[2] > 0.1
+        assert ends[0] < -0.2 and abs(ends[1]) < 0.15 and ends[2] > 0.1
+        assert 4 < band[name, "paired_difference", "forget"] < 5
+    assert 3 < band["again", "paired_difference", "forget"] < 3.5
+    for name in methods_in(items) - {"original", "blindspot_model"}:
+        assert items[name, "ulira", "forget"] >= items["original", "ulira", "forget"] - 0.01, name
+        beyond = items[name, "ulira", "forget"] - items[name, "ulira", "test"]
+        assert beyond < 0.04, name
     assert band["finetune", "memory_left_10", "forget"] > 0.7
     writers = audits("audit_digits", "users.*mlp")
     for name in (*methods_in(writers), "original"):

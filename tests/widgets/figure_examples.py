@@ -87,7 +87,8 @@ def audit() -> tuple[Trials, Examples]:
     retrained, again, original = (random(16, 10, seed=seed).double() for seed in (11, 12, 13))
     known = original + torch.arange(10) / 3 * forgotten
     columns = {"original": known, "retrained": retrained, "retrained again": again}
-    return Trials(forgotten, columns, {}), digits().train[:10]
+    positions = torch.arange(3, 33, 3)
+    return Trials(forgotten, columns, {}, positions), digits().train[:40]
 
 
 EXAMPLES = {

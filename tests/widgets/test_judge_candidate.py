@@ -10,8 +10,8 @@ from torch.distributions import StudentT
 
 from minilearn.metrics import auc
 from minilearn.metrics.of_candidates import fit_of, of_forgotten
-from minilearn.trials import Trials
 from minilearn.widgets import judge_candidate
+from minilearn.widgets.interactive import inked
 
 PAIRS, PRIOR = 8, 8
 
@@ -82,7 +82,7 @@ def test_every_method_candidate_and_number_by_keyboard(figure, opened):
     page = opened(figure)
     for name in ("original", "retrained again"):
         page.locator("select").nth(0).select_option(name)
-        for same, reading in ((False, "the other models"), (True, "the fitted models")):
+        for same, reading in ((False, "new models"), (True, "the fitted models")):
             page.locator("select").nth(1).select_option(reading)
             for fit in (2, 5, 6):
                 page.locator("input").nth(1).fill(str(fit))
@@ -98,13 +98,33 @@ def test_every_method_candidate_and_number_by_keyboard(figure, opened):
 
 
 def test_candidates_come_in_the_order_in_which_originals_give_them_away(figure):
-    found, digits = audit()
+    found, train = audit()
     original, retrained = (
         of_forgotten(found.candidates[name], found.forgotten) for name in ("original", "retrained")
     )
     told = (original - retrained).mean(0).abs().argsort(descending=True)
-    assert figure.data["labels"] == digits.targets[told].tolist()
+    positions = found.positions[told]
+    assert figure.data["labels"] == train.targets[positions].tolist()
+    assert figure.data["images"] == inked(train.inputs[positions])
     assert told[0] > 6  # the last ones are known best
+
+
+def test_a_method_that_drives_answers_far_away_does_not_blur_the_others(figure, opened, compute):
+    """Beside answers up to 3,500 the page still gives the areas of the others."""
+    found, train = audit()
+    wild = found.candidates["original"].clone()
+    wild[:, 0] -= 3_500.0 * found.forgotten[:, 0]
+    wild[:, 1:] *= 300
+    beside = replace(found, candidates=found.candidates | {"neggrad": wild})
+    page = opened(judge_candidate(beside, train))
+    page.locator("select").nth(0).select_option("original")
+    page.locator("input").nth(1).fill("5")
+    shown = float(re.search(r"candidates: ([\d.]+)\.", said(page))[1])
+    assert shown == pytest.approx(area("original", 5, False), abs=0.011)
+    wild = found.candidates["original"].clone()
+    wild[0, found.forgotten[0].nonzero()[0]] = 1e9
+    with pytest.raises(ValueError, match="answers of neggrad lie between .* too far apart"):
+        judge_candidate(replace(found, candidates=found.candidates | {"neggrad": wild}), train)
 
 
 def test_the_mouse_chooses_the_number_of_models(figure, opened):
@@ -119,14 +139,29 @@ def test_the_mouse_chooses_the_number_of_models(figure, opened):
 
 
 def test_what_does_not_fit_is_refused():
-    found, digits = audit()
-    with pytest.raises(ValueError, match="have 10 candidates, but there are 9 images"):
-        judge_candidate(found, digits[:9])
-    short = Trials(found.forgotten[:6], {k: v[:6] for k, v in found.candidates.items()}, {})
-    with pytest.raises(ValueError, match="needs a method and 4 pairs of draws, got 2 and 3"):
-        judge_candidate(short, digits)
+    found, train = audit()
+    with pytest.raises(ValueError, match="there is no candidate 30 in 30 examples"):
+        judge_candidate(found, train[:30])
+    for positions in (None, found.positions // 4):
+        with pytest.raises(ValueError, match="every candidate needs one position"):
+            judge_candidate(replace(found, positions=positions), train)
+    fewer = {name: values[:8] for name, values in found.candidates.items()}
+    short = replace(found, forgotten=found.forgotten[:8], candidates=fewer)
+    with pytest.raises(ValueError, match="needs a method and 5 pairs of draws, got 2 and 4"):
+        judge_candidate(short, train)
     alone = replace(found, candidates={"retrained": found.candidates["retrained"]})
     with pytest.raises(ValueError, match="got 0 and 8"):
-        judge_candidate(alone, digits)
-    with pytest.raises(ValueError, match="candidates must be"):
-        judge_candidate(found, digits.inputs)
+        judge_candidate(alone, train)
+    with pytest.raises(ValueError, match="train must be"):
+        judge_candidate(found, train.inputs)
+
+
+def test_with_the_fewest_draws_the_page_has_a_choice(opened):
+    found, train = audit()
+    fewer = {name: values[:10] for name, values in found.candidates.items()}
+    page = opened(
+        judge_candidate(replace(found, forgotten=found.forgotten[:10], candidates=fewer), train)
+    )
+    for fit in ("2", "3"):
+        page.locator("input").nth(1).fill(fit)
+        assert f"fitted to {fit} models" in said(page)
