@@ -12,14 +12,14 @@ from types import BuiltinFunctionType, CodeType, FunctionType
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
-from minilearn.data.examples import Examples, Unlabelled
+from minilearn.data.examples import Examples
+from minilearn.data.held import ITEMS, held, spread
 from minilearn.data.reading import Told
 from minilearn.draws import seeded
 from minilearn.requests import Request
 
-ITEMS = 8  # so many items of a dataset are read, the first and the last among them
 PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
 SETTINGS = (*PLAIN, Tensor, np.ndarray, FunctionType, BuiltinFunctionType, type)
 
@@ -107,10 +107,9 @@ def structure(model: nn.Module, *, fresh: bool = False) -> dict[str, str]:
 def _said(setting) -> str:
     """A setting in words; of a function its name and code, of a tensor what is in it."""
     kind = type(setting)
-    if kind in (tuple, list):
-        return f"{kind.__name__}({', '.join(map(_said, setting))})"
-    if kind is dict:
-        return str({_said(key): _said(value) for key, value in setting.items()})
+    if kind in (tuple, list, dict):
+        parts = setting.items() if kind is dict else setting
+        return f"{kind.__name__}({', '.join(map(_said, parts))})"
     if isinstance(setting, FunctionType):
         return f"{setting.__qualname__} {fingerprint(_code_of(setting))}"
     if isinstance(setting, Tensor | np.ndarray):
@@ -150,12 +149,11 @@ def _is_setting(value, fresh: bool = False) -> bool:
 
     If `fresh` also a list or a dictionary, of anything but tensors, which are the weights.
     """
-    if fresh and type(value) in (list, dict):
-        parts = [*value, *value.values()] if type(value) is dict else value
-        return not any(isinstance(v, Tensor) for v in parts) and _is_setting((*parts,), fresh)
-    if type(value) is tuple:
-        return all(_is_setting(v, fresh) for v in value)
-    return isinstance(value, SETTINGS)
+    if type(value) not in ((tuple, list, dict) if fresh else (tuple,)):
+        return isinstance(value, SETTINGS)
+    parts = [*value, *value.values()] if type(value) is dict else value
+    weights = type(value) is not tuple and any(isinstance(part, Tensor) for part in parts)
+    return not weights and all(_is_setting(part, fresh) for part in parts)
 
 
 def _without_addresses(text: str) -> str:
@@ -238,7 +236,7 @@ def _(thing) -> tuple[str, list]:
     if thing.dtype.hasobject:
         return "array", [thing.tolist()]
     if isinstance(thing, np.memmap) and thing.ndim:  # may be larger than the memory
-        return f"array on the disk {thing.dtype} {thing.shape}", [np.array(thing[_spread(thing)])]
+        return f"array on the disk {thing.dtype} {thing.shape}", [np.array(thing[spread(thing)])]
     raw = np.ascontiguousarray(thing).reshape(-1).view(np.uint8)
     return f"array {thing.dtype} {thing.shape}", [memoryview(raw)]
 
@@ -265,50 +263,16 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(Dataset)
 def _dataset(thing) -> tuple[str, list]:
-    return f"{type(thing).__name__} {len(thing)}", [_held(thing), _items(thing)]
-
-
-def _held(data):
-    """What a dataset holds and can be had without reading an item."""
-    if isinstance(data, Examples | Tensor | np.ndarray):
-        return data
-    if isinstance(data, Unlabelled):
-        inner = data.dataset
-        memory = isinstance(inner, list | tuple)
-        return ["inputs of", [item[0] for item in inner] if memory else _held(inner)]
-    if isinstance(data, Subset):
-        return [_held(data.dataset), torch.as_tensor(data.indices)]
-    if isinstance(data, TensorDataset):
-        return list(data.tensors)
-    if isinstance(data, ConcatDataset):
-        return list(map(_held, data.datasets))
-    if isinstance(data, StackDataset):
-        named = isinstance(data.datasets, dict)
-        return list(map(_held, data.datasets.values() if named else data.datasets))
-    if isinstance(data, list | tuple) or hasattr(data, "to_numpy"):
-        return data
-    return {name: _held(v) for name, v in getattr(data, "__dict__", {}).items() if _is_content(v)}
-
-
-def _is_content(value) -> bool:
-    if isinstance(value, list | tuple):
-        return all(type(each) in (bool, int, float, str) or _is_content(each) for each in value)
-    return isinstance(value, Tensor | np.ndarray | Dataset | Examples) or hasattr(value, "to_numpy")
+    return f"{type(thing).__name__} {len(thing)}", [held(thing), _items(thing)]
 
 
 def _items(data) -> list:
     """Fingerprints of a few items; of one that is drawn anew at every reading, nothing."""
     found = []
-    for i in _spread(data):
+    for i in spread(data):
         readings = []
         for _ in range(2):
             with seeded(0):
                 readings.append(fingerprint(Told(data)[i]))
         found.append(readings[0] if readings[0] == readings[1] else "drawn anew")
     return found
-
-
-def _spread(data) -> list[int]:
-    """The positions of a few items, evenly from the first to the last."""
-    last = len(data) - 1
-    return sorted({round(last * i / (ITEMS - 1)) for i in range(ITEMS)}) if last >= 0 else []

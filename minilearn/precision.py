@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -53,9 +53,25 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
         _asked.pop()
 
 
-def setting() -> tuple | None:
-    """What the innermost `fast` was asked for, for another process; None outside of it."""
-    return _asked[-1] if _asked else None
+class Process:
+    """What this process computes with, for another one: what `fast` asks for, and torch's own."""
+
+    def __init__(self):
+        self.threads = torch.get_num_threads()
+        self.dtype = torch.get_default_dtype()
+        self.fast = _asked[-1] if _asked else None
+
+    def identity(self) -> str:
+        """What numbers depend on."""
+        return f"{self.fast} {self.dtype}"
+
+    @contextmanager
+    def again(self):
+        """Compute as the process did in which this was made."""
+        torch.set_num_threads(self.threads)
+        torch.set_default_dtype(self.dtype)
+        with fast(self.fast[0], graph=self.fast[1]) if self.fast else nullcontext():
+            yield
 
 
 def laid_out(model: nn.Module) -> nn.Module:

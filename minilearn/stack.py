@@ -14,7 +14,6 @@ makes steps of it. The ledger counts the passes of one network.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 
@@ -24,13 +23,9 @@ from torch import Tensor, nn
 
 from minilearn.checks import check_kind
 from minilearn.data.examples import Examples
-from minilearn.draws import seeded
-from minilearn.fingerprints import structure
-from minilearn.models.copies import check_architecture
-from minilearn.models.modes import FAULTS, mode
+from minilearn.stackable import check_alike, check_answers, own_tensors, refuse
 
 STACKABLE = ("bad_teacher", "boundary", "finetune", "neggrad", "retrain", "scrub")
-NEAR = 1e-3  # of the largest answer: how far a stack may be from its networks when it is made
 
 
 class _Stacked(nn.Module):
@@ -107,8 +102,8 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
         raise ValueError("a stack needs at least one network, got none")
     check_kind("inputs", inputs, Tensor)
     for number, network in enumerate(networks):
-        _check_alike(networks[0], network, number)
-    _check_answers(networks, inputs[:2])
+        check_alike(networks[0], network, number)
+    check_answers(networks, inputs[:2], _joined, tuple(LEAVES))
     return _joined(networks)
 
 
@@ -188,11 +183,6 @@ def _leaves(model: nn.Module) -> Iterator[_Stacked]:
     return (part for part in model.modules() if isinstance(part, _Stacked))
 
 
-def _own(part: nn.Module) -> list[tuple[str, Tensor]]:
-    """The parameters and buffers of a layer itself."""
-    return [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
-
-
 def _like(tensor: Tensor, values: Tensor) -> Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(values, tensor.requires_grad)
@@ -210,7 +200,7 @@ def _taken(together: nn.Module, m: int) -> nn.Module:
     parts = {
         id(tensor): _like(tensor, tensor.detach().chunk(networks)[m].clone())
         for leaf in _leaves(together)
-        for _, tensor in _own(leaf)
+        for _, tensor in own_tensors(leaf)
         if tensor.ndim
     }
     network = copy.deepcopy(together, parts)
@@ -221,22 +211,18 @@ def _taken(together: nn.Module, m: int) -> nn.Module:
     return network
 
 
-def _refuse(reason: str):
-    raise ValueError(f"these networks cannot be stacked: {reason}; train them one by one")
-
-
 def _joined(networks: list[nn.Module]) -> nn.Module:
     wide = {}
     for name, first in networks[0].named_modules():
         parts = [network.get_submodule(name) for network in networks]
-        for key, tensor in _own(first):
+        for key, tensor in own_tensors(first):
             tensors = [getattr(part, key).detach() for part in parts]
             if type(first) in LEAVES and tensor.ndim:
                 wide[id(tensor)] = _like(tensor, torch.cat(tensors))
             elif isinstance(tensor, nn.Parameter):
-                _refuse(f"{name or 'the network'} is a {type(first).__name__} with weights")
+                refuse(f"{name or 'the network'} is a {type(first).__name__} with weights")
             elif not all(torch.equal(tensors[0], other) for other in tensors):
-                _refuse(f"{name}.{key} differs between them")
+                refuse(f"{name}.{key} differs between them")
     together = copy.deepcopy(networks[0], wide)  # where a tensor is in `wide`, that is taken
     for leaf in together.modules():
         if type(leaf) in LEAVES:
@@ -244,79 +230,3 @@ def _joined(networks: list[nn.Module]) -> nn.Module:
             leaf.networks = len(networks)
             _set_groups(leaf, lambda groups: groups * len(networks))
     return together
-
-
-def _check_alike(first: nn.Module, network: nn.Module, number: int):
-    check_architecture(first, network)
-    here, there = (structure(each, fresh=True) for each in (first, network))
-    unlike = [name for name in here | there if here.get(name) != there.get(name)]
-    if unlike:
-        _refuse(f"{unlike[0] or 'the whole'} is another one in network {number} than in network 0")
-    for (name, weight), other in zip(first.named_parameters(), network.parameters(), strict=True):
-        if weight.requires_grad != other.requires_grad:
-            _refuse(f"{name} is frozen in one of them only")
-
-
-def _check_answers(networks: list[nn.Module], inputs: Tensor):
-    """Refuse a stack of such networks if it does not answer as they do, once all weights differ."""
-    inputs = inputs.to(next(networks[0].parameters()).device)
-    networks = [_moved(network, number) for number, network in enumerate(networks)]
-    with contextlib.suppress(*FAULTS):  # rounding is no matter in double precision, where it runs
-        exact = [copy.deepcopy(network).double() for network in networks]
-        given = inputs.double() if inputs.is_floating_point() else inputs
-        _answer(exact[0], given, train=False)
-        networks, inputs = exact, given
-    together = _joined(networks)
-    sets = [inputs.roll(m, 0) for m in range(len(networks))]  # not the same for all
-    if inputs.is_floating_point():
-        sets = [examples * (1 - 0.1 * m / len(sets)) for m, examples in enumerate(sets)]
-    for train in (False, True):
-        if train and not _can_be_repeated(networks[0], inputs):
-            break
-        try:
-            answer = _answer(together, torch.stack(sets, 1).flatten(0, 1), train)
-        except FAULTS as error:
-            _refuse(f"the stack fails on {tuple(inputs.shape)} ({str(error).splitlines()[0]})")
-        separate = [_answer(*pair, train) for pair in zip(networks, sets, strict=True)]
-        expected = torch.stack(separate, 1).flatten(0, 1)
-        if not isinstance(answer, Tensor) or answer.shape != expected.shape:
-            _refuse("the stack gives another answer than one tensor with a row an example")
-        far = (answer - expected).abs().max() / expected.abs().max().clamp(min=1e-30)
-        if not far < NEAR:
-            where = "in training mode " * train
-            _refuse(f"the stack's answers differ {where}from theirs by {far:.1e} of the largest")
-
-
-def _moved(network: nn.Module, number: int) -> nn.Module:
-    """A copy whose weights and statistics in `LEAVES` all are a little larger, each otherwise."""
-    twin, order = copy.deepcopy(network), torch.Generator().manual_seed(number)
-    tensors = {id(t): t for leaf in twin.modules() if type(leaf) in LEAVES for _, t in _own(leaf)}
-    with torch.no_grad():
-        for tensor in tensors.values():
-            if tensor.is_floating_point():
-                by = torch.rand(tensor.shape, generator=order).to(tensor)
-                tensor.mul_(1 + 0.1 * by).add_(0.01 * by)
-    return twin
-
-
-def _answer(network: nn.Module, x: Tensor, train: bool, seed: int = 0):
-    with torch.no_grad(), mode(network, train=train), seeded(seed):
-        return network(x.clone())
-
-
-def _can_be_repeated(network: nn.Module, inputs: Tensor) -> bool:
-    """Whether training mode gives the same answers again: with dropout it does not.
-
-    Refuses, by ValueError, a network that changes what a stack would share.
-    """
-    twin = copy.deepcopy(network)
-    try:
-        first, second = (_answer(twin, inputs, train=True, seed=seed) for seed in range(2))
-    except FAULTS:  # two examples are too few
-        return False
-    before = dict(network.named_buffers())
-    for name, after in twin.named_buffers():
-        of_leaf = type(network.get_submodule(name.rpartition(".")[0])) in LEAVES
-        if not of_leaf and not torch.equal(before[name], after):
-            _refuse(f"{name} follows the examples, and would follow those of all networks")
-    return isinstance(first, Tensor) and torch.equal(first, second)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,8 +175,6 @@ def trials(
         are training examples only, networks cannot be stacked, or a file of the folder is damaged;
         whatever a method raises
     """
-    from joblib import Parallel, delayed
-
     if not isinstance(methods, Mapping):
         raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
     for name in methods:
@@ -190,10 +187,6 @@ def trials(
     _refuse_overlap(request, unseen)
     check_flag("whole", whole)
     of_group = torch.arange(len(request.indices))  # of its own each
-    start = build(fresh, 0)
-    network = structure(start, fresh=True), contents(start), code_of(start)
-    setting = precision.setting(), str(torch.get_default_dtype())
-    about = fingerprint((train, request.indices, unseen, training, seed, network, setting))
     kind = " whole" * whole
     if groups is not None:
         of_group = _groups(groups, pool, whole)
@@ -203,40 +196,34 @@ def trials(
         check_together(fresh, train, forgotten, [training, *methods.values()])
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
     kept = _kept_classes(request) if whole else None
+    start, process = build(fresh, 0), precision.Process()
     for examples in kinds.values():  # whatever cannot be read is said before the first training
         signal(evaluate(start, examples), kept)
-    place = Path(folder).expanduser() / (about + kind)
+    network = structure(start, fresh=True), contents(start), code_of(start)
+    about = train, request.indices, unseen, training, seed, network, process.identity()
+    place = Path(folder).expanduser() / (fingerprint(about) + kind)
     every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
     parts = [every[i : i + at_once] for i in range(0, draws, at_once)]
     together = [Together(fresh, train, training, part) for part in parts]
     columns = dict.fromkeys((ORIGINAL, RETRAINED, AGAIN)) | dict(methods)
-    options = columns, kinds, kept, place, _Process()
-    work = [delayed(_answered)(group, *options) for group in together]
-    done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
-    found = list(tqdm(done, "draws", len(together), unit="group", delay=1, leave=False))
+    found = _in_parallel(together, jobs, columns, kinds, kept, place, process)
     candidates, others = (
         {name: torch.cat([group[name][part] for group in found]) for name in columns}
         for part in kinds
     )
     numbers = len(kept) if kept else 1  # of a candidate
-    forgotten, positions = (
-        each.repeat_interleave(numbers, -1) for each in (forgotten, request.indices)
-    )
+    both = (each.repeat_interleave(numbers, -1) for each in (forgotten, request.indices))
+    forgotten, positions = both
     return Trials(forgotten, candidates, others, positions)
 
 
-class _Process:
-    """What this process was asked to compute with; another one is told."""
+def _in_parallel(together: list[Together], jobs: int, *options) -> list[dict]:
+    """What `_answered` gives of every group of draws."""
+    from joblib import Parallel, delayed
 
-    def __init__(self):
-        self.threads = torch.get_num_threads()
-        self.dtype = torch.get_default_dtype()
-        self.fast = precision.setting()
-
-    def set_up(self) -> AbstractContextManager:
-        torch.set_num_threads(self.threads)
-        torch.set_default_dtype(self.dtype)
-        return precision.fast(self.fast[0], graph=self.fast[1]) if self.fast else nullcontext()
+    work = [delayed(_answered)(group, *options) for group in together]
+    done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
+    return list(tqdm(done, "draws", len(together), unit="group", delay=1, leave=False))
 
 
 def _method(column: str) -> str:
@@ -295,7 +282,7 @@ def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, pr
         states = [read_state(file, set(kinds)) for file in files]
         return {kind: torch.stack([state[kind] for state in states]) for kind in kinds}
 
-    with process.set_up():
+    with process.again():
         return {column: answers(column, config) for column, config in columns.items()}
 
 

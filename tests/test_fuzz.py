@@ -476,8 +476,10 @@ RIGHT |= {
     "rmia": (
         metrics.rmia,
         lambda: of_draws(
-            unseen_unlearned=torch.rand(12, 5),
-            unseen_retrained=torch.rand(12, 5),
+            unlearned=-torch.rand(12, 6),
+            retrained=-torch.rand(12, 6),
+            unseen_unlearned=-torch.rand(12, 5),
+            unseen_retrained=-torch.rand(12, 5),
             references=1,
             gamma=1.0,
         ),

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -91,10 +92,9 @@ def units(run: Run) -> Iterator[Unit]:
 
     parts = partial(splits, sets)
     yield reference("cifar10", "nothing", "original", 0, say(name), model, parts)
-    for label, config in oracle.SETTINGS.items():
-        for seed in run.seeds:
-            given = "cifar10", partial(ask, 16, seed), "16 random items", seed, config
-            yield oracle.unit(*given, say(label), model, parts)
+    for seed, (label, config) in product(run.seeds, oracle.SETTINGS.items()):
+        given = "cifar10", partial(ask, 16, seed), "16 random items", seed, config
+        yield oracle.unit(*given, say(label), model, parts)
     for count, label, method, config in asked(run.size):
         for seed in run.seeds:
             yield one(count, method, seed, config, label)

@@ -74,12 +74,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1790,
-    ("metrics",): 1629,
+    ("metrics",): 1653,
     ("kernels",): 1000,
-    ("data",): 1200,
+    ("data",): 1219,
     ("course",): 1089,
 }
-WHOLE = 10694  # without check/
+WHOLE = 10842  # without check/
 
 
 def test_budgets_of_files():

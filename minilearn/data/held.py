@@ -1,0 +1,46 @@
+"""What a dataset holds, without reading it whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
+
+from minilearn.data.examples import Examples, Unlabelled
+
+ITEMS = 8  # so many items of a dataset are read, the first and the last among them
+
+
+def held(data):
+    """What a dataset holds and can be had without reading an item."""
+    if isinstance(data, Examples | Tensor | np.ndarray):
+        return data
+    if isinstance(data, Unlabelled):
+        inner = data.dataset
+        memory = isinstance(inner, list | tuple)
+        return ["inputs of", [item[0] for item in inner] if memory else held(inner)]
+    if isinstance(data, Subset):
+        return [held(data.dataset), torch.as_tensor(data.indices)]
+    if isinstance(data, TensorDataset):
+        return list(data.tensors)
+    if isinstance(data, ConcatDataset):
+        return list(map(held, data.datasets))
+    if isinstance(data, StackDataset):
+        named = isinstance(data.datasets, dict)
+        return list(map(held, data.datasets.values() if named else data.datasets))
+    if isinstance(data, list | tuple) or hasattr(data, "to_numpy"):
+        return data
+    return {name: held(v) for name, v in getattr(data, "__dict__", {}).items() if _is_content(v)}
+
+
+def _is_content(value) -> bool:
+    if isinstance(value, list | tuple):
+        return all(type(each) in (bool, int, float, str) or _is_content(each) for each in value)
+    return isinstance(value, Tensor | np.ndarray | Dataset | Examples) or hasattr(value, "to_numpy")
+
+
+def spread(data) -> list[int]:
+    """The positions of a few items, evenly from the first to the last."""
+    last = len(data) - 1
+    return sorted({round(last * i / (ITEMS - 1)) for i in range(ITEMS)}) if last >= 0 else []
