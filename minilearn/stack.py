@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minilearn.checks import check_kind
+from minilearn.checks import as_numbers, check_kind
 from minilearn.data.examples import Examples
 from minilearn.stackable import check_alike, check_answers, own_tensors, refuse
 
@@ -100,7 +100,7 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
     networks = list(check_kind("networks", networks, Sequence))
     if not networks:
         raise ValueError("a stack needs at least one network, got none")
-    check_kind("inputs", inputs, Tensor)
+    as_numbers("inputs", check_kind("inputs", inputs, Tensor))
     for number, network in enumerate(networks):
         check_alike(networks[0], network, number)
     check_answers(networks, inputs[:2], _joined, tuple(LEAVES))

@@ -197,11 +197,11 @@ def trials(
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
     kept = _kept_classes(request) if whole else None
     start, process = build(fresh, 0), precision.Process()
-    for examples in kinds.values():  # whatever cannot be read is said before the first training
-        signal(evaluate(start, examples), kept)
     network = structure(start, fresh=True), contents(start), code_of(start)
     about = train, request.indices, unseen, training, seed, network, process.identity()
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
+    for examples in kinds.values():  # whatever cannot be read is said before the first training
+        signal(evaluate(start, examples), kept)
     every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
     parts = [every[i : i + at_once] for i in range(0, draws, at_once)]
     together = [Together(fresh, train, training, part) for part in parts]
