@@ -194,12 +194,12 @@ def trials(
     forgotten = pairs_of_draws(draws, len(of_group.unique()), seed)[:, of_group] | whole
     if check_count("at_once", at_once, 1) > 1:
         check_together(fresh, train, forgotten, [training, *methods.values()])
-    kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
-    kept = _kept_classes(request) if whole else None
     start, process = build(fresh, 0), precision.Process()
     network = structure(start, fresh=True), contents(start), code_of(start)
     about = train, request.indices, unseen, training, seed, network, process.identity()
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
+    kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
+    kept = _kept_classes(request) if whole else None
     for examples in kinds.values():  # whatever cannot be read is said before the first training
         signal(evaluate(start, examples), kept)
     every = [Draw(i, request.indices[row], seed) for i, row in enumerate(forgotten)]
