@@ -184,7 +184,6 @@ def trials(
     check_count("seed", seed, 0)
     check_dataset(unseen)
     request = by_index(train, check_integers("pool", pool))
-    _refuse_overlap(request, unseen)
     check_flag("whole", whole)
     of_group = torch.arange(len(request.indices))  # of its own each
     kind = " whole" * whole
@@ -198,6 +197,7 @@ def trials(
     network = structure(start, fresh=True), contents(start), code_of(start)
     about = train, request.indices, unseen, training, seed, network, process.identity()
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
+    _refuse_overlap(request, unseen)
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
     kept = _kept_classes(request) if whole else None
     for examples in kinds.values():  # whatever cannot be read is said before the first training
