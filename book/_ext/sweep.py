@@ -139,7 +139,7 @@ def by_setting(groups: dict[str, pandas.DataFrame], base: pandas.DataFrame) -> P
     from minilearn import plots
 
     figure, axes = plots.canvas(4.0, 2, 2, sharey="row")
-    said = []
+    said, base = [], base[base["method"].isin(SHOWN)]
     for column, (field, words) in zip(axes.T, SWEPT.items(), strict=True):
         changed = {n: g for n, g in groups.items() if re.fullmatch(rf"{field} [\d.e-]+", n)}
         points = {float(name.split()[1]): rows for name, rows in changed.items()}
