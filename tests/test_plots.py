@@ -136,6 +136,14 @@ def test_roc_of_verdicts_says_who_is_accused():
     assert f"auc {verdict.auc:.2f}" in left.get_legend().texts[0].get_text()
 
 
+def test_memory_beyond_the_ends_is_drawn_there_and_counted():
+    left = {"original": torch.ones(3), "finetune": torch.tensor([-4.0, 0.5, 9.0])}
+    (ax,) = plots.memory(left, "t").axes
+    assert list(ax.lines[1].get_ydata()) == [-1.0, 0.5, 2.0]
+    texts = [text.get_text() for text in ax.get_legend().texts]
+    assert texts == ["original", "finetune, 2 outside"]
+
+
 def test_memory_is_sorted_and_without_the_unknown():
     left = {"original": torch.tensor([1.0, torch.nan, 1.0]), "laf": torch.tensor([0.9, 2, 0.1])}
     (ax,) = plots.memory(left, "t").axes
