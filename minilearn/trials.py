@@ -166,8 +166,8 @@ def trials(
         seed: of the draws and of all models
         jobs: processes that work at once
         at_once: draws whose models are one `minilearn.stack`, where the method can be stacked;
-            the answers are the same but for rounding, and for what dropout draws. 16 or 32 pay on
-            small networks
+            the answers are the same but for rounding, see `minilearn.stack`, and for what dropout
+            draws. 16 or 32 pay on small networks
         groups: whose each candidate is, a whole number for every position of `pool`
         whole: every draw forgets the whole pool, such as a class. Where a class is gone, candidates
             are an example's log-probabilities of the classes that are left, see `metrics.signal`
