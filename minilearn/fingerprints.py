@@ -107,9 +107,9 @@ def structure(model: nn.Module, *, fresh: bool = False) -> dict[str, str]:
 def _said(setting) -> str:
     """A setting in words; of a function its name and code, of a tensor what is in it."""
     kind = type(setting)
-    if kind in (tuple, list, dict):
-        parts = setting.items() if kind is dict else setting
-        return f"{kind.__name__}({', '.join(map(_said, parts))})"
+    if kind in (list, dict):
+        parts = [*setting, *setting.values()] if kind is dict else setting
+        return f"{kind.__name__} of {', '.join(map(_said, parts))}"
     if isinstance(setting, FunctionType):
         return f"{setting.__qualname__} {fingerprint(_code_of(setting))}"
     if isinstance(setting, Tensor | np.ndarray):

@@ -92,7 +92,7 @@ def units(run: Run) -> Iterator[Unit]:
 
     parts = partial(splits, sets)
     yield reference("cifar10", "nothing", "original", 0, say(name), model, parts)
-    for seed, (label, config) in product(run.seeds, oracle.SETTINGS.items()):
+    for seed, (label, config) in product(run.seeds, (oracle.SETTINGS | oracle.PATIENT).items()):
         given = "cifar10", partial(ask, 16, seed), "16 random items", seed, config
         yield oracle.unit(*given, say(label), model, parts)
     for count, label, method, config in asked(run.size):

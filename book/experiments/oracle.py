@@ -38,6 +38,7 @@ class Oracle:
 
 
 SETTINGS = {"base": Oracle(), "as released": Oracle(forget_loss_on="all", batch_norm="train")}
+PATIENT = {"lr 0.01, more steps": Oracle(epochs=4, batch_size=64, lr=1e-2)}
 
 
 def oracle(model: nn.Module, request: Request, config: Oracle = Oracle(), seed: int = 0):
