@@ -13,7 +13,8 @@ from torch import nn
 
 from minilearn.cost import Cost
 from minilearn.files import check_file, read_state, write_state
-from minilearn.fingerprints import code_of, contents, fingerprint, settings_of, structure
+from minilearn.fingerprints import fingerprint, settings_of
+from minilearn.identity import code_of, contents, structure
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
 NAMES = {"run", "left", "finished", "cost", *KEPT}

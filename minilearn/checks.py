@@ -253,21 +253,6 @@ def device_of(model: nn.Module) -> torch.device:
     return parameter.device
 
 
-def checked_targets(targets: Tensor) -> Tensor:
-    """Targets in the dtype that losses want: finite float32, or int64 class labels from 0.
-
-    Raises: ValueError if they are not finite, not flat integers, or negative
-    """
-    if targets.is_floating_point():
-        targets = targets.float()  # before the check: a float64 may be too large for a float32
-        refuse_non_finite("targets", targets)
-        return targets
-    labels = whole_numbers("class labels", targets)
-    if int(labels.min()) < 0:
-        raise ValueError(f"class labels start at 0, got {int(labels.min())}")
-    return labels
-
-
 def whole_numbers(name: str, values: Tensor) -> Tensor:
     """A flat tensor of integers, as int64; ValueError if it is something else."""
     if not _flat_integers(values):

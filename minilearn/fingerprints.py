@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping, Set
 from functools import singledispatch
-from types import BuiltinFunctionType, CodeType, FunctionType
 
 import numpy as np
 import torch
@@ -18,10 +16,10 @@ from minilearn.data.examples import Examples
 from minilearn.data.held import ITEMS, held, spread
 from minilearn.data.reading import Told
 from minilearn.draws import seeded
+from minilearn.identity import code_of, contents, structure, without_addresses
 from minilearn.requests import Request
 
 PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
-SETTINGS = (*PLAIN, Tensor, np.ndarray, FunctionType, BuiltinFunctionType, type)
 
 
 def fingerprint(thing) -> str:
@@ -60,6 +58,12 @@ def fingerprint(thing) -> str:
     return digest.hexdigest()[:16]
 
 
+def fresh_network(model: nn.Module) -> str:
+    """Of a network that nobody has used yet: its parts, settings, weights and code."""
+    parts = [*structure(model, fresh=True).items()], [*contents(model).items()]
+    return fingerprint((*parts, code_of(model)))
+
+
 def settings_of(thing) -> dict[str, str]:
     """What can be said of it in a line: its settings, parts or size, by name.
 
@@ -83,81 +87,6 @@ def settings_of(thing) -> dict[str, str]:
         for name, part in parts.items()
         for inner, text in settings_of(part).items()
     }
-
-
-def structure(model: nn.Module, *, fresh: bool = False) -> dict[str, str]:
-    """The parts of a network by name, and their settings: what it is besides its weights.
-
-    Lists and dictionaries may be settings or a network's own notes. They count if it is `fresh`.
-
-    Example:
-        >>> structure(nn.Dropout(0.5))
-        {'': 'Dropout(p=0.5, inplace=False)', 'p': '0.5', 'inplace': 'False'}
-    """
-    usual = vars(nn.Module())
-    found = {}
-    for name, part in model.named_modules():
-        found[name] = f"{type(part).__name__}({_without_addresses(part.extra_repr())})"
-        for setting, value in vars(part).items():
-            if setting not in usual and _is_setting(value, fresh):
-                found[f"{name}.{setting}".lstrip(".")] = _said(value)
-    return found
-
-
-def _said(setting) -> str:
-    """A setting in words; of a function its name and code, of a tensor what is in it."""
-    kind = type(setting)
-    if kind in (list, dict):
-        parts = [*setting, *setting.values()] if kind is dict else setting
-        return f"{kind.__name__} of {', '.join(map(_said, parts))}"
-    if isinstance(setting, FunctionType):
-        return f"{setting.__qualname__} {fingerprint(_code_of(setting))}"
-    if isinstance(setting, Tensor | np.ndarray):
-        return f"{kind.__name__} {fingerprint(setting)}"
-    return getattr(setting, "__qualname__", None) or repr(setting)
-
-
-def contents(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and all buffers by name, also those that no state_dict has."""
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return {name: tensor.detach() for name, tensor in named}
-
-
-def code_of(model: nn.Module) -> str:
-    """A fingerprint of the code of a network's own classes; what torch brings along is left out."""
-    found = {}
-    for part in model.modules():
-        for kind in type(part).__mro__:
-            if kind.__module__.partition(".")[0] not in ("torch", "torchvision"):
-                functions = {n: f for n, f in vars(kind).items() if isinstance(f, FunctionType)}
-                found |= {f"{kind.__name__}.{n}": _code_of(f) for n, f in functions.items()}
-    return fingerprint(found)
-
-
-def _code_of(function: FunctionType) -> tuple:
-    defaults = _without_addresses(repr(function.__defaults__))
-    return defaults, *_code(function.__code__, function.__doc__)
-
-
-def _code(code: CodeType, docstring: str | None = None) -> tuple:
-    values = [_code(v) if isinstance(v, CodeType) else v for v in code.co_consts if v != docstring]
-    return code.co_code, code.co_names, values
-
-
-def _is_setting(value, fresh: bool = False) -> bool:
-    """Whether it is a number, a text, a tensor, a function or a class, or a tuple of such.
-
-    If `fresh` also a list or a dictionary, of anything but tensors, which are the weights.
-    """
-    if type(value) not in ((tuple, list, dict) if fresh else (tuple,)):
-        return isinstance(value, SETTINGS)
-    parts = [*value, *value.values()] if type(value) is dict else value
-    weights = type(value) is not tuple and any(isinstance(part, Tensor) for part in parts)
-    return not weights and all(_is_setting(part, fresh) for part in parts)
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x\w+", "", text)
 
 
 def _bytes(text: str) -> memoryview:
@@ -185,7 +114,7 @@ def _opened(thing) -> tuple[str, list]:
         return _dataset(thing)
     if hasattr(thing, "__dict__"):
         return f"object {kind}", [vars(thing)]
-    return f"object {kind} {_without_addresses(repr(thing))}", []
+    return f"object {kind} {without_addresses(repr(thing))}", []
 
 
 for plain in PLAIN:
@@ -243,7 +172,7 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(nn.Module)
 def _(thing) -> tuple[str, list]:
-    return "network", [structure(thing), contents(thing)]
+    return "network", [[*structure(thing).items()], [*contents(thing).items()]]
 
 
 @_opened.register(torch.Generator)

@@ -62,8 +62,9 @@ class Process:
         self.fast = _asked[-1] if _asked else None
 
     def identity(self) -> str:
-        """What numbers depend on."""
-        return f"{self.fast} {self.dtype}"
+        """What numbers depend on; nothing in a process that was asked for nothing."""
+        usual = self.fast is None and self.dtype == torch.float32
+        return "" if usual else f"; precision={self.fast}, {self.dtype}"
 
     @contextmanager
     def again(self):

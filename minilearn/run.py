@@ -16,7 +16,7 @@ from minilearn.checks import all_finite, check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.draws import seeded
 from minilearn.files import check_file
-from minilearn.models import in_mode, in_words, mode, tensors_of, with_gradients
+from minilearn.models import in_mode, in_words, mode, put_back, tensors_of, with_gradients
 from minilearn.stack import networks_in, rows
 from minilearn.stopping import Stop
 from minilearn.unlearned import History, NonFiniteLoss, Unlearned
@@ -254,9 +254,7 @@ class Run:
         """Undo an epoch that is not finished; leave no gradient and no recording's memory."""
         self._undone = self._before is not None
         if self._undone:
-            with torch.no_grad():
-                for tensor, value in zip(tensors_of(self.model), self._before, strict=True):
-                    tensor.copy_(value)
+            put_back(self.model, self._before)
         self._before = None
         for optimizer in self._optimizers:
             optimizer.zero_grad()
@@ -284,8 +282,10 @@ class Run:
         if self.watch is None:
             return []
         epoch = self._epoch + 1
+        before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
         with mode(self.model, train=False), seeded(self.seed):
             seen = self.watch(epoch, self.model)
+        put_back(self.model, before)  # it may have trained the model
         try:
             return [{"epoch": epoch} | {str(name): plain(value) for name, value in seen.items()}]
         except (AttributeError, TypeError, ValueError, RuntimeError):

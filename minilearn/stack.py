@@ -88,8 +88,8 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
     Args:
         networks: of one architecture, on one device
         inputs: two examples or more that they can read
-    Raises: ValueError if the networks differ in more than their weights, have parameters, or buffers
-        that follow the examples, in a layer that is none of `LEAVES`, or the stack does not answer
+    Raises: ValueError if the networks differ in more than their weights, a layer that is none of
+        `LEAVES` has parameters, or buffers that follow the examples, or the stack does not answer
         as they do
     Example:
         >>> networks = [nn.Linear(3, 2) for _ in range(4)]

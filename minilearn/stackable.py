@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.draws import seeded
-from minilearn.fingerprints import structure
+from minilearn.identity import structure
 from minilearn.models.copies import check_architecture
 from minilearn.models.modes import FAULTS, mode
 

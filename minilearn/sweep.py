@@ -15,21 +15,24 @@ from functools import partial
 from pathlib import Path
 
 import pandas
-import torch
 from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from minilearn.checks import check_choice, check_count
+from minilearn.checks import check_choice, check_count, check_function
 from minilearn.cost import Cost
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file
-from minilearn.fingerprints import code_of, fingerprint
+from minilearn.fingerprints import fingerprint, fresh_network
+from minilearn.identity import code_of_function
+from minilearn.losses import Loss
+from minilearn.measured import checked_numbers
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.report import t_half_width
-from minilearn.models import build, device_of
+from minilearn.models import build, device_of, looked_at
+from minilearn.precision import Process
 from minilearn.requests import Request
 from minilearn.results import COLUMNS, UNIT, append_unit, read_rows, unit_of
 from minilearn.training import NonFiniteLoss, Training
@@ -64,9 +67,18 @@ def value(metric: str, split: str, number, unit: str, published="", source: str 
     return row | {"published": str(published), "source": "" if published == "" else source}
 
 
-def scores(model: nn.Module, request: Request) -> dict[tuple[str, str], float]:
-    """Accuracy on `forget` and `retain`, as fractions; of a regression the mean loss."""
-    results = {split: evaluate(model, getattr(request, split)) for split in ("forget", "retain")}
+def scores(
+    model: nn.Module, request: Request, *, loss: Loss = "auto"
+) -> dict[tuple[str, str], float]:
+    """Accuracy on `forget` and `retain`, as fractions; of a regression the mean loss.
+
+    Raises: NonFiniteLoss if outputs are not finite, which a sweep writes as `overflowed`
+    """
+    results = {
+        split: evaluate(model, getattr(request, split), loss=loss) for split in ("forget", "retain")
+    }
+    if not all(bool(result.outputs.isfinite().all()) for result in results.values()):
+        raise NonFiniteLoss("the model's outputs are NaN or infinite: it has diverged")
     if results["forget"].targets.is_floating_point():
         return {("loss", split): float(r.loss.double().mean()) for split, r in results.items()}
     return {("accuracy", split): float(r.correct.double().mean()) for split, r in results.items()}
@@ -95,7 +107,8 @@ def sweep(
             new settings are added
         training: the recipe of the original and the retrained model
         measure: `measure(model, request)` returns numbers by metric or by (metric, split), see
-            `value`; once you have changed what it computes, rename it
+            `value`, of a copy in evaluation mode; by default `scores`, by the loss of `training`.
+            One with other code is another measure
         jobs: processes that measure at once, each with as many threads as PyTorch has here
 
     Returns a pandas DataFrame, a row a method and metric: the `mean` over seeds; the `spread`, half
@@ -128,6 +141,7 @@ def sweep(
         check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r:.80}")
+    check_function("measure", measure)
     path = _checked(path)
     keys = set()
     originals = {}
@@ -150,10 +164,12 @@ def sweep(
 
 def _units(fresh, request, methods, training, measure, seed, originals: dict) -> list[Unit]:
     """The units of one seed, whose original is in `originals` when they are measured."""
-    start = build(fresh, seed)
-    common = f"training={training}; measure={getattr(measure, '__name__', '')}; "
+    start, process = build(fresh, seed), Process()
+    measure = partial(scores, loss=training.loss) if measure is scores else measure
+    name = getattr(measure, "__name__", type(measure).__name__)
+    common = f"training={training}; measure={name} {code_of_function(measure)}; "
     common += f"data={fingerprint((request.train, request.mask))}; "
-    common += f"network={fingerprint((start, code_of(start)))}"
+    common += f"network={fresh_network(start)}" + process.identity()
 
     def result(name: str) -> Unlearned:
         if name == "original":
@@ -169,11 +185,13 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
     def numbers(name: str) -> list[dict]:
         try:
             unlearned = result(name)
+            with looked_at(unlearned.model) as twin:
+                measured = checked_numbers("measure", measure(twin, request))
         except NonFiniteLoss:
             return [value("overflowed", "", 1, "runs")]
         rows = [value("samples", "", unlearned.cost.samples, "sample units")]
         rows.append(value("seconds", "", unlearned.cost.seconds, "s"))
-        for key, number in measure(unlearned.model, request).items():
+        for key, number in measured.items():
             metric, split = (key, "") if isinstance(key, str) else key
             rows.append(value(metric, split, number, "as measured"))
         return rows
@@ -199,11 +217,11 @@ def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: 
     """
     path = _checked(path)
     waiting = missing(experiment, units, path)
-    threads = torch.get_num_threads()
+    process = Process()
 
     def measured(unit: Unit) -> tuple[dict, list[dict]]:
-        torch.set_num_threads(threads)
-        return unit._texts(experiment), unit.measure()
+        with process.again():
+            return unit._texts(experiment), unit.measure()
 
     pool = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator_unordered")
     results = pool(delayed(measured)(unit) for unit in waiting)

@@ -137,10 +137,11 @@ def fit(
 class Best:
     """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
 
-    It sees the epochs of this call only: not for a run that resumes from a checkpoint.
+    It begins anew with every run. To `restore` the best epoch it must have seen them all, which it
+    has not where a run goes on from a checkpoint.
 
     Paper: Tarun et al. 2023; the authors' code averages batch means (utils.py:49-52).
-    Raises: ValueError if the validation set is empty; `restore` if no epoch was seen
+    Raises: ValueError if the validation set is empty; `restore` if no epoch was seen, or not all
     Example: best = Best(validation); fit(model, train, watch=best); best.restore(model)
     """
 
@@ -148,12 +149,20 @@ class Best:
         check_dataset(validation)
         self.validation = validation
         self.loss = check_loss(loss)
+        self._begin()
+
+    def _begin(self):
+        self.seen = self.last = 0
         self.epoch = 0
         self.lowest = math.inf
         self.weights = {}
 
     def __call__(self, epoch: int, model: nn.Module) -> dict:
         """The validation loss; its weights are kept if it is the lowest so far."""
+        if epoch == 1:
+            self._begin()
+        self.seen += 1
+        self.last = epoch
         loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
         if loss < self.lowest:
             self.epoch, self.lowest = epoch, loss
@@ -164,4 +173,9 @@ class Best:
         """Give `model` the kept weights."""
         if not self.weights:
             raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
+        if self.seen < self.last:
+            raise ValueError(
+                f"only {self.seen} of {self.last} epochs were seen, because the run went on from a "
+                "checkpoint, and one before may be the best: train without it, or delete it"
+            )
         fill(model, self.weights)

@@ -26,7 +26,7 @@ from minilearn.data.reading import distinct, targets_of
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
-from minilearn.fingerprints import code_of, contents, fingerprint, structure
+from minilearn.fingerprints import fingerprint, fresh_network
 from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics import Verdict, memory_left, signal, ulira
@@ -194,8 +194,8 @@ def trials(
     if check_count("at_once", at_once, 1) > 1:
         check_together(fresh, train, forgotten, [training, *methods.values()])
     start, process = build(fresh, 0), precision.Process()
-    network = structure(start, fresh=True), contents(start), code_of(start)
-    about = train, request.indices, unseen, training, seed, network, process.identity()
+    network = fresh_network(start), process.identity()
+    about = train, request.indices, unseen, training, seed, network
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
     _refuse_overlap(request, unseen)
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}

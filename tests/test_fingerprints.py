@@ -1,8 +1,10 @@
 """Fingerprints: two things have the same where a run could not tell them apart, and only there."""
 
+import functools
 import random
 import subprocess
 import sys
+import types
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
@@ -16,7 +18,9 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
 
 from minilearn.data import Examples, Unlabelled
-from minilearn.fingerprints import ITEMS, code_of, fingerprint, settings_of, structure
+from minilearn.data.held import ITEMS
+from minilearn.fingerprints import fingerprint, fresh_network, settings_of
+from minilearn.identity import code_of, code_of_function, structure
 from minilearn.methods import L2UL
 from minilearn.requests import Request, by_index
 from minilearn.training import Training
@@ -128,7 +132,8 @@ def test_all_buffers_of_a_network_count():
 PROGRAM = """
 import torch
 from torch import nn
-from minilearn.fingerprints import code_of, fingerprint
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import code_of
 
 class Own(nn.Module):
     def forward(self, x):
@@ -159,7 +164,123 @@ def test_the_code_of_a_network_is_told_apart():
     bodies = ["x * 2", "x * 3", "x + 2", "x * by", "self.a(x)", "self.b(x)", "x in (1, 2)"]
     assert len({of(body) for body in bodies}) == len(bodies)
     assert of("x * 2") == of("x * 2", "Other words.")
-    assert code_of(nn.ReLU()) == code_of(nn.Tanh())
+    assert code_of(nn.ReLU()) == code_of(nn.ReLU(inplace=True)) != code_of(nn.Tanh())
+
+
+def scaled(x, by):
+    return x * by
+
+
+def other(x, by):
+    return x + by
+
+
+class Wrapped:
+    """What a decorator leaves of a function."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return x * self.by
+
+
+def network(forward, **attributes) -> nn.Module:
+    """A network of one class that says these attributes itself."""
+    return type("Net", (nn.Module,), {"forward": forward} | attributes)()
+
+
+def closed(by):
+    return network(lambda self, x: x * by)
+
+
+def decorated(by):
+    def forward(self, x):
+        return x * by
+
+    @functools.wraps(forward)
+    def around(*arguments):
+        return forward(*arguments)
+
+    return network(around)
+
+
+def calling(helper):
+    space = {"helper": helper}
+    exec("def forward(self, x):\n return helper(x, 2)", space)
+    return network(space["forward"])
+
+
+def hooked(by):
+    net = network(lambda self, x: x)
+    net.register_forward_hook(lambda module, given, answer: answer * by)
+    return net
+
+
+def keyword(by):
+    def forward(self, x, *, by=by):
+        return x * by
+
+    return network(forward)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda by: network(lambda self, x: x * self.by, by=by),
+        lambda by: network(lambda self, x: x * self.by, by=[by]),
+        lambda by: network(lambda self, x: self.f(x), f=staticmethod((scaled, other)[by - 2])),
+        lambda by: network(lambda self, x: self.f, f=property((scaled, other)[by - 2])),
+        lambda by: network(lambda self, x: self.f(x), f=functools.partial(scaled, by=by)),
+        lambda by: network(lambda self, x: self.f(x), f=Wrapped(by)),
+        closed,
+        decorated,
+        keyword,
+        hooked,
+        lambda by: calling((scaled, other)[by - 2]),
+        lambda by: nn.Sequential(*[nn.ReLU(), nn.Tanh()][:: 2 * by - 5]),
+    ],
+)
+def test_another_answer_is_another_code(make):
+    assert code_of(make(2)) == code_of(make(2)) != code_of(make(3))
+
+
+def test_what_a_network_notes_while_it_runs_is_no_setting():
+    net = nn.Linear(2, 2)
+    net.seen, net.config = [], {"p": 0.5}
+    before, fresh = structure(net), fresh_network(net)
+    net.seen.append(3.0)
+    assert structure(net) == before and fresh_network(net) != fresh
+    net.seen.clear()
+    net.config["p"] = 0.1
+    assert structure(net) == before and fresh_network(net) != fresh
+    for attribute in (types.SimpleNamespace(p=1), Setting(1, 2), np.float32(1)):
+        net.of = attribute
+        one = structure(net)
+        net.of = types.SimpleNamespace(p=2) if attribute != 1 else np.float32(2)
+        assert structure(net) != one
+
+
+def test_two_classes_of_one_name_are_told_apart():
+    def block(by):
+        return type("Block", (nn.Module,), {"forward": lambda self, x: x * by})()
+
+    assert code_of(nn.Sequential(block(1), block(2))) != code_of(nn.Sequential(block(3), block(2)))
+
+
+def test_functions_are_known_by_their_code():
+    counter = []
+
+    def counted(x):
+        counter.append(x)
+        return x
+
+    before = code_of_function(counted)
+    counter.append(1)
+    assert code_of_function(counted) == before
+    functions = [lambda x: x, lambda x: x + 1, functools.partial(scaled, by=2), scaled, Wrapped(1)]
+    functions += [functools.partial(scaled, by=3), Wrapped(2), max]
+    assert len({code_of_function(function) for function in functions}) == len(functions)
 
 
 # ---- datasets

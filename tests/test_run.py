@@ -10,8 +10,10 @@ from torch import nn
 
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, batches
+from minilearn.data.held import ITEMS
 from minilearn.evaluation import evaluate
-from minilearn.fingerprints import ITEMS, fingerprint
+from minilearn.fingerprints import fingerprint
+from minilearn.models import tensors_of
 from minilearn.run import NonFiniteLoss, Run
 from minilearn.training import Training, fit
 
@@ -134,6 +136,19 @@ def test_what_ends_an_epoch_early_leaves_the_last_finished_one(tiny_net, classif
         assert str(caught.value) == (
             "training stopped in epoch 3 of 5; the model has the weights of 2 finished epochs"
         )
+
+
+def test_a_watch_that_trains_the_model_leaves_no_trace(tiny_net, classification):
+    def relearns(epoch, model):
+        fit(model, classification, Training(epochs=1, lr=1.0), progress=False)
+        return {"trained": 1}
+
+    watched, alone = tiny_net(), tiny_net()
+    fit(watched, classification, SHORT, watch=relearns)
+    fit(alone, classification, SHORT)
+    assert all(
+        torch.equal(a, b) for a, b in zip(tensors_of(watched), tensors_of(alone), strict=True)
+    )
 
 
 def test_ctrl_c_while_watching_is_the_same(tiny_net, classification, tmp_path):

@@ -281,6 +281,27 @@ def test_best_takes_datasets_and_disturbs_nothing(tiny_net, regression):
     assert runs[1][0].epochs == runs[2][0].epochs and runs[1][2].lowest == runs[2][2].lowest
 
 
+def test_best_begins_anew_and_knows_what_it_has_missed(tiny_net, regression, tmp_path):
+    train, validation = regression[:14], regression[14:]
+    best = Best(validation)
+    fit(tiny_net(1), train, Training(6, 7, 5e-2), watch=best)
+    fit(tiny_net(1), train, Training(2, 7, 1e-6), watch=best)
+    assert best.epoch <= 2
+    recipe = Training(4, 7, 5e-2)
+
+    def stop(epoch, model):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return best(epoch, model)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_net(1), train, recipe, watch=stop, checkpoint=tmp_path / "run")
+    net, late = tiny_net(1), Best(validation)
+    fit(net, train, recipe, watch=late, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="only 2 of 4 epochs were seen"):
+        late.restore(net)
+
+
 def test_best_refuses(tiny_net, regression):
     for empty, sentence in ((None, "got NoneType"), ([], "no examples to read"), (3, "got int")):
         with pytest.raises(ValueError, match=sentence):

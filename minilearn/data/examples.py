@@ -13,7 +13,6 @@ from minilearn.checks import (
     check_count,
     check_dataset,
     check_mask,
-    checked_targets,
     device_of,
     refuse_non_finite,
     whole_numbers,
@@ -21,6 +20,27 @@ from minilearn.checks import (
 from minilearn.draws import order_of
 
 WITHOUT_TARGETS = "these are inputs without targets: give Examples or pairs of both"
+
+
+def checked_targets(targets: Tensor) -> Tensor:
+    """Targets in the dtype that losses want: finite float32, or int64 class labels from 0.
+
+    Raises: ValueError if they are not finite, not flat integers, or negative, or single precision
+        has less than half as many distinct ones
+    """
+    if targets.is_floating_point():
+        single = targets.float()  # before the check: a float64 may be too large for a float32
+        refuse_non_finite("targets", single)
+        if targets.dtype == torch.float64 and len(single.unique()) < len(targets.unique()) / 2:
+            raise ValueError(
+                f"{len(targets.unique())} distinct targets become {len(single.unique())} in single "
+                "precision: subtract their mean, or give them in another unit"
+            )
+        return single
+    labels = whole_numbers("class labels", targets)
+    if int(labels.min()) < 0:
+        raise ValueError(f"class labels start at 0, got {int(labels.min())}")
+    return labels
 
 
 @dataclass(frozen=True, eq=False)

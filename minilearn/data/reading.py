@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from minilearn.checks import check_dataset, checked_targets
-from minilearn.data.examples import Examples, Unlabelled, pair_of
+from minilearn.checks import check_dataset
+from minilearn.data.examples import Examples, Unlabelled, checked_targets, pair_of
 from minilearn.draws import seeded
 
 

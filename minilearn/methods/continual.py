@@ -14,10 +14,14 @@ from minilearn.checkpoint import fill, held_by
 from minilearn.checks import check_count, check_function
 from minilearn.cost import Cost
 from minilearn.data.examples import subset
+from minilearn.data.reading import targets_of
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file, read_state, write_state
-from minilearn.fingerprints import code_of, fingerprint
-from minilearn.models import duplicate
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import code_of, code_of_function, structure
+from minilearn.measured import checked_numbers
+from minilearn.metrics.utility import check_evaluations
+from minilearn.models import build, duplicate, looked_at
 from minilearn.requests import Request
 from minilearn.run import File
 from minilearn.unlearn import access, unlearn
@@ -99,10 +103,12 @@ def continual(
     if not hasattr(method, "__name__"):  # records and the file say which method it was
         raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
     model, served = duplicate(model), []
-    settings = (repr(config), seed, getattr(measure, "__name__", ""))
-    about = _identity(method, model, requests, options, settings) if path else ""
+    about = ""
+    if path:
+        settings = repr(config), seed, code_of_function(measure), fresh and build(fresh, 0)
+        about = _identity(method, model, requests, options, settings)
     if path and path.exists():
-        served = _load(path, about, model)
+        model, served = _load(path, about, model, fresh)
     elif path:  # a disk that cannot be written is found out before any work
         _save(path, about, model, served)
     steps = range(len(served), len(requests))
@@ -119,7 +125,10 @@ def continual(
         except NothingToDo:  # an earlier request did it, too
             result = Unlearned(model, method.__name__, config, seed + i, History(), Cost())
         model = result.model
-        numbers = measure(model) if measure else {}
+        numbers = {}
+        if measure:
+            with looked_at(model) as twin:
+                numbers = checked_numbers("measure", measure(twin))
         served.append(_record(result, before, requests[: i + 1], numbers))
         if path:
             _save(path, about, model, served)
@@ -137,7 +146,7 @@ def _record(result: Unlearned, before: str, requests: Sequence[Request], numbers
         after=fingerprint(model),
         finished=result.finished,
         recognised=tuple(share for past in requests for share in _recognised(model, past)),
-        metrics={name: float(number) for name, number in numbers.items()},
+        metrics=numbers,
         seconds=result.cost.seconds,
         samples=result.cost.samples,
     )
@@ -163,27 +172,38 @@ def _left(requests: Sequence[Request]) -> list[Tensor]:
 
 def _recognised(model: nn.Module, request: Request) -> list[float]:
     """The share in a list, which is empty where there are no classes."""
-    result = evaluate(model, request.forget)
-    if result.targets.is_floating_point():
+    if targets_of(request.forget).is_floating_point():
         return []
+    result = evaluate(model, request.forget)
+    check_evaluations(result)
     return [result.correct.double().mean().item()]
 
 
 def _identity(method, model, requests, options, settings: tuple) -> str:
     asked = (requests[0].train, *(r.mask for r in requests), *map(dict, options))
-    return fingerprint((method.__name__, access(method), settings, model, code_of(model), *asked))
+    code = code_of_function(method), access(method), code_of(model)
+    return fingerprint((code, settings, model, *asked))
 
 
-def _load(path: Path, about: str, model: nn.Module) -> list[Served]:
-    state = read_state(path, {"about", "model", "served"})
+def _load(path: Path, about: str, model: nn.Module, fresh) -> tuple[nn.Module, list[Served]]:
+    """The last model, which is built as the original or as a fresh one, and the records."""
+    state = read_state(path, {"about", "model", "network", "served"})
     if state["about"] != about:
         raise ValueError(f"{path} belongs to another stream: delete it or choose another file")
     served = [Served(**row | {"recognised": tuple(row["recognised"])}) for row in state["served"]]
     if served:
+        built = [model, *([build(fresh, 0)] if fresh else [])]
+        like = [network for network in built if _network(network) == state["network"]]
+        model = like[0] if like else model
         fill(model, state["model"])
-    return served
+    return model, served
+
+
+def _network(model: nn.Module) -> str:
+    return fingerprint(([*structure(model).items()], code_of(model)))
 
 
 def _save(path: Path, about: str, model: nn.Module, served: list[Served]):
-    state = {"about": about, "model": held_by(model), "served": [asdict(s) for s in served]}
+    state = {"about": about, "model": held_by(model), "network": _network(model)}
+    state["served"] = [asdict(s) for s in served]
     write_state(path, state)

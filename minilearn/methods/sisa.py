@@ -15,6 +15,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.draws import order_of
 from minilearn.models import build
+from minilearn.precision import Process
 from minilearn.requests import Request
 from minilearn.training import Training, fit
 from minilearn.unlearned import History, Unlearned
@@ -145,9 +146,9 @@ def _trained(records: Sharded, jobs: int) -> Sharded:
     device = records.train.device
     cost = Cost()
     with cost.clock(device):
-        threads = torch.get_num_threads()  # sums in another order would be other bits
+        process = Process()  # sums in another order would be other bits
         shards = range(records.result.config.shards)
-        work = [delayed(_train_shard)(records, shard, threads) for shard in shards]
+        work = [delayed(_train_shard)(records, shard, process) for shard in shards]
         done = Parallel(n_jobs=check_count("jobs", jobs, 1))(work)
     members = []
     for shard, (states, spent) in enumerate(done):
@@ -160,9 +161,14 @@ def _trained(records: Sharded, jobs: int) -> Sharded:
     return replace(records, result=result, weights=tuple(states for states, _ in done))
 
 
-def _train_shard(records: Sharded, shard: int, threads: int) -> tuple[tuple[dict, ...], Cost]:
+def _train_shard(records: Sharded, shard: int, process: Process) -> tuple[tuple[dict, ...], Cost]:
+    """Train what is missing of one shard as this process would."""
+    with process.again():
+        return _shard(records, shard)
+
+
+def _shard(records: Sharded, shard: int) -> tuple[tuple[dict, ...], Cost]:
     """Train what is missing of one shard; a slice's seed is that of its place alone."""
-    torch.set_num_threads(threads)
     config = records.result.config
     states = list(records.weights[shard])
     cost = Cost()

@@ -23,7 +23,9 @@ from minilearn.models.modes import (
     freeze_batch_norm,
     in_mode,
     in_words,
+    looked_at,
     mode,
+    put_back,
     tensors_of,
     with_gradients,
 )

@@ -73,13 +73,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1790,
+    ("methods", "parts"): 1810,
     ("metrics",): 1653,
     ("kernels",): 1000,
-    ("data",): 1219,
+    ("data",): 1234,
     ("course",): 1089,
 }
-WHOLE = 10842  # without check/
+WHOLE = 11012  # without check/
 
 
 def test_budgets_of_files():

@@ -123,3 +123,12 @@ def test_with_targets_checks_them():
     assert numbered(4).with_targets(torch.zeros(4)).task == "regression"
     with pytest.raises(ValueError, match="the first sizes must agree"):
         numbered(4).with_targets(torch.zeros(3))
+
+
+def test_targets_that_single_precision_cannot_tell_apart_are_refused():
+    """Seconds since 1970, one a second: a band of them would hold many others."""
+    seconds = 1.7e9 + torch.arange(400, dtype=torch.float64)
+    with pytest.raises(ValueError, match="400 distinct targets become 4 .* subtract their mean"):
+        Examples(torch.zeros(400, 1), seconds)
+    kept = Examples(torch.zeros(400, 1), seconds - seconds.mean())
+    assert len(kept.targets.unique()) == 400

@@ -53,6 +53,15 @@ def test_pixels_stay_where_they_are(tmp_path):
     assert torch.equal(data.inputs[0], torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
 
 
+def test_sixteen_bits_of_grey_are_not_white(tmp_path):
+    ramp = np.linspace(0, 65535, 16).reshape(4, 4).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("file,age\na.png,3\n")
+    data = image_table(tmp_path, tmp_path / "t.csv", size=4, channels=1)
+    expected = torch.from_numpy(ramp / 65535.0).float()
+    assert torch.allclose(data.inputs[0, 0], expected, atol=1 / 255)
+
+
 def test_grey_images_classes_and_other_columns(folder):
     path = table(folder, "7,a.png,0", "8,sub/b.png,2.0", header="id,path,sex")
     data = image_table(

@@ -1,14 +1,18 @@
 """A user's own sweep, and units that are measured by several processes."""
 
+from functools import partial
+
 import pytest
+import torch
 
 from book.experiments import Run, measure, rotated_digits, units_of
 from minilearn.evaluation import evaluate
 from minilearn.methods import SCRUB, finetune, retrain
 from minilearn.metrics.report import t_half_width
+from minilearn.precision import fast
 from minilearn.requests import by_index
 from minilearn.sweep import missing, read_rows, run_units, scores, sweep, unit_of
-from minilearn.training import Training
+from minilearn.training import Training, fit
 
 RECIPE = Training(epochs=4, batch_size=8, lr=1e-2)
 METHODS = {"finetune": Training(epochs=1), "finetune long": Training(epochs=3), "scrub": SCRUB()}
@@ -75,6 +79,66 @@ def test_it_goes_on_where_it_was_stopped(call, path):
     assert len(counted) == 15 and len({unit_of(row) for row in read_rows(path)}) == 20
 
 
+def test_a_measure_looks_at_a_copy_in_evaluation_mode(call, path):
+    """Whatever it does with the model: methods begin from the original all the same."""
+    modes = []
+
+    def relearns(model, request):
+        modes.append(model.training)
+        accuracy = scores(model, request)["accuracy", "forget"]
+        model.train()
+        fit(model, request.forget, Training(epochs=3, lr=1.0), progress=False)
+        return {("accuracy", "forget"): accuracy}
+
+    found, plain = call(measure=relearns, seeds=[0]), call(seeds=[0])
+    assert modes == [False] * 5
+    for name in ("original", "finetune", "scrub"):
+        key = name, "accuracy on forget"
+        assert found.loc[key, "mean"] == plain.loc[key, "mean"], name
+
+
+def test_another_measure_or_precision_is_measured_anew(call, path):
+    def confident(model, request, at):
+        return {"sure": float((evaluate(model, request.forget).confidence > at).double().mean())}
+
+    options = {"seeds": [0], "methods": {}}
+    low, high = (call(measure=partial(confident, at=at), **options) for at in (-99.0, 99.0))
+    assert low.loc["original", "sure"]["mean"] == 1 and high.loc["original", "sure"]["mean"] == 0
+    ones = [
+        call(measure=each, **options) for each in (lambda m, r: {"n": 1}, lambda m, r: {"n": 2})
+    ]
+    assert [table.loc["original", "n"]["mean"] for table in ones] == [1, 2]
+    before = len(read_rows(path))
+    with fast(torch.bfloat16):
+        half = call(measure=loss_of, **options)
+        again = call(measure=loss_of, **options, jobs=2, path=path.with_name("other.csv"))
+    assert len(read_rows(path)) > before
+    plain = call(measure=loss_of, **options)
+    keep = [name for name in half.index if name[1] != "seconds"]
+    assert half.loc[keep].equals(again.loc[keep]) and not half.loc[keep].equals(plain.loc[keep])
+
+
+def loss_of(model, request):
+    return {"loss": evaluate(model, request.forget).loss.double().mean()}
+
+
+def test_a_model_that_has_diverged_is_no_perfect_one(call):
+    class Far(call.network):
+        def forward(self, x):
+            return super().forward(x) * (1.0 if self.training else float("inf"))
+
+    table = call(fresh=Far, methods={}, seeds=[0])
+    assert list(table.loc["original"].index) == ["overflowed"]
+
+
+def test_two_numbers_of_one_name_are_refused(call):
+    def twice(model, request):
+        return {("a", "forget"): 1.0, "a on forget": 3.0}
+
+    with pytest.raises(ValueError, match="two numbers of one name"):
+        call(measure=twice, seeds=[0])
+
+
 def test_other_settings_and_data_are_added(call, path, request_of_ten, tiny_net):
     call(seeds=[0], methods={"finetune": None})
     before = len(read_rows(path))
@@ -110,7 +174,14 @@ def test_a_loss_that_is_no_longer_finite_is_counted(call):
         ({"seeds": 3}, r"seeds must be several, as in seeds=range\(3\), got 3"),
         ({"seeds": [-1]}, "a seed must be a whole number of at least 0, got -1"),
         ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
-        ({"measure": lambda model, request: {"luck": float("nan")}}, "luck of original has value"),
+        (
+            {"measure": lambda model, request: {"luck": float("nan")}},
+            "measure returned nan for 'luck'",
+        ),
+        ({"measure": lambda model, request: None}, "measure returns a dictionary of numbers"),
+        ({"measure": lambda model, request: {3: 1.0}}, r"by name or \(metric, split\), got 3"),
+        ({"measure": lambda model, request: {"a": True}}, "measure returned True for 'a'"),
+        ({"measure": 3}, "measure"),
         ({"measure": lambda model, request: {("luck", "train"): 1.0}}, "has split 'train', which"),
     ],
 )

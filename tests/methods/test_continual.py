@@ -1,5 +1,6 @@
 """A stream of requests: its records, what is forgotten stays so, and a stream that is killed."""
 
+import copy
 import signal
 import subprocess
 import sys
@@ -10,12 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.fingerprints import fingerprint
 from minilearn.methods import L2UL, PGD, continual, l2ul, retrain
 from minilearn.requests import by_index
 from minilearn.training import Training
+from minilearn.unlearn import method
+from minilearn.unlearned import History, Unlearned
 
 CONFIG = L2UL(
     PGD(1.0, steps=5, repeats=2, box=(-9.0, 9.0)), epochs=100, lr=0.02, forget_loss_on="remaining"
@@ -226,3 +230,44 @@ def test_what_is_finished_is_kept_when_a_request_fails(trained, requests, tmp_pa
     with pytest.raises(ValueError, match="is its old one"):
         continual(l2ul, trained, requests[:2], options=bad, config=CONFIG, checkpoint=path)
     assert len(torch.load(path, weights_only=True)["served"]) == 1
+
+
+def test_a_stream_of_networks_built_otherwise_goes_on_with_these(tmp_path):
+    """The original has ReLU, the retrained ones tanh: what is read again answers as it did."""
+
+    def net(act):
+        return nn.Sequential(nn.Linear(4, 8), act(), nn.Linear(8, 3))
+
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    train = Examples(x, torch.arange(30) % 3)
+    requests = [by_index(train, [0, 1]), by_index(train, [2, 3])]
+    torch.manual_seed(0)
+    original, recipe, file = net(nn.ReLU), Training(epochs=2), tmp_path / "stream"
+
+    def serve(act):
+        options = {"fresh": lambda: net(act), "config": recipe, "checkpoint": file}
+        return continual(retrain, original, requests, **options)[0]
+
+    first, again = serve(nn.Tanh), serve(nn.Tanh)
+    assert torch.equal(first(x), again(x)) and isinstance(again[1], nn.Tanh)
+    with pytest.raises(ValueError, match="belongs to another stream"):
+        serve(nn.Sigmoid)
+
+
+def test_a_model_that_has_diverged_is_not_one_that_has_forgotten(trained, classification):
+    @method
+    def blow_up(model: nn.Module, forget: Examples, *, config=None, seed: int = 0) -> Unlearned:
+        far = nn.Sequential(copy.deepcopy(model), Times(float("inf")))
+        return Unlearned(far, "blow_up", config, seed, History(), Cost())
+
+    with pytest.raises(ValueError, match="NaN or infinite: it has diverged"):
+        continual(blow_up, trained, [by_index(classification, [0])])
+
+
+class Times(nn.Module):
+    def __init__(self, by: float):
+        super().__init__()
+        self.by = by
+
+    def forward(self, x):
+        return x * self.by

@@ -1,0 +1,193 @@
+"""What a network or a function is besides its weights: its parts, their settings, and its code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device)
+SETTINGS = (*PLAIN, np.generic, Tensor, np.ndarray, FunctionType, BuiltinFunctionType, type)
+# Where a look at the functions that code calls ends: what comes with a version of its own.
+KNOWN = {"torch", "torchvision", "numpy", "minilearn", *sys.stdlib_module_names} - {"__main__"}
+OF_TORCH = ("torch", "torchvision")
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+
+
+def structure(model: nn.Module, *, fresh: bool = False) -> dict[str, str]:
+    """The parts of a network by name, and their settings: what it is besides its weights.
+
+    Lists and dictionaries may be settings or a network's own notes. They count if it is `fresh`.
+
+    Example:
+        >>> structure(nn.Dropout(0.5))
+        {'': 'Dropout(p=0.5, inplace=False)', 'p': '0.5', 'inplace': 'False'}
+    """
+    usual = vars(nn.Module())
+    found = {}
+    for name, part in model.named_modules():
+        found[name] = f"{type(part).__name__}({without_addresses(part.extra_repr())})"
+        for setting, value in vars(part).items():
+            if setting not in usual and _is_setting(value, fresh):
+                found[f"{name}.{setting}".lstrip(".")] = _said(value, [])
+    return found
+
+
+def contents(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and all buffers by name, also those that no state_dict has."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor.detach() for name, tensor in named}
+
+
+def code_of(model: nn.Module) -> str:
+    """A text that differs where the order of a network's parts, or the code of its classes does.
+
+    Of the classes count their functions, with all that these call, and their attributes; what torch
+    brings along is left out. Hooks count.
+    """
+    seen, found = [], []
+    for path, part in model.named_modules():
+        found.append(f"{path} is {type(part).__name__}")
+        for kind in type(part).__mro__:
+            if kind is not object and kind.__module__.partition(".")[0] not in OF_TORCH:
+                found += [f"{name} {_said(value, seen)}" for name, value in _own(kind)]
+        hooks = [hook for name in HOOKS for hook in getattr(part, name).values()]
+        found += [_said(hook, seen) for hook in hooks]
+    return _mark("\n".join(found))
+
+
+def code_of_function(function) -> str:
+    """The same of a function, or of whatever can be called.
+
+    Example:
+        >>> code_of_function(lambda x: x) == code_of_function(lambda x: x + 1)
+        False
+    """
+    return _mark(_said(function, []))
+
+
+def without_addresses(text: str) -> str:
+    """The text of an object, wherever it lies in memory."""
+    return re.sub(r" at 0x\w+", "", text)
+
+
+def _own(kind: type) -> Iterator[tuple[str, object]]:
+    """Attributes that a class itself says."""
+    for name, value in vars(kind).items():
+        if name in ("__init__", "__call__") or not name.startswith("__"):
+            yield name, value
+
+
+def _said(value, seen: list) -> str:
+    """A setting in words: of a function its name and code, of a tensor what is in it."""
+    kind = type(value)
+    if isinstance(value, FunctionType):
+        return f"{value.__qualname__} {_code(value, seen)}"
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{kind.__name__} {value.dtype} {tuple(value.shape)} {_mark(_bytes_of(value))}"
+    parts = _parts(value)
+    if parts is not None:
+        return f"{kind.__name__}({', '.join(_said(part, seen) for part in parts)})"
+    if isinstance(value, type):
+        return value.__qualname__
+    if isinstance(value, SETTINGS):
+        return getattr(value, "__qualname__", None) or repr(value)
+    if callable(value) and not isinstance(value, nn.Module):
+        parts = [_kept(part, seen) for part in getattr(value, "__dict__", {}).values()]
+        return f"{kind.__name__}({', '.join([_said(kind.__call__, seen), *parts])})"
+    return kind.__name__
+
+
+def _kept(value, seen: list) -> str:
+    """What a function or an object keeps; lists and dictionaries may be notes, and do not count."""
+    return _said(value, seen) if _is_setting(value, fresh=False) else type(value).__name__
+
+
+def _parts(value) -> list | None:
+    """What a composite setting is made of; None of anything else."""
+    if type(value) in (tuple, list):
+        return [*value]
+    if type(value) is dict:
+        return [*value.items()]
+    if isinstance(value, staticmethod | classmethod | MethodType):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [value.fget, value.fset]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.items()]
+    if isinstance(value, SimpleNamespace):
+        return [*vars(value).items()]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    return None
+
+
+def _is_setting(value, fresh: bool) -> bool:
+    """Whether it is a number, a text, a tensor, a function or a class, or made of such.
+
+    A list or a dictionary only if `fresh`, and not of tensors, which are the weights.
+    """
+    many = type(value) in (list, dict)
+    parts = _parts(value)
+    if parts is None or (many and not fresh):
+        return isinstance(value, SETTINGS)
+    weights = many and any(isinstance(part, Tensor) for part in parts)
+    return not weights and all(_is_setting(part, fresh) for part in parts)
+
+
+def _code(function: FunctionType, seen: list) -> str:
+    """What a function does: its code, its defaults, what it closes over, and what it calls."""
+    if any(function is other for other in seen):
+        return "seen"
+    seen.append(function)
+    code = function.__code__
+    found = [_bytecode(code, function.__doc__)]
+    found += [_said(part, seen) for part in (function.__defaults__, function.__kwdefaults__)]
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            found.append(_kept(cell.cell_contents, seen))
+    for name in sorted(_names(code) & set(function.__globals__)):
+        used = function.__globals__[name]
+        mine = isinstance(used, FunctionType) and used.__module__.partition(".")[0] not in KNOWN
+        if mine or (name.isupper() and isinstance(used, PLAIN)):  # a constant, and no counter
+            found.append(f"{name} {_said(used, seen)}")
+    return _mark("\n".join(found))
+
+
+def _bytes_of(values: Tensor | np.ndarray) -> bytes:
+    if isinstance(values, Tensor):
+        dense = values.detach().cpu() if values.layout == torch.strided else values.to_dense()
+        values = dense.contiguous().reshape(-1).resolve_conj().view(torch.uint8).numpy()
+    return values.tobytes() if not values.dtype.hasobject else repr(values.tolist()).encode()
+
+
+def _bytecode(code: CodeType, docstring: str | None = None) -> str:
+    values = []
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            values.append(_bytecode(value))
+        elif isinstance(value, frozenset):  # whose order is another one in each process
+            values.append(sorted(map(repr, value)))
+        elif docstring is None or value != docstring:
+            values.append(repr(value))
+    return f"{code.co_code.hex()} {code.co_names} {values}"
+
+
+def _names(code: CodeType) -> set[str]:
+    """What a function's code, and that of the functions inside it, looks up by name."""
+    inside = [value for value in code.co_consts if isinstance(value, CodeType)]
+    return set(code.co_names).union(*map(_names, inside))
+
+
+def _mark(text: str | bytes) -> str:
+    data = text.encode() if isinstance(text, str) else text
+    return hashlib.sha256(data).hexdigest()[:16]
