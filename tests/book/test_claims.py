@@ -456,7 +456,13 @@ def test_what_the_page_says_of_mnist():
     for name in ("finetune", "neggrad"):
         assert items[name, "memory_left", "forget"] > 0.8
         assert abs(items[name, "ulira", "forget"] - items["original", "ulira", "forget"]) < 0.03
-    for found in (items, labels):
+    found = audits("audit_mnist", "class: .*")
+    for name in ("scrub", "bad_teacher", "laf"):
+        assert found[name, "ulira_low", "forget"] > 0.9 < found[name, "ulira", "test"]
+    assert found["original", "ulira", "forget"] < 0.65
+    assert found["original", "memory_known", "forget"] < 200  # of some 1,800 answers
+    assert found["again", "memory_left_90", "forget"] > 0.5
+    for found in (items, labels, found):
         assert found["again", "ulira_low", "forget"] < 0.5 < found["again", "ulira_high", "forget"]
     assert labels["original", "memory_known", "forget"] == 64  # of 64
     assert labels["original", "ulira", "test"] < 0.6
