@@ -462,8 +462,8 @@ def test_what_the_page_says_of_mnist():
     assert found["original", "ulira", "forget"] < 0.65
     assert found["original", "memory_known", "forget"] < 200  # of some 1,800 answers
     assert found["again", "memory_left_90", "forget"] > 0.5
-    for found in (items, labels, found):
-        assert found["again", "ulira_low", "forget"] < 0.5 < found["again", "ulira_high", "forget"]
+    for each in (items, labels, found):
+        assert each["again", "ulira_low", "forget"] < 0.5 < each["again", "ulira_high", "forget"]
     assert labels["original", "memory_known", "forget"] == 64  # of 64
     assert labels["original", "ulira", "test"] < 0.6
     left = {name: labels[name, "memory_left", "forget"] for name in methods_in(labels)}

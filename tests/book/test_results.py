@@ -16,7 +16,7 @@ from minilearn.sweep import COLUMNS, append_unit, read_rows
 
 ROOT = Path(__file__).parents[2]
 STORED = sorted((ROOT / "book" / "results").glob("*.csv"))
-OTHERS = {"original", "retrained", "blindspot_model", "reading", "evaluation"}
+OTHERS = {"original", "retrained", "oracle", "blindspot_model", "reading", "evaluation"}
 OTHERS |= {"neggrad_open", "l2ul_adv", "l2_pgd", "importance", "vmap(grad)"}
 OTHERS |= {"reference", "compiled", "triton", "replayed", "published", "stored"}
 OTHERS |= {f"{way}, replayed" for way in ("reference", "compiled", "triton")}
