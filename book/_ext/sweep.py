@@ -197,7 +197,8 @@ def markdown(rows: pandas.DataFrame, origin) -> list[str | Picture]:
             groups = dict(sorted(grouped(changed, "label").items(), key=natural))
             parts.append(f"One setting after another changed, for {request}:")
             parts.append(table("changed", {"nothing": nothing} | groups))
-            if any(name.startswith("lr ") for name in groups):
+            swept = any(name.startswith("lr ") for name in groups)
+            if swept and nothing["method"].isin(SHOWN).any():
                 parts.append(by_setting(groups, nothing))
         parts.append(origin(own))
     return parts

@@ -493,3 +493,16 @@ def test_no_result_is_typed_into_the_sentences():
     shown = re.sub(r"```.*?```|<details>.*?</details>|\{measured\}`[^`]*`", "", text, flags=re.S)
     assert not re.search(r"\d\s*%|\d\.\d", shown)
     assert len(re.findall(r"```\{results\}", text)) == text.count("\n```\n") - text.count("```bash")
+
+
+BLOCKS = re.findall(r"```\{results\} (\w+)( sweep)?", (ROOT / "book/results.md").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name, sweep", BLOCKS, ids=[name for name, _ in BLOCKS])
+def test_every_block_of_the_page_can_be_drawn(name, sweep):
+    """From the stored rows, as the build does."""
+    rows = page.rows_of(name, page.FOLDER)
+    picture, lines = headlines.headline(name, rows)
+    assert picture.alt and "|" in str(lines)
+    parts = page.swept(name) if sweep else [page.markdown(name)]
+    assert parts and all(parts)
