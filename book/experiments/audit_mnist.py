@@ -1,8 +1,8 @@
 """The methods of chapter 8 before attacks that know one digit at a time, on real MNIST.
 
 The number of images and draws are the size's: "toy" takes 2,000 training images and 16 draws,
-which two cores manage in an hour and a half; "small" 10,000 and 32, "paper" all and 64. Network and
-recipe are the LAF paper's, but for learning rates that fit fewer steps: those of `laf_digits`.
+which took one core two hours beside other work; "small" 10,000 and 32, "paper" all and 64. Network
+and recipe are the LAF paper's, but for learning rates that fit fewer steps: those of `laf_digits`.
 Tasks, columns and metrics are those of `audit_digits`, but that L2UL, which attacks every single
 image many times, is not run on a class. Split `test` are 1,000 of the test images.
 """

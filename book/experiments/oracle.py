@@ -41,12 +41,15 @@ SETTINGS = {"base": Oracle(), "as released": Oracle(forget_loss_on="all", batch_
 PATIENT = {"lr 0.01, more steps": Oracle(epochs=4, batch_size=64, lr=1e-2)}
 
 
-def oracle(model: nn.Module, request: Request, config: Oracle = Oracle(), seed: int = 0):
+def oracle(
+    model: nn.Module, request: Request, config: Oracle = Oracle(), seed: int = 0
+) -> Unlearned:
     """Climb the items' loss and descend that of retained examples, until no item is recognised.
 
         minimise  CE(retained) - CE(items)
 
-    Every step has all items. Returns an `Unlearned`; `finished` says whether none is recognised.
+    Every step has all items. With `forget_loss_on="remaining"` only those that are still recognised
+    are climbed. `finished` says whether none is recognised.
 
     Paper: Cha et al. 2024, the reference "Oracle".
     """
@@ -92,7 +95,7 @@ def unit(
 
     def measure() -> list[dict]:
         asked = request()
-        result: Unlearned = oracle(model(), asked, config, seed)
+        result = oracle(model(), asked, config, seed)
         rows = [*accuracies(result.model, splits(asked))]
         rows.append(value("finished", "", int(result.finished), "0 or 1"))
         rows.append(value("steps", "", len(result.history.loss), "steps"))
