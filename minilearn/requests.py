@@ -156,7 +156,7 @@ def by_index(train, indices: Sequence[int] | Tensor) -> Request:
     if len(outside):
         raise ValueError(f"index {int(outside[0])} lies outside 0..{len(train) - 1}")
     if len(indices.unique()) != len(indices):
-        raise ValueError("an index is named twice")
+        raise ValueError(f"index {int(indices.bincount().argmax())} is named twice: name it once")
     mask = torch.zeros(len(train), dtype=torch.bool)
     mask[indices] = True
     return Request(train, mask, f"{len(indices)} chosen examples")
@@ -173,7 +173,7 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
     check_flag("typical", typical)
     if check_count("count", count, 1) >= len(train):
         raise ValueError(f"count must lie in 1..{len(train) - 1}, got {count}")
-    flat = train.inputs.flatten(1).double()
+    flat = train.inputs.reshape(len(train), -1).double()
     means = torch.zeros(train.classes, flat.shape[1], dtype=flat.dtype, device=flat.device)
     means.index_add_(0, targets, flat)
     means /= targets.bincount(minlength=train.classes).clamp(min=1)[:, None]
@@ -244,7 +244,7 @@ def near_duplicates(
     _require_examples("near_duplicates compares inputs", request.train)
     tolerance = check_number("tolerance", tolerance, 0, ends="[)")
     chunk = check_count("chunk", chunk, 1)
-    flat = request.train.inputs.flatten(1).double()
+    flat = request.train.inputs.reshape(len(request.mask), -1).double()
     flat = flat - flat.mean()  # smaller numbers, smaller rounding in the products below
     root = max(flat.shape[1], 1) ** 0.5
     scale = float(flat.std()) * root or 1.0  # all inputs alike: every distance is 0

@@ -115,8 +115,11 @@ def fit(
         (0, 200)
     """
     check_kind("config", config, Training)
+    about = {"data": data}
     if isinstance(config.schedule, Plateau):
         config.schedule.check(watch, networks_in(model))
+        if isinstance(watch, Best):  # whose set decides the rates
+            about["validation"] = watch.validation
     classes = number_of_classes(model, data)
     device = device_of(model)
 
@@ -124,7 +127,7 @@ def fit(
         return mean_loss(model(x), y, classes, config.loss)
 
     options = {"cost": cost, "progress": progress}
-    with Run(model, config, seed, watch, checkpoint, **options, data=data) as run:
+    with Run(model, config, seed, watch, checkpoint, **options, **about) as run:
         config.make_optimizer(run)
         for epoch in run.epochs(config.epochs):
             run.set_lr(config.lr_at(epoch, run.history))
@@ -137,7 +140,7 @@ def fit(
 class Best:
     """A `watch` that keeps the weights of the epoch with the lowest mean loss on `validation`.
 
-    It begins anew with every run. To `restore` the best epoch it must have seen them all, which it
+    It starts again with every run. To `restore` the best epoch it must have seen them all, which it
     has not where a run goes on from a checkpoint.
 
     Paper: Tarun et al. 2023; the authors' code averages batch means (utils.py:49-52).

@@ -320,6 +320,40 @@ class Unregistered:
         return self.data[i]
 
 
+class Named(Dataset):
+    """Has its labels by name, or says of which ones it is."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, i):
+        return torch.zeros(2), 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "others"),
+    [
+        ({f"{i}.png": i % 3 for i in range(9)}, {f"{i}.png": i % 3 + (i == 7) for i in range(9)}),
+        ({f"{i}.png": 1 for i in range(9)}, {f"{i}.jpg": 1 for i in range(9)}),
+        ({"x": zeros, "y": zeros}, {"x": zeros, "y": ones}),
+        ({i: [1, i] for i in range(9)}, {i: [1, i + (i == 7)] for i in range(9)}),
+        ({1, 2, 3}, {1, 2, 4}),
+        (frozenset({"a"}), frozenset({"b"})),
+    ],
+    ids=["by name", "names", "tensors", "lists", "set", "frozen set"],
+)
+def test_labels_behind_a_dictionary_or_a_set_count(labels, others):
+    assert fingerprint(Named(labels)) == fingerprint(Named(type(labels)(labels)))
+    assert fingerprint(Named(labels)) != fingerprint(Named(others))
+
+
+def test_what_a_dataset_keeps_of_its_items_does_not_count():
+    assert fingerprint(Named({3: zeros})) == fingerprint(Named({}))
+
+
 KINDS = {
     "examples": lambda d: d,
     "tensors": lambda d: TensorDataset(d.inputs, d.targets),

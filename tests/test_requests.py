@@ -209,6 +209,15 @@ def brute_force(request: Request, tolerance: float) -> dict[tuple[int, int], flo
     return found
 
 
+def test_inputs_may_be_single_numbers():
+    flat = Examples(torch.tensor([0.0, 1.0, 2.0, 9.0, 2.01]), torch.zeros(5).long())
+    column = Examples(flat.inputs[:, None], flat.targets)
+    assert by_typicality(flat, 1).indices.tolist() == [3]
+    found, again = (near_duplicates(by_index(data, [2])) for data in (flat, column))
+    assert found[0].tolist() == again[0].tolist() == [[2, 4]]
+    assert torch.equal(found[1], again[1])
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 256])
 def test_near_duplicates_against_brute_force(train, chunk):
     request = by_fraction(train[:120], 0.3)

@@ -85,7 +85,7 @@ def test_by_group_needs_groups():
     [
         ([4], r"index 4 lies outside 0..3"),
         ([0, -1], "index -1 lies outside 0..3"),
-        ([1, 1], "named twice"),
+        ([1, 3, 2, 3], "index 3 is named twice: name it once"),
         ([], "nothing is to be forgotten; the forget set is empty"),
         (range(4), "nothing is retained"),
         (FOUR.targets == 1, "of a boolean mask give mask.nonzero"),

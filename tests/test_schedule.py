@@ -108,22 +108,39 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits(
 
     whole, stopped, resumed = (tiny_net() for _ in range(3))
     expected = run(whole, Best(other))
-    best = Best(other)
     for stop in (2, 4):  # twice, and the second time in the part that is resumed
 
-        def watch(epoch, net, stop=stop):
-            if epoch == stop:
-                raise KeyboardInterrupt
-            return best(epoch, net)
+        class Stopping(Best):
+            def __call__(self, epoch, net, stop=stop):
+                if epoch == stop:
+                    raise KeyboardInterrupt
+                return super().__call__(epoch, net)
 
         with pytest.raises(KeyboardInterrupt):
-            run(stopped, watch, tmp_path / "run")
+            run(stopped, Stopping(other), tmp_path / "run")
     history = run(resumed, Best(other), tmp_path / "run")
     assert same(weights(whole), weights(resumed))
     assert torch.equal(history.loss, expected.loss) and history.epochs == expected.epochs
     constant = tiny_net()
     fit(constant, classification, dataclasses.replace(config, schedule="constant"), seed=3)
     assert not same(weights(whole), weights(constant))
+
+
+def test_another_validation_set_is_another_run(tiny_net, classification, tmp_path):
+    """Its losses are in the file, and decide the rates: half of them would be of another set."""
+    config = dataclasses.replace(HASTY, schedule=Plateau(0.5, 0))
+    other = classification.with_targets(classification.targets.flip(0))
+
+    def run(watch, config=config, name="run"):
+        return fit(tiny_net(), classification, config, watch=watch, checkpoint=tmp_path / name)
+
+    first = run(Best(classification))
+    with pytest.raises(ValueError, match="validation"):
+        run(Best(other))
+    assert run(Best(classification)).epochs == first.epochs
+    constant = dataclasses.replace(config, schedule="constant")  # here it decides nothing
+    for watch in (Best(classification), Best(other)):
+        run(watch, constant, "constant")
 
 
 def test_recorded_steps_follow_it(tiny_net, classification):

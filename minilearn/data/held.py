@@ -29,13 +29,17 @@ def held(data):
     if isinstance(data, StackDataset):
         named = isinstance(data.datasets, dict)
         return list(map(held, data.datasets.values() if named else data.datasets))
-    if isinstance(data, list | tuple) or hasattr(data, "to_numpy"):
+    if isinstance(data, list | tuple | dict | set | frozenset) or hasattr(data, "to_numpy"):
         return data
     return {name: held(v) for name, v in getattr(data, "__dict__", {}).items() if _is_content(v)}
 
 
 def _is_content(value) -> bool:
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):  # as labels by name; tensors by position may be kept readings
+        by_name = all(isinstance(key, str) for key in value)
+        kept = any(isinstance(each, Tensor) for each in value.values()) and not by_name
+        return len(value) > 0 and not kept and _is_content([*value.values()])
+    if isinstance(value, list | tuple | set | frozenset):
         return all(type(each) in (bool, int, float, str) or _is_content(each) for each in value)
     return isinstance(value, Tensor | np.ndarray | Dataset | Examples) or hasattr(value, "to_numpy")
 

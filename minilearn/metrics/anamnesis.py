@@ -99,7 +99,7 @@ def anamnesis_index(
     probe,
     *,
     alpha: float = 0.05,
-    cap: int = 1000,
+    cap: int | None = None,
     every: int = 1,
     config: Training = ORDINARY,
     seeds: int = 5,
@@ -112,7 +112,8 @@ def anamnesis_index(
     `data` is what is relearned from, in the paper the whole training set; `probe` what it is
     measured on, held-out examples of the forgotten kind; L_o the original's loss there. Both models
     see the same batches, a stream a seed; give `config` the original's recipe. Near 0, something is
-    left; far above 1, more was destroyed than forgotten.
+    left; far above 1, more was destroyed than forgotten. `cap` is by default 1,000 steps, and with
+    `published=True` those of their 10 epochs.
 
     Paper: Tarun et al. 2023, the anamnesis index, alpha = 5 %.          Chapter: 3
     Target: 1, within what pairs of retrained models give, which is wide.
@@ -123,13 +124,15 @@ def anamnesis_index(
         has a smaller denominator and looks better, and whatever is measured afterwards is measured
         on relearned models. It counts 1 where no step was needed, takes a missed target for met,
         gives each model a shuffle of its own, and averages batch means. `published=True` does the
-        three in the middle, on copies; its cap is then 10 epochs, in steps
+        three in the middle, on copies, with their cap
     Raises: ValueError if alpha is negative or no number, seeds, cap or every is below 1, a set is
         empty or has no targets, or a loss diverges
     """
     alpha = check_number("alpha", alpha, 0, ends="[)")
     seeds = check_count("seeds", seeds, 1)
     check_kind("config", config, Training)
+    if cap is None:
+        cap = 10 * math.ceil(len(data) / config.batch_size) if published else 1000
     target = (1 + alpha) * mean_loss(evaluate(original, probe, loss=config.loss))
     settings = {"cap": cap, "every": every, "config": config, "published": published}
 

@@ -83,7 +83,8 @@ def relearn_time(
     Cannot see: what this optimiser cannot reach in so many steps. Depends on rate, batch, mixture.
     Differs: from Tarun et al.'s code (metrics.py:83-106), which trains the model itself, steps
         before it looks, so that 1 is its least count, and gives the count at its cap of 10 epochs
-        as if the target were met. `published=True` does the same, but on a copy
+        as if the target were met. `published=True` does the same on a copy; give `cap` the steps
+        of 10 epochs
     Raises: ValueError if target is no finite number, cap or every is below 1, a set is empty or has
         no targets, or the loss diverges
     """

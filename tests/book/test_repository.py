@@ -74,19 +74,19 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1810,
-    ("metrics",): 1653,
+    ("metrics",): 1655,
     ("kernels",): 1000,
-    ("data",): 1234,
+    ("data",): 1238,
     ("course",): 1089,
 }
-WHOLE = 11012  # without check/
+WHOLE = 11016  # without check/
 
 
 def test_budgets_of_files():
     methods = {ROOT / "minilearn" / "methods" / f"{method}.py" for method in METHODS}
     every = [*MODULES, *EXPERIMENTS]
     sizes = {path: len(path.read_text("utf-8").splitlines()) for path in every}
-    limits = {path: 120 if path in methods else 300 for path in every}
+    limits = {path: 130 if path in methods else 300 for path in every}
     over = [f"{name(p)}: {n} of {limits[p]}" for p, n in sizes.items() if n > limits[p]]
     assert not over, over
 

@@ -148,6 +148,14 @@ def test_the_published_form_counts_otherwise():
     assert found.median == (25, 25) and None not in found.unlearned + found.retrained
 
 
+def test_its_cap_is_ten_epochs():
+    """Of 12 examples in batches of 4 an epoch has three steps, in batches of 5 as well."""
+    assert (bowls(FAR, NEAR).cap, bowls(FAR, NEAR, published=True).cap) == (1000, 30)
+    models, config = map(Bowl, (FAR, FAR, NEAR)), Training(lr=0.0, batch_size=5)
+    found = anamnesis_index(*models, ORIGIN, ORIGIN, config=config, seeds=1, published=True)
+    assert found.cap == 30 and found.unlearned == found.retrained == (30,)
+
+
 def test_relearning_in_place_shrinks_the_denominator(classification):
     """The planted fault, by hand: three methods that are the same, the last looks best."""
     retrained, found = Bowl(FAR), []
