@@ -435,12 +435,28 @@ def test_what_the_page_says_of_regression_and_of_writers():
         beyond = items[name, "ulira", "forget"] - items[name, "ulira", "test"]
         assert beyond < 0.04, name
     assert band["finetune", "memory_left_10", "forget"] > 0.7
-    writers = audits("audit_digits", "users.*mlp")
-    for name in (*methods_in(writers), "original"):
-        assert writers[name, "ulira", "test"] > writers[name, "ulira", "forget"] - 0.03
-        assert writers[name, "ulira_low", "forget"] > writers["again", "ulira_high", "forget"]
+    for network, apart in (("mlp", 0.03), ("small_cnn", 0.1)):
+        writers = audits("audit_digits", f"users.*{network}")
+        for name in (*methods_in(writers), "original"):
+            assert writers[name, "ulira", "test"] > writers[name, "ulira", "forget"] - apart
+            assert writers[name, "ulira_low", "forget"] > writers["again", "ulira_high", "forget"]
     for name in ("bad_teacher", "bad_teacher_long"):
         assert audits("audit_digits", "class.*mlp")[name, "memory_left", "forget"] > 2
+
+
+def test_what_the_page_says_of_the_small_cnns_writers():
+    found = audits("audit_digits", "users.*small_cnn")
+    assert found["original", "memory_known", "forget"] < 0.2 * 672  # digits of eight writers
+    for name in ("neggrad", "scrub", "finetune"):
+        assert found[name, "memory_left", "forget"] > 0.9
+        assert found[name, "ulira_low", "forget"] > found[name, "ulira_high", "test"] - 0.005
+    for name in ("bad_teacher", "bad_teacher_long", "boundary", "laf"):
+        assert found[name, "memory_left", "forget"] < -1.5
+        assert found[name, "ulira", "test"] > found[name, "ulira", "forget"]
+    low, middle, high = (
+        found["l2ul", f"memory_left{part}", "forget"] for part in ("_10", "", "_90")
+    )
+    assert low < -0.5 and abs(middle) < 0.05 and high > 0.5
 
 
 def test_what_the_page_says_of_mnist():
@@ -481,15 +497,16 @@ def test_what_the_page_says_of_other_numbers_of_the_audits():
         assert of_cnn["original", "ulira_low", "forget"] > of_cnn["again", "ulira_high", "forget"]
     rows = pandas.read_csv(RESULTS / "audit_digits.csv", keep_default_na=False)
     null = rows[rows["method"] == "again"].pivot_table("value", "request", ["metric", "split"])
-    assert len(null) == 7 and null["klom", "forget"].min() > 0.5
+    assert len(null) == 8 and null["klom", "forget"].min() > 0.5
     assert null["kl_of_fits", "forget"].max() < 0.1
     ranks = {
         (task, number): ranked("audit_digits", f"{task}.*small_cnn", number)
-        for task in ("items", "mislabelled")
+        for task in ("items", "mislabelled", "users")
         for number in ("js_right", "loss_attack_auc")
     }
-    assert min(ranks["items", "js_right"], ranks["mislabelled", "js_right"]) > 0.7
-    assert ranks["mislabelled", "loss_attack_auc"] > 0.7 and ranks["items", "loss_attack_auc"] < 0.3
+    assert min(ranks[task, "js_right"] for task in ("items", "mislabelled", "users")) > 0.7
+    assert ranks["mislabelled", "loss_attack_auc"] > 0.7
+    assert max(ranks[task, "loss_attack_auc"] for task in ("items", "users")) < 0.3
 
 
 def test_what_the_page_says_of_the_spread():
