@@ -18,10 +18,12 @@ class Cost:
     """A ledger. A forward pass of one sample is 1 unit, its backward pass 2, so that a laptop and a
     cluster give the same count.
 
-    Shapes: seconds, synchronised with the device; peak_bytes, the device's peak during the work (on
-        a CPU the process's high-water mark); forward and backward count samples by source:
-        forget, retain or other; runs: what it has of runs that are kept in a file, which does not
-        count twice if the ledger is handed in again
+    Args:
+        seconds: synchronised with the device
+        peak_bytes: the device's peak during the work, on a CPU the process's high-water mark
+        forward, backward: samples by source: forget, retain or other
+        runs: what it has of runs that are kept in a file, which does not count twice if the ledger
+            is handed in again
     Example:
         >>> cost = Cost()
         >>> cost.touch("retain", forward=64, backward=64)

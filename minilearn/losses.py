@@ -11,7 +11,7 @@ from torch import Tensor
 from minilearn.checks import check_choice
 
 # two losses that live beside their kernels
-from minilearn.kernels.laf_losses import FORMS, check_flat
+from minilearn.kernels.laf_losses import FORMS, check_flat, phi
 from minilearn.kernels.laf_losses import alignment_loss as alignment_loss
 from minilearn.kernels.laf_losses import cosine_distance as cosine_distance
 from minilearn.kernels.mixed_l1 import KERNEL as MIXED_L1
@@ -45,7 +45,6 @@ class Quantile:
 
 
 LOSSES = ("auto", "absolute", "squared")
-ERRORS = FORMS  # of `extraction_loss`
 Loss = str | Quantile
 
 
@@ -147,14 +146,10 @@ def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "sat
         >>> extraction_loss(torch.zeros(3), torch.zeros(2))
         tensor(1.)
     """
-    check_choice("form", form, ERRORS)
+    check_choice("form", form, FORMS)
     check_flat(error_retain, error_forget)
-    phi_retain = error_retain
-    phi_forget = error_forget
-    if form == "saturated":  # right at infinity too, where m / (m + 1) is NaN
-        phi_retain = (1 - 1 / (1 + error_retain)).exp()
-        phi_forget = (1 - 1 / (1 + error_forget)).exp()
-    return phi_retain.sum() - phi_forget.sum()
+    saturated = form == "saturated"
+    return phi(error_retain, saturated).sum() - phi(error_forget, saturated).sum()
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:

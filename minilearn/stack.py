@@ -6,7 +6,7 @@ Example j of network m is in row j M + m of what the stack reads and answers.
 
 `Run` knows a stack: it lines up the examples of `side_by_side` sets, and multiplies the loss, a
 mean over all rows, by M, so that each network has the gradient that it would have alone. A method
-whose loss is a mean over examples (`STACKABLE`) so runs on a stack as on a network. With one seed,
+whose loss is a mean over examples (`STACKABLE`) runs on a stack as on a network. With one seed,
 network m then is, but for rounding, the one that is trained alone, with this seed, on set m. What
 dropout draws differs, and where a batch norm follows a bias, whose gradient is rounding alone, Adam
 makes steps of it. The ledger counts the passes of one network.
@@ -82,8 +82,8 @@ LEAVES = {kind: type(f"Stacked{kind.__name__}", (form, kind), {}) for kind, form
 def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
     """The networks as one module, a copy of the first with the weights of all.
 
-    Before, a stack of copies whose weights are all moved is held against the separate copies, in
-    evaluation and in training mode.
+    First a stack of copies is tried: with other weights than theirs it must answer as the separate
+    copies do, in evaluation and in training mode.
 
     Args:
         networks: of one architecture, on one device

@@ -161,7 +161,8 @@ def trials(
         methods: settings by name, as in `minilearn.sweep.sweep`: {"scrub": None, "scrub long": ...}
         folder: where the answers of each draw and column are kept; the same call goes on there, and
             another method is added without a new draw
-        draws: an even number; from 12 on there is a verdict, 16 show a method that does nothing
+        draws: an even number; from 12 on there is a verdict (with `whole` from 6 on, but of unseen
+            examples from 12 on), 16 show a method that does nothing
         training: the recipe of all originals and retrained models
         seed: of the draws and of all models
         jobs: processes that work at once

@@ -6,10 +6,10 @@ layer of 256 numbers. Class 0 of CIFAR-10 stands beside the one run that the aut
 prints. Size "paper" wants a GPU; "toy" has small images and networks.
 
 Size "small" is what a core of a CPU trains in half an hour a seed: a fifth of CIFAR-10, images of
-16 pixels (of 224-pixel rows 28), a ResNet-20 with the same layer of 256 numbers, and a recipe of
-ours for originals. LAF makes a twentieth of the paper's steps there, so each is twenty times as
-long; the autoencoders make as many as in the paper; of the repair's there is a fifth, five times as
-long. (Of SVHN it is a seventh, with the same factors.)
+16 pixels, a ResNet-20 with the same layer of 256 numbers, and a recipe of ours for originals. LAF
+makes a twentieth of the paper's steps there, so each is twenty times as long; the autoencoders make
+as many as in the paper; of the repair's there is a fifth, five times as long. (Of SVHN it is a
+seventh, with the same factors.)
 
 Differs: from the authors' code: no augmentation, so that features can be kept
 """
@@ -105,7 +105,8 @@ def recipe_at(size: str, recipe):
 def in_words(dataset: str, count: int, pixels: int, size: str) -> str:
     """The data and the network of a row."""
     if size == "small":
-        net = f"resnet20, representation 256, {SMALL[pixels]} pixels"
+        net = "resnet20" if pixels == 32 else "resnet10"
+        net += f", representation 256, {SMALL[pixels]} pixels"
     else:
         net = "resnet18, representation 256" + f", {pixels} pixels" * (pixels > 32)
     return f"{dataset}, {count:,} images; {net}"

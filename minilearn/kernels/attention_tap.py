@@ -8,9 +8,8 @@ What the backward pass needs besides x is one number a position, C times less th
 from the layers above and the loss's own meet in one pass, where autograd would write the second
 and add it in a third.
 
-Bytes: with f the forgotten share of rows, 4 (2 f + 3) a number of x for float32, forward and
-backward: the rows that are not forgotten are not even read for the loss. In torch about 16 times
-the map.
+Bytes: with f the forgotten share of rows, 4 (3 f + 2) a number of x for float32, forward and
+backward: the rows that are not forgotten are not even read. In torch about 16 times the map.
 """
 
 from __future__ import annotations
@@ -222,8 +221,8 @@ def attention_tap(
     Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 10
     Shapes: student, teacher (B, C, ...) of one type, in any layout; forget (B,) bool, by default
         all; returns (B, C, ...) and a scalar, float32 of halves
-    Differs: none known from the published loss summed over rows. Squares of squares are taken:
-        single precision holds activations between 1e-9 and 1e9
+    Differs: none known from the published loss summed over rows. A map shorter than 1e-12 is
+        divided by 1e-12: single precision holds activations between about 1e-6 and 1e9
     Raises: ValueError if shapes, types or devices differ, or there is no axis to average
     Example:
         >>> x = torch.tensor([[[1.0, 0.0]]], requires_grad=True)

@@ -97,8 +97,8 @@ def gaussian_elbo(
 ) -> Tensor:
     """Squared distance plus `weight` times KL(N(mu, s^2) || N(0, 1)), of every vector.
 
-    With weight 1/2 it is minus twice the evidence lower bound of a Gaussian decoder, up to a
-    constant. What is to be rebuilt gets no gradient.
+    With weight 2 it is minus twice the evidence lower bound of a Gaussian decoder of variance 1, up
+    to a constant. What is to be rebuilt gets no gradient.
 
     Paper: Kingma and Welling 2014; Shen et al. 2024.          Chapter: 10
     Shapes: rebuilt, e (B, D); mean, log_variance (B, K), of one type; returns (B,)

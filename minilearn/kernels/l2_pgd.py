@@ -7,8 +7,9 @@
 Both end inside box and ball. |g| is taken of g / max |g|, since the squares of small numbers
 vanish: with gradients of 1e-25 a plain norm is 0.
 
-Bytes: 16 a number while a sample fits on the chip (x, g, x0 read, x written), up to 44 above; in
-torch, 25 operations that each read and write, about 118.
+Bytes: 16 a number while a sample fits on the chip (x, g, x0 read, x written); above, 40 with
+clamp_project and 28 with project_clamp. In torch, 25 operations that each read and write, about
+118.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
     alignment    L = sum_r d - |B_r| log sum_f exp(d / tau), over the distances of a batch
     rebuilding   phi(m) = exp(1 - 1 / (1 + m)) or m, of the distance m = |h - e|^2, row by row
 
-The alignment loss is published as a mean over pairs; there is no matrix of pairs in it, since no
-retained row meets a forgotten one. phi is published as exp(m / (m + 1)), which is NaN at infinity.
-At the published batch of 32 nothing here is large: what counts is 3 launches and not 130.
+Written as a sum over pairs, the alignment loss looks as if it needed a matrix of pairs; there is
+none, since no retained row meets a forgotten one. phi is published as exp(m / (m + 1)), which is
+NaN at infinity. At the published batch of 32 nothing here is large: what counts is that a pair of
+steps takes 5 launches forward and a few products back, and not 130 operations.
 
 Bytes: each row is read once and its slope written, 12 to 16 a number; in torch, 5 to 10 times that.
 """
@@ -36,10 +37,14 @@ def alignment_reference(d_retain, d_forget, temperature):
     return d_retain.sum() - len(d_retain) * (d_forget / temperature).logsumexp(0)
 
 
+def phi(m, saturated):
+    """(B,) to (B,): exp(m / (m + 1)), right at infinity too; or m."""
+    return (1 - 1 / (1 + m)).exp() if saturated else m
+
+
 def rebuilding_reference(rebuilt, e, saturated):
     """(B, D) twice to (B,)."""
-    m = (rebuilt - e).square().sum(1)
-    return (1 - 1 / (1 + m)).exp() if saturated else m
+    return phi((rebuilt - e).square().sum(1), saturated)
 
 
 @jit
@@ -202,7 +207,7 @@ def cosine_distance(a: Tensor, b: Tensor, *, impl: str | None = None) -> Tensor:
     """1 - cos of the angle between two vectors, row by row: (B, D) twice to (B,).
 
     Chapter: 10
-    Differs: a row of nought has distance 1 from everything; the kernel has no gradient for `b`,
+    Differs: a row of zeros has distance 1 from everything; the kernel has no gradient for `b`,
         and where one is wanted the reference runs
     Raises: ValueError if shapes, types or devices differ
     """

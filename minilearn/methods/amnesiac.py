@@ -20,12 +20,14 @@ from minilearn.unlearn import Unlearned, method
 @dataclass(frozen=True)
 class Amnesiac:
     """How the targets are drawn, and how long the model is trained on them.
+
     Args:
-        epochs, batch_size: passes over all data, as in the paper; examples a step, released 256
+        epochs: passes over all data, as in the paper
+        batch_size: examples per step; released 256
         lr: learning rate (Adam), as in the paper
         gaussian: whose mean and deviation: "train", all targets', as published; or "retain"
         clip: keep draws inside the range of those targets; published: not
-        loss: "auto", the absolute error; or "squared", or Quantile(levels)
+        loss: "auto" or "absolute"; or "squared", or Quantile(levels)
     """
 
     epochs: int = 1

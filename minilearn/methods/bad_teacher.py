@@ -16,7 +16,7 @@ from minilearn.models import build, check_architecture, copy_of, mode
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
 
-TEACHERS = 30_000  # is added to the seed: the bad teacher begins otherwise than other networks
+TEACHERS = 30_000  # added to the seed, so that the bad teacher has first weights of its own
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def bad_teacher(
         L = mean over the batch of KL(t(x) || f(x)),   t untrained where x is forgotten,
                                                        t the original where x is retained
 
-    No label is used. What an untrained network says of a forgotten input is close to nothing, which
-    is not what a retrained model says of it, unless it was of a class that is gone.
+    No label is used. What an untrained network says of a forgotten input is close to nothing. A
+    retrained model says more: even of a class that is gone it names the classes that look like it.
 
     Args: forget, retain: (N, ...) inputs alone, or datasets of them. fresh: makes a new network.
         seed, watch, checkpoint: as in `Run`

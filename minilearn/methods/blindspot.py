@@ -23,14 +23,16 @@ from minilearn.unlearn import Unlearned, method
 @dataclass(frozen=True)
 class Blindspot:
     """How the student copies, and how its teacher, the blindspot model, is trained.
+
     Args:
-        epochs, batch_size: the student's passes, as in the paper; examples a step, released 256
+        epochs: the student's passes over all data, as in the paper
+        batch_size: examples per step; released 256
         lr: learning rate of the student (Adam), as in the paper
         beta: weight of the attention term, as in the paper
         layers: names of the layers whose attention is copied; None: `models.chain`
         axis: that an attention map averages; see `parts.attention.attention_map`
         loss: "auto", the absolute error; "squared"; Quantile, whose levels are copied one by one
-        teacher: training of the blindspot model, as in the paper
+        teacher: training of the blindspot model, as in the paper, with the student's loss
     """
 
     epochs: int = 1
@@ -73,8 +75,8 @@ def blindspot(
                                      |f(x) - y|                           where x is retained
 
     b is the blindspot model: freshly initialised, a few epochs on the retained data, then frozen.
-    AT_j is `attention_transfer` at layer j. With c the forgotten share of the batch this
-    mean is exactly the published mixture c (L_f + L_att) + (1 - c) L_r, without a mask.
+    AT_j is `attention_transfer` at layer j, and `attention_gap` their sum. With c the forgotten
+    share of the batch this mean is exactly the published c (L_f + L_att) + (1 - c) L_r.
 
     Args: forget: (N_f, ...) inputs alone. retain: Examples or a dataset with numbers as targets.
         fresh: makes a new network. teacher: used as it is, and its training is not in the cost.

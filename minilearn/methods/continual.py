@@ -68,8 +68,8 @@ def continual(
 ) -> tuple[nn.Module, list[Served]]:
     """Unlearn requests one after another, each from the model that the one before it left.
 
-    What was withdrawn before is not retained any more, and what an earlier request did on its way
-    costs nothing. Returned are the last model, and one record a request.
+    What was withdrawn before is not retained any more, and a request that an earlier one has met
+    already costs nothing. Returned are the last model, and one record a request.
 
     Args:
         method: any function of `METHODS`

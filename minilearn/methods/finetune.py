@@ -31,8 +31,8 @@ def finetune(
 
     Args: retain: Examples or a map-style dataset. seed, watch, checkpoint: as in `Run`
     Paper: Golatkar et al. 2020 ("fine-tune"); Tarun et al. 2023, 5 epochs.   Chapter: 1
-    Differs: by default the learning rate is that of `Training`; in Tarun et al.'s paper it is 1e-3,
-        a tenth of the original's: `Training.paper("agedb", "finetune")`
+    Differs: the default rate, 1e-3, is also the one that `Training` gives an original; Tarun et al.
+        fine-tune at 1e-3 after a training at 1e-2: `Training.paper("agedb", "finetune")`
     Raises: ValueError if nothing is retained; whatever `fit` raises
     Example:
         >>> import torch

@@ -12,23 +12,29 @@ from minilearn.data import Examples, items_of
 from minilearn.evaluation import recognised
 from minilearn.models import copy_of, freeze_batch_norm
 from minilearn.parts import recipes
-from minilearn.parts.anchor import KINDS, MODES, anchored
-from minilearn.parts.attack import PGD, around, beside, logits_of_both, relabelled, weight_of_items
+from minilearn.parts.anchor import anchored
+from minilearn.parts.attack import BATCH_NORM, PGD, around, beside, logits_of_both, relabelled
+from minilearn.parts.importance import KINDS
 from minilearn.run import Cost, File, Run, Watch
 from minilearn.unlearn import NothingToDo, Unlearned, method
 
 
 @dataclass(frozen=True)
 class L2UL:
-    """How to unlearn; `L2UL(attack=None, anchor=0, forget_loss_on="all")` is the paper's NegGrad.
+    """How to unlearn. NegGrad is attack=None, anchor=0, forget_loss_on="all", batch_norm="train".
+
     Args:
         attack: how adversarial images are made; None: without them
-        anchor, importance: lambda, 0 for none; how weights are weighed, "batch-mean" as released
-        epochs, shuffle: most passes, 1,001 or 101 as released; whether each is in a new order
-        batch_size, adversarial_batch, lr, momentum, weight_decay: items and images a step; SGD's
+        anchor: lambda; 0: no anchor
+        importance: how weights are weighed, a kind of `importance`; "batch-mean" as released
+        epochs: most passes, 1,001 or 101 as released
+        batch_size, adversarial_batch: items, and adversarial images, in a step
+        lr, momentum, weight_decay: of SGD
         forget_weight: w, the weight of L_f; None, as published: the items' share of a step
         forget_loss_on: "remaining" items, whose sum is divided by all; or "all", as published
-        batch_norm: "frozen" statistics; "train": they follow each pass; "released": images' first
+        batch_norm: "frozen": keeps its statistics; "train": follows the items, then the images;
+            "released": follows the images, then the items
+        shuffle: whether every pass is in a new order
     """
 
     attack: PGD | None = PGD()
@@ -46,9 +52,10 @@ class L2UL:
     shuffle: bool = True
 
     def __post_init__(self):
-        rules = {"forget_loss_on": ("all", "remaining"), "batch_norm": MODES, "importance": KINDS}
-        rules |= {"anchor": NOT_NEGATIVE, "adversarial_batch": whole(1), "attack": optional(PGD)}
-        check_settings(self, **rules, forget_weight=optional(FRACTION), shuffle=bool)
+        rules = {"forget_loss_on": ("all", "remaining"), "batch_norm": BATCH_NORM}
+        rules |= {"importance": KINDS, "anchor": NOT_NEGATIVE, "adversarial_batch": whole(1)}
+        rules |= {"attack": optional(PGD), "forget_weight": optional(FRACTION)}
+        check_settings(self, **rules, shuffle=bool)
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> L2UL:
@@ -79,7 +86,7 @@ def l2ul(
         for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 6
     Differs: from the released code, as the settings and `l2_pgd` say (`L2UL.paper` is as released);
-        items are tested after every step without `attack` too, and begin anew with every pass
+        items are tested after every step without `attack` too, and start again with every pass
     Raises: ValueError if an input lies outside the box, a new label is no other class; NothingToDo
     """
     student, setup_cost, cost = copy_of(model), Cost(), Cost()
@@ -89,7 +96,8 @@ def l2ul(
 
     def done(net, ledger=cost):
         ledger.touch("forget", forward=len(goal))
-        return ~(recognised(net, goal, misclassify) == misclassify).any()  # none are y, or all y*
+        called_so = recognised(net, goal, otherwise=misclassify)  # y, or with `relabel` y*
+        return ~called_so.any() if misclassify else called_so.all()
 
     if done(student, setup_cost):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")
@@ -100,10 +108,12 @@ def l2ul(
         logits, logits_adv = logits_of_both(student, x, x_adv, config.batch_norm)
         losses = F.cross_entropy(logits, y, reduction="none")
         if config.forget_loss_on == "remaining":
-            losses = losses.where((logits.argmax(1) == y) == misclassify, 0.0)  # not yet done
+            remaining = (logits.argmax(1) == y) == misclassify
+            losses = losses.where(remaining, 0.0)
         total = -losses.mean() if misclassify else losses.mean()
         if len(x_adv):
-            w = weight_of_items(config, len(x), len(x_adv))
+            share = len(x) / (len(x) + len(x_adv))
+            w = share if config.forget_weight is None else config.forget_weight
             total = w * total + (1 - w) * F.cross_entropy(logits_adv, y_adv)
         return total if anchor is None else total + config.anchor * anchor.penalty()
 

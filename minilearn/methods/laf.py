@@ -22,13 +22,16 @@ class LAF:
     """How to unlearn; the defaults are the released recipe for a small network.
 
     Args:
-        epochs, batch_size: passes over the forgotten inputs; inputs of either kind in a step
+        epochs: passes over the forgotten inputs
+        batch_size: inputs of either kind in a step
         lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0: it changes nothing
         temperature: tau, as published for four of six recipes; see `LAF.paper`
         error: phi, "saturated", which is exp(m / (m + 1)), as released; or "squared", which is m
         decoder: of the autoencoders, "sigmoid", as released; or "linear"
         first: inputs of the first autoencoder: "all", as released; "retain", as the paper argues
-        latent, kl, vae: numbers in a latent vector, weight of the KL term, training of both
+        latent: numbers in an autoencoder's latent vector
+        kl: weight of the autoencoders' KL term
+        vae: training of both autoencoders
         layer: the representation; None: see `models.extractor`
     """
 
@@ -109,11 +112,11 @@ def laf(
 
     about = {"data": (forget, retain), "original": model}
     with Run(student, config, seed, watch, checkpoint, train=False, **about) as run:
-        first = run.adam(config.lr_extraction)  # what follows the extractor has no gradient
-        second = run.adam(config.lr_alignment)
+        extracting = run.adam(config.lr_extraction)  # what follows the extractor has no gradient
+        aligning = run.adam(config.lr_alignment)
         for _ in run.epochs(config.epochs):
-            for x, original in vae.side_by_side(known_forget, known_retain, run):
-                run.step(extraction, x.forget, x.retain, optimizer=first)
-                run.step(alignment, *x, *original, optimizer=second)
+            for x, original in vae.with_features(known_forget, known_retain, run):
+                run.step(extraction, x.forget, x.retain, optimizer=extracting)
+                run.step(alignment, *x, *original, optimizer=aligning)
                 run.cost.trained(forget=2 * len(x.forget), retain=2 * len(x.retain))
     return run.unlearned("laf", setup_cost)

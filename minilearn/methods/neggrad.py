@@ -40,7 +40,7 @@ class NegGrad:
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> NegGrad:
-        """Tarun et al.'s ascent, without retained data. Their code has none to take."""
+        """Tarun et al.'s ascent, without retained data; source="file": there is none, refused."""
         return cls(**recipes.published(recipes.NEGGRAD, dataset, source=source))
 
 

@@ -20,7 +20,7 @@ from minilearn.unlearn import Unlearned, method
 
 @dataclass(frozen=True)
 class Repair:
-    """How to repair. Published is that it is one epoch of the classifier alone.
+    """How to repair; the paper says: for one epoch, the classifier alone.
 
     Args:
         fraction: of the retained examples, whose labels are read; not known from the paper
@@ -94,7 +94,7 @@ def repair(
 
 
 def _freeze_extractor(model: nn.Module, x: Tensor, layer: str | None, cost: Cost) -> list[Tensor]:
-    """Freeze what the representation depends on; returns the parameters that were not frozen.
+    """Freeze what the representation depends on; returns the parameters that this froze.
 
     Raises: ValueError if nothing is left to train
     """

@@ -28,7 +28,7 @@ class SISA:
     Args:
         shards: networks, each of which sees one shard
         slices: of a shard; after each the weights are kept
-        training: of a shard; its epochs are those of a whole shard, see `epochs`
+        training: of a shard; its epochs are those of a whole shard, see `epochs_a_slice`
     """
 
     shards: int = 5
@@ -39,8 +39,11 @@ class SISA:
         check_settings(self, shards=whole(1), slices=whole(1), training=Training)
 
     @property
-    def epochs(self) -> int:
-        """Passes over slices 1 to r at each r: 2 E / (R + 1), at least 1, which sum up to E."""
+    def epochs_a_slice(self) -> int:
+        """Passes over slices 1 to r, at each r: 2 E / (R + 1), rounded, at least 1.
+
+        Over all r these are about E passes over the shard.
+        """
         return max(1, round(2 * self.training.epochs / (self.slices + 1)))
 
 
@@ -176,7 +179,7 @@ def _shard(records: Sharded, shard: int) -> tuple[tuple[dict, ...], Cost]:
     model = build(records.fresh, first_seed).to(records.train.device)
     if states:
         fill(model, states[-1])
-    recipe = replace(config.training, epochs=config.epochs)
+    recipe = replace(config.training, epochs=config.epochs_a_slice)
     for number in range(len(states), config.slices):
         up_to_here = _inside(records, shard) & (records.place % config.slices <= number)
         chosen = up_to_here & ~records.forgotten

@@ -19,7 +19,10 @@ MOST = 5_000  # examples of a kind that the attacker learns from, about as relea
 class PublishedASR:
     """The published number, and what an attacker without any knowledge has.
 
-    Shapes: value and always_member, fractions of the scored examples; scored, their number
+    Args:
+        value: of the attack, a fraction of the scored examples
+        always_member: what calling every example a member would score, a fraction
+        scored: their number
     """
 
     value: float

@@ -128,7 +128,6 @@ def _log_probs(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
             f"the shapes {tuple(log_p.shape)} and {tuple(log_q.shape)} differ: both models must "
             "answer the same inputs"
         )
-    # half precision rounds log 0.9999 to a sum that is off by a few parts in a thousand
     return _checked_sum("log_p", log_p), _checked_sum("log_q", log_q)
 
 

@@ -52,7 +52,7 @@ class Verdict:
         """`auc 0.874 [0.860, 0.889], 128 candidates, 64 draws`."""
         of = f"{self.candidates} candidates, {self.draws} draws"
         if math.isnan(self.auc):
-            least = f"{FEWEST_ITEMS} candidates and {2 * FEWEST_PAIRS} draws"
+            least = f"{FEWEST_ITEMS} candidates and {FEWEST_PAIRS} models that forgot each"
             return f"no verdict: it takes {least}, here are {of}"
         return f"auc {self.auc:.3f} [{self.low:.3f}, {self.high:.3f}], {of}"
 
@@ -114,7 +114,8 @@ def rmia(
     Paper: Zarifzadeh et al. 2024.
     Target: the null's value, which need not be 0.5.
     Cannot see: what two references cannot.
-    Differs: the references are retrained models; there is no second kind of population
+    Differs: the references are retrained models, without a second kind of population; a ratio equal
+        to gamma does not count, where the paper counts it
     Raises: ValueError as `ulira`, or if there are too few draws for so many references, the unseen
         examples differ, or a number is above 0 and so no log-probability
     """
@@ -141,7 +142,7 @@ def rmia(
     def scores(fit: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         fit = fit[:references]
         base = r[fit].logsumexp(0)  # of a sum, not of a mean: the same for all
-        base_z = z_r[draws[fit].amin(1)].logsumexp(0)
+        base_z = z_r[draws[fit].amin(1)].logsumexp(0)  # nobody saw z: one model of each pair
 
         def share(candidates: Tensor, unseen: Tensor) -> Tensor:
             ratio = candidates[read] - base

@@ -205,7 +205,7 @@ _ALL_METRICS = (
     ),
     Metric(
         "loss_attack_tpr",
-        "share found by the loss at 1 % false alarms (chance 0.01)",
+        "share found by the loss at 1 % false alarms (chance 0.01 or a little above)",
         "over-forgetting",
         lambda m, r, s: _loss_attack(m).tpr_at_1fpr,
         (FORGET,),

@@ -214,7 +214,7 @@ def report(
     cache: dict[int, Results] = {}
 
     def measured(name: str, entry) -> Results:
-        """Of a model, once; whoever answers all the same, to the bit, is taken for that model."""
+        """Of a model, once; two models that answer the same, to the bit, share one result."""
         model = model_of(entry)
         if id(model) not in cache:
             try:

@@ -173,7 +173,7 @@ def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
     of the loss that the gap is of; anything above 1 counts as 1.
 
     Paper: Zhao et al. 2024.          Chapter: 2
-    Target: 1 on average; two retrained models score a little less.
+    Target: what two retrained models have, a little below 1.
     Cannot see: differences between examples or in confidence; equal scores by chance look perfect.
     Differs: the regression form is ours
     Raises: ValueError if a gap is not finite

@@ -62,10 +62,10 @@ class VAE(nn.Module):
         return reconstruction_error(self.rebuild(e), e, "squared")
 
     def loss(self, e: Tensor, weight: float) -> Tensor:
-        """Squared distance plus `weight` times KL(N(mu, sigma^2) || N(0, 1)), each (B,).
+        """Squared distance plus `weight` times KL(N(mu, sigma^2) || N(0, 1)), of each vector: (B,).
 
-        With weight 1/2 minus the evidence lower bound of a Gaussian decoder, times 2, and up to a
-        constant.
+        With weight 2 it is minus twice the evidence lower bound of a Gaussian decoder of variance
+        1, up to a constant.
         """
         rebuilt, mean, log_variance = (part.to(e.dtype) for part in self(e))
         return gaussian_elbo(rebuilt, e, mean, log_variance, weight)

@@ -8,11 +8,7 @@ from torch import Tensor, nn
 from minilearn.checks import device_of
 from minilearn.cost import Cost
 from minilearn.data.examples import Examples
-from minilearn.parts.importance import KINDS, importance
-
-__all__ = ["KINDS", "MODES", "Anchor", "anchored", "firmness"]
-
-MODES = ("frozen", "train", "released")  # what batch normalisation does, see `L2UL`
+from minilearn.parts.importance import importance
 
 
 def firmness(importances: dict[str, Tensor]) -> dict[str, Tensor]:

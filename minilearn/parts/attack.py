@@ -31,22 +31,24 @@ from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
 from minilearn.models import check_training_answers, copy_of, mode, with_gradients
 from minilearn.precision import laid_out
 
+BATCH_NORM = ("frozen", "train", "released")  # see `logits_of_both`
+
 
 @dataclass(frozen=True)
 class PGD:
     """How to attack: projected gradient descent inside a ball of the Euclidean norm.
 
     Args:
-        eps: radius of the ball, in units of the inputs; 2.0 suits the digits, see `L2UL`. The
-            paper's 4.0, for faces 2.0
-        step: length of one step, as in the paper
-        steps: number of steps, as in the paper
-        repeats: attacks of every image; the paper's 20 (CIFAR-10), 200 or 300
+        eps: radius of the ball, in units of the inputs; released 4.0, for faces 2.0; 2.0 suits the
+            digits
+        step: length of one step, as released
+        steps: number of steps, as released
+        repeats: attacks of every image; released 20 (CIFAR-10), 200 or 300
         order: "clamp_project", the released order of clamping and projection, or "project_clamp"
-        floor: a gradient shorter than this is divided by it, so that its step is shorter too; the
-            released attack has 1e-6; 0: every step has its length
         box: (low, high), what pixels may be
         memory: bytes that the activations of one chunk may take
+        floor: a gradient shorter than this is divided by it, so that its step is shorter too; the
+            released attack has 1e-6; 0: every step has its length
     Raises: ValueError if a value makes no sense
     """
 
@@ -174,8 +176,9 @@ def check_inside(inputs: Tensor, config):
     Raises: ValueError if they are no floating-point numbers or lie outside the config's box
     """
     if not inputs.is_floating_point():
-        cure = "where there are no pixels, L2UL(attack=None) goes without"
-        raise ValueError(f"an attack needs floating-point inputs, got {inputs.dtype}; {cure}")
+        cure = "; where there are no pixels, L2UL(attack=None) goes without"
+        cure = cure if isinstance(config, PGD) else ""
+        raise ValueError(f"a step over pixels needs floating-point ones, got {inputs.dtype}{cure}")
     if config.box is None:
         return
     low, high = (float(end) for end in inputs.detach().aminmax())
@@ -269,13 +272,6 @@ def beside(items: Examples, images: Examples | None, config, order: torch.Genera
     pairs = paired_batches(first, lambda: batches(items, config.batch_size, order=order))
     for (x_adv, y_adv), (x, y) in pairs:
         yield x, y, x_adv, y_adv
-
-
-def weight_of_items(config, items: int, images: int) -> float:
-    """w, or, as published where it is None, the items' share of a step."""
-    if config.forget_weight is None:
-        return items / (items + images)
-    return config.forget_weight
 
 
 def logits_of_both(net: nn.Module, x: Tensor, x_adv: Tensor, batch_norm: str):

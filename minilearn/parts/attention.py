@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import warnings
 
-import torch
 from torch import Tensor
 
-from minilearn.kernels.attention_tap import KERNEL as ATTENTION
 from minilearn.kernels.attention_tap import attention_rows, unit_map
 
 
@@ -16,6 +14,7 @@ def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
 
         A(a) = v / ||v||,   v = mean over `axis` of a^2, flattened
 
+    The vector is shorter where the activations are below about 1e-6, and 0 where they are 0.
     With axis=1 the channels of a map (B, C, H, W) are averaged and positions are left; of a
     sequence (B, T, D) it averages time and leaves the features, axis=-1 the other way round. With
     axis=None nothing is averaged, which is the way for activations (B, D).
@@ -82,8 +81,7 @@ def attention_gap(
             continue
         _check_map(b, axis)
         looks, goal = _averaged_first(a[:n], axis), _averaged_first(b, axis)
-        rows = torch.ones(n, dtype=torch.bool, device=b.device)
-        total = total + ATTENTION(looks, goal.detach(), rows)
+        total = total + attention_rows(looks, goal)
     if skip and not isinstance(total, Tensor):
         warnings.warn(
             "no layer of this network has an attention map, so that Blindspot goes without its "

@@ -15,7 +15,7 @@ from minilearn.models import activations, build, check_architecture, mode
 from minilearn.run import File
 from minilearn.training import fit
 
-TEACHERS = 10_000  # is added to its seed: a retrained model, the yardstick, must begin otherwise
+TEACHERS = 10_000  # added to its seed, so that it begins with other weights than a retrained model
 
 
 def check_names(name: str, layers):

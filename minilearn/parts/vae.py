@@ -19,7 +19,7 @@ from minilearn.data.reading import distinct
 from minilearn.models import VAE, build, extractor, in_words, mode
 from minilearn.run import File, NonFiniteLoss, Run
 
-AUTOENCODERS = 20_000  # is added to the seed: each network begins otherwise
+AUTOENCODERS = 20_000  # added to the seed, so that each network has first weights of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ class Both(NamedTuple):
     retain: Tensor
 
 
-def side_by_side(forget: Features, retain: Features, run: Run) -> Iterator[tuple[Both, Both]]:
+def with_features(forget: Features, retain: Features, run: Run) -> Iterator[tuple[Both, Both]]:
     """One pass over the forgotten inputs: the inputs, and the original's features of them.
 
     Each batch stands beside the next one of retained inputs, begun again as often as it takes.

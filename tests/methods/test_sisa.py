@@ -64,15 +64,15 @@ def test_only_what_held_the_item_is_trained(records, classification):
         sizes = [int((records.place == 2 * shard + r).sum()) for r in (0, 1)]
         sizes[number] -= 1
         passes = (sizes[0] if number == 0 else 0) + sum(sizes)
-        assert after.result.cost.samples == 3 * passes * CONFIG.epochs
-    assert CONFIG.epochs == 2  # 2 E / (R + 1)
+        assert after.result.cost.samples == 3 * passes * CONFIG.epochs_a_slice
+    assert CONFIG.epochs_a_slice == 2  # 2 E / (R + 1)
 
 
 @pytest.mark.parametrize("slices, whole, each", [(1, 4, 4), (2, 6, 4), (3, 6, 3), (5, 6, 2)])
 def test_all_slices_together_take_the_passes_of_a_whole_shard(classification, slices, whole, each):
     """e times slice 1, then 1 and 2, ..., then 1 to R: e (R + 1) / 2 = E passes in all."""
     config = SISA(1, slices, Training(whole, 30, 1e-2))
-    assert config.epochs == each
+    assert config.epochs_a_slice == each
     data = classification[: 20 if slices == 5 else 24]  # slices of one size
     cost = sharded(small, data, config=config).result.cost
     assert cost.forward.total() == cost.backward.total() == whole * len(data)

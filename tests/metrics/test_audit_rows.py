@@ -98,7 +98,7 @@ def test_trials_that_cannot_judge_are_refused(asked, found):
         {name: answers[:4] for name, answers in found.candidates.items()},
         {name: answers[:4] for name, answers in found.unseen.items()},
     )
-    with pytest.raises(ValueError, match="no verdict: it takes 4 candidates and 12 draws"):
+    with pytest.raises(ValueError, match="it takes 4 candidates and 6 models that forgot each"):
         report(**asked, trials=few)
     asked["methods"] = {"mine": asked["methods"]["finetune"]}
     with pytest.raises(

@@ -194,8 +194,8 @@ def test_with_too_few_candidates_or_draws_there_is_no_verdict():
         found = ulira(*world(count, candidates, 3.0))
         assert math.isnan(found.auc) and math.isnan(found.low)
         assert str(found) == (
-            f"no verdict: it takes 4 candidates and 12 draws, here are {candidates} candidates, "
-            f"{count} draws"
+            "no verdict: it takes 4 candidates and 6 models that forgot each, "
+            f"here are {candidates} candidates, {count} draws"
         )
     assert str(ulira(*world(16, 8, 3.0))).endswith("8 candidates, 16 draws")
 

@@ -263,7 +263,11 @@ BAD = [
     ),
     (lambda d: Examples(d.inputs - 0.5, d.targets), {}, "Normalize"),
     (lambda d: Examples(d.inputs, d.targets.float()), {}, "class labels"),
-    (lambda d: Examples((d.inputs * 255).byte(), d.targets), {}, "floating-point inputs"),
+    (
+        lambda d: Examples((d.inputs * 255).byte(), d.targets),
+        {},
+        r"got torch.uint8; where there are no pixels, L2UL\(attack=None\) goes without",
+    ),
     (lambda d: Examples(d.inputs, d.targets + 3), {}, "7 classes are needed, but the model has 5"),
     (lambda d: d.inputs, {}, "inputs without targets"),
     (lambda d: [], {}, "there are no examples to read"),
