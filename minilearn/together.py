@@ -31,17 +31,20 @@ SEEDS = 1_000  # apart: the seeds of one draw from those of the next
 class Draw:
     """One draw of what is to be forgotten.
 
-    Args: number: of the draw, from 0. forgotten: positions in the training set. trials: their seed
+    Args:
+        number: of the draw, from 0
+        forgotten: positions in the training set
+        trials_seed: of all draws
     """
 
     number: int
     forgotten: Tensor
-    trials: int
+    trials_seed: int
 
     @property
     def seed(self) -> int:
         """The draw's own."""
-        return SEEDS * (SEEDS * self.trials + self.number)
+        return SEEDS * (SEEDS * self.trials_seed + self.number)
 
     def orders(self, count: int) -> tuple[Tensor, Tensor]:
         """Two orders of the training set; in the second what is forgotten comes first."""
@@ -67,7 +70,7 @@ class Together:
         self.train = train
         self.training = training
         self.draws = draws
-        self.seed = SEEDS * draws[0].trials
+        self.seed = SEEDS * draws[0].trials_seed
 
     def originals(self) -> list[nn.Module]:
         """One a draw, trained on everything when it is asked for the first time."""

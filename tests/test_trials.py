@@ -73,10 +73,10 @@ def of_draw(number: int):
 
 
 def test_each_answer_is_the_model_s_made_by_hand(train, unseen, done):
-    fresh, draw = of_draw(3), Draw(3, done.forgotten[3].nonzero().flatten(), trials=0)
+    fresh, draw = of_draw(3), Draw(3, done.forgotten[3].nonzero().flatten(), trials_seed=0)
     everything, forgotten_first = draw.orders(64)
     assert torch.equal(forgotten_first[:4].sort().values, draw.forgotten)
-    assert not torch.equal(everything, Draw(2, draw.forgotten, trials=0).orders(64)[0])
+    assert not torch.equal(everything, Draw(2, draw.forgotten, trials_seed=0).orders(64)[0])
     retain = train[forgotten_first[4:]]
     original = retrain(fresh, train[everything], config=RECIPE, seed=0).model
     made = {
@@ -107,7 +107,7 @@ def test_draws_at_once_answer_as_those_made_one_by_one(train, unseen, tmp_path, 
         torch.testing.assert_close(together.candidates[column], values[:4], **near)
         torch.testing.assert_close(together.unseen[column], done.unseen[column][:4], **near)
     assert stacked == {2, 3}  # a look at two before all else
-    fresh, draw = of_draw(2), Draw(2, done.forgotten[2].nonzero().flatten(), trials=0)
+    fresh, draw = of_draw(2), Draw(2, done.forgotten[2].nonzero().flatten(), trials_seed=0)
     everything, forgotten_first = draw.orders(64)
     original = retrain(fresh, train[everything], config=RECIPE, seed=0).model
     forget, retain = train[forgotten_first[:4]], train[forgotten_first[4:]]
@@ -232,7 +232,7 @@ def test_where_a_class_is_forgotten_whole_the_other_classes_are_read(train, unse
     options = {"draws": 2, "training": Training(epochs=1), "whole": True, "at_once": 2}
     found = trials(network, train, pool, unseen, {"finetune": None}, tmp_path, **options)
     assert found.forgotten.all() and found.forgotten.shape == (2, 2 * len(pool))
-    draw = Draw(1, pool, trials=0)
+    draw = Draw(1, pool, trials_seed=0)
     everything, _ = draw.orders(64)
     fresh = of_draw(1)
     model = retrain(fresh, train[everything], config=Training(epochs=1), seed=0).model
@@ -260,7 +260,7 @@ def test_a_draw_forgets_half_of_the_groups_and_each_of_them_whole(train, unseen,
         one | other == set(owners) for one, other in zip(users[::2], users[1::2], strict=True)
     )
     assert len({frozenset(their) for their in users[::2]}) > 1
-    draw = Draw(4, torch.tensor(sorted(gone[4])), trials=2)
+    draw = Draw(4, torch.tensor(sorted(gone[4])), trials_seed=2)
     retain = train[draw.orders(64)[1][len(gone[4]) :]]
 
     def fresh():
@@ -305,7 +305,7 @@ def test_numbers_and_datasets_of_one_s_own(tmp_path):
     def fresh():
         return build(small, int(torch.randint(2**31, ())))
 
-    everything = numbers[Draw(0, torch.tensor([2, 4]), trials=0).orders(20)[0]]
+    everything = numbers[Draw(0, torch.tensor([2, 4]), trials_seed=0).orders(20)[0]]
     model = retrain(fresh, Pairs(everything), config=Training(epochs=1), seed=0).model
     expected = model(numbers.inputs[[2, 4, 9, 11]]).double().detach()
     torch.testing.assert_close(found.candidates["original"][0], expected)
