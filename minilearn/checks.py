@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 
 def check_count(name: str, value, low: int) -> int:
@@ -221,6 +221,14 @@ def check_dataset(data):
         )
     if hasattr(data, "forget") and hasattr(data, "mask"):
         raise ValueError(f"data came as a {kind}: give a part of it, its .forget or .retain")
+    inside = [*getattr(data, "datasets", ()), getattr(data, "dataset", None)]
+    if isinstance(data, Subset | ConcatDataset) and any(hasattr(i, "with_targets") for i in inside):
+        cure = "its .dataset[its.indices]" if isinstance(data, Subset) else "their tensors, joined"
+        raise ValueError(
+            f"data came as a {kind} of Examples, whose items are no pairs: give {cure}"
+        )
+    if isinstance(data, Subset) and torch.as_tensor([*data.indices[:1]]).dtype == torch.bool:
+        raise ValueError("a Subset was made with a mask: give it mask.nonzero().flatten().tolist()")
     by_position = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not by_position or isinstance(data, str | bytes | dict | set):
         raise ValueError(

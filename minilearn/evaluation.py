@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from minilearn.checks import check_dataset
 from minilearn.data.batches import batches, pair
@@ -92,6 +93,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
     """
     check_single("evaluate", model)
     classes = number_of_classes(model, data)
+    _warn_of_batch_statistics(model)
     outputs, targets, losses = [], [], []
     with mode(model, train=False), seeded(SEED), torch.no_grad():
         for x, y in map(pair, batches(data, batch_size, device=device_of(model))):
@@ -100,6 +102,18 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
         return Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
+
+
+def _warn_of_batch_statistics(model: nn.Module):
+    """Warn of a normalisation through which an answer depends on what else is in its batch."""
+    for name, part in model.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            warnings.warn(
+                f"layer {name!r} normalises by the batch in evaluation mode, too: answers depend "
+                "on the examples beside it, and a forget set alone is read otherwise than among "
+                "all, so give it track_running_stats=True",
+                stacklevel=3,
+            )
 
 
 def number_of_classes(model: nn.Module, data) -> int | None:

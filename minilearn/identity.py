@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import dis
 import functools
 import hashlib
 import re
 import sys
 from collections.abc import Iterator
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from minilearn.data.held import held
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device)
 SETTINGS = (*PLAIN, np.generic, Tensor, np.ndarray, FunctionType, BuiltinFunctionType, type)
@@ -68,6 +79,9 @@ def code_of(model: nn.Module) -> str:
 def code_of_function(function) -> str:
     """The same of a function, or of whatever can be called.
 
+    Numbers, texts, tensors and data that it reads from outside count; a network, a list or a
+    dictionary there may be its own notes, and does not.
+
     Example:
         >>> code_of_function(lambda x: x) == code_of_function(lambda x: x + 1)
         False
@@ -94,6 +108,8 @@ def _said(value, seen: list) -> str:
         return f"{value.__qualname__} {_code(value, seen)}"
     if isinstance(value, Tensor | np.ndarray):
         return f"{kind.__name__} {value.dtype} {tuple(value.shape)} {_mark(_bytes_of(value))}"
+    if isinstance(value, Dataset):
+        return f"{kind.__name__} {_said(held(value), seen)}"
     parts = _parts(value)
     if parts is not None:
         return f"{kind.__name__}({', '.join(_said(part, seen) for part in parts)})"
@@ -136,6 +152,8 @@ def _is_setting(value, fresh: bool) -> bool:
 
     A list or a dictionary only if `fresh`, and not of tensors, which are the weights.
     """
+    if isinstance(value, Dataset):
+        return True
     many = type(value) in (list, dict)
     parts = _parts(value)
     if parts is None or (many and not fresh):
@@ -155,12 +173,24 @@ def _code(function: FunctionType, seen: list) -> str:
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # not filled yet
             found.append(_kept(cell.cell_contents, seen))
-    for name in sorted(_names(code) & set(function.__globals__)):
-        used = function.__globals__[name]
-        mine = isinstance(used, FunctionType) and used.__module__.partition(".")[0] not in KNOWN
-        if mine or (name.isupper() and isinstance(used, PLAIN)):  # a constant, and no counter
-            found.append(f"{name} {_said(used, seen)}")
+    names = _names(code)
+    for name in sorted(names & set(function.__globals__) - _written(code)):
+        found += _outside(name, function.__globals__[name], names, seen)
     return _mark("\n".join(found))
+
+
+def _outside(name: str, value, names: set[str], seen: list) -> Iterator[str]:
+    """What counts of a value that code looks up by its name; of a module, what it has of these."""
+    whose = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+    if str(whose).partition(".")[0] in KNOWN and isinstance(value, ModuleType | FunctionType):
+        return
+    if isinstance(value, ModuleType):
+        if not any(value is other for other in seen):
+            seen.append(value)
+            for inner in sorted(names & set(vars(value))):
+                yield from _outside(f"{name}.{inner}", vars(value)[inner], names, seen)
+    elif _is_setting(value, fresh=False):
+        yield f"{name} {_said(value, seen)}"
 
 
 def _bytes_of(values: Tensor | np.ndarray) -> bytes:
@@ -186,6 +216,13 @@ def _names(code: CodeType) -> set[str]:
     """What a function's code, and that of the functions inside it, looks up by name."""
     inside = [value for value in code.co_consts if isinstance(value, CodeType)]
     return set(code.co_names).union(*map(_names, inside))
+
+
+def _written(code: CodeType) -> set[str]:
+    """Globals that a function's code, or that of one inside it, writes itself: its counters."""
+    inside = [value for value in code.co_consts if isinstance(value, CodeType)]
+    mine = {line.argval for line in dis.get_instructions(code) if line.opname == "STORE_GLOBAL"}
+    return mine.union(*map(_written, inside))
 
 
 def _mark(text: str | bytes) -> str:

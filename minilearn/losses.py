@@ -206,7 +206,7 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int | None) -> Ten
             f"the model gives {shapes} but the labels go up to {classes - 1}: "
             f"it needs logits (B, C) with C >= {classes}; numbers to predict are given as .float()"
         )
-    return F.cross_entropy(outputs, targets, reduction="none")
+    return F.cross_entropy(outputs, targets.long(), reduction="none")
 
 
 def _needed(targets: Tensor, classes: int) -> int:

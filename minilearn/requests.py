@@ -169,14 +169,15 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
     Raises: ValueError if `train` is not `Examples` with class labels, or count is out of range
     """
     _require_examples("typicality compares inputs", train)
-    targets = _labels(train).to(train.device)
+    classes, targets = _labels(train).unique(return_inverse=True)
+    targets = targets.to(train.device)
     check_flag("typical", typical)
     if check_count("count", count, 1) >= len(train):
         raise ValueError(f"count must lie in 1..{len(train) - 1}, got {count}")
     flat = train.inputs.reshape(len(train), -1).double()
-    means = torch.zeros(train.classes, flat.shape[1], dtype=flat.dtype, device=flat.device)
+    means = torch.zeros(len(classes), flat.shape[1], dtype=flat.dtype, device=flat.device)
     means.index_add_(0, targets, flat)
-    means /= targets.bincount(minlength=train.classes).clamp(min=1)[:, None]
+    means /= targets.bincount()[:, None]
     distance = (flat - means[targets]).norm(dim=1)
     chosen = distance.argsort(descending=not typical, stable=True)[:count]
     name = f"the {count} {'most' if typical else 'least'} typical examples"

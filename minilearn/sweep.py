@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from minilearn.checks import check_choice, check_count, check_function
+from minilearn.checks import check_choice, check_count, check_kind
 from minilearn.cost import Cost
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
@@ -141,7 +141,8 @@ def sweep(
         check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r:.80}")
-    check_function("measure", measure)
+    check_kind("training", training, Training)
+    check_kind("measure", measure, Callable)
     path = _checked(path)
     keys = set()
     originals = {}

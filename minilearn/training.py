@@ -119,7 +119,7 @@ def fit(
     if isinstance(config.schedule, Plateau):
         config.schedule.check(watch, networks_in(model))
         if isinstance(watch, Best):  # whose set decides the rates
-            about["validation"] = watch.validation
+            about["validation"] = watch.validation, watch.loss
     classes = number_of_classes(model, data)
     device = device_of(model)
 
@@ -155,16 +155,16 @@ class Best:
         self._begin()
 
     def _begin(self):
-        self.seen = self.last = 0
+        self.first = self.last = 0
         self.epoch = 0
         self.lowest = math.inf
         self.weights = {}
 
     def __call__(self, epoch: int, model: nn.Module) -> dict:
         """The validation loss; its weights are kept if it is the lowest so far."""
-        if epoch == 1:
+        if epoch != self.last + 1:  # another run
             self._begin()
-        self.seen += 1
+            self.first = epoch
         self.last = epoch
         loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
         if loss < self.lowest:
@@ -174,11 +174,14 @@ class Best:
 
     def restore(self, model: nn.Module):
         """Give `model` the kept weights."""
-        if not self.weights:
+        if not self.last:
             raise ValueError("no epoch has been seen: give this as watch= to fit or to a method")
-        if self.seen < self.last:
+        if self.first > 1:
+            seen = self.last - self.first + 1
             raise ValueError(
-                f"only {self.seen} of {self.last} epochs were seen, because the run went on from a "
+                f"only {seen} of {self.last} epochs were seen, because the run went on from a "
                 "checkpoint, and one before may be the best: train without it, or delete it"
             )
+        if not self.weights:
+            raise ValueError("no epoch had a finite validation loss, so that none is the best")
         fill(model, self.weights)

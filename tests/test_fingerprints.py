@@ -7,6 +7,7 @@ import sys
 import types
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,6 +284,73 @@ def test_functions_are_known_by_their_code():
     assert len({code_of_function(function) for function in functions}) == len(functions)
 
 
+def function_in(program: str, **outside):
+    """`f` of a program whose module has these names, as the cells of a notebook do."""
+    module = types.ModuleType("of_a_notebook")
+    vars(module).update(outside)
+    exec(program, vars(module))
+    return module.f
+
+
+MODULE = types.ModuleType("mine")
+exec("def score(x):\n    return x\n\ndef other(x):\n    return -x\n\nrate = 1", vars(MODULE))
+CHANGED = types.ModuleType("mine")
+exec("def score(x):\n    return 2 * x\n\ndef other(x):\n    return -x\n\nrate = 1", vars(CHANGED))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        ("a", "b"),
+        (zeros, ones),
+        (np.zeros(2), np.ones(2)),
+        (Examples(zeros, zeros), Examples(ones, zeros)),
+        (TensorDataset(zeros), TensorDataset(ones)),
+        (Subset([1, 2, 3], [0]), Subset([1, 2, 3], [1])),
+        (Training(), Training(lr=1.0)),
+        (1, TensorDataset(zeros)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_function_reads_from_outside_counts(one, other):
+    program = "def f(x):\n    return x, thing"
+    found = [code_of_function(function_in(program, thing=thing)) for thing in (one, one, other)]
+    assert found[0] == found[1] != found[2]
+
+    def closed(thing):
+        return lambda x: (x, thing)
+
+    found = [code_of_function(closed(thing)) for thing in (one, one, other)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_module_s_functions_count_and_its_others_do_not():
+    program = "def f(x):\n    return mine.score(x)"
+    first, again, changed = (
+        code_of_function(function_in(program, mine=module)) for module in (MODULE, MODULE, CHANGED)
+    )
+    assert first == again != changed
+    program = "def f(x):\n    return mine.other(x) * mine.rate"
+    alike = [code_of_function(function_in(program, mine=module)) for module in (MODULE, CHANGED)]
+    assert alike[0] == alike[1]
+
+
+def test_modules_that_look_each_other_up_come_to_an_end():
+    one, two = types.ModuleType("one"), types.ModuleType("two")
+    one.two, two.one = two, one
+    program = "def f(x):\n    return one.two.one.two"
+    assert code_of_function(function_in(program, one=one))
+
+
+def test_counters_and_notes_outside_do_not_count():
+    program = "def f(x):\n    global calls\n    calls += 1\n    seen.append(x)\n    return net(x)"
+    nets = [nn.Linear(2, 2) for _ in range(2)]
+    outside = [{"calls": 0, "seen": [], "net": nets[0]}, {"calls": 3, "seen": [1], "net": nets[1]}]
+    found = [code_of_function(function_in(program, **names)) for names in outside]
+    assert found[0] == found[1]
+
+
 # ---- datasets
 
 
@@ -348,6 +416,31 @@ class Named(Dataset):
 def test_labels_behind_a_dictionary_or_a_set_count(labels, others):
     assert fingerprint(Named(labels)) == fingerprint(Named(type(labels)(labels)))
     assert fingerprint(Named(labels)) != fingerprint(Named(others))
+
+
+class Odd:
+    """Something that nobody can look into."""
+
+
+@pytest.mark.parametrize(
+    "labelled",
+    [
+        lambda y: [np.int64(label) for label in y],
+        lambda y: [(Path(f"{i}.png"), label) for i, label in enumerate(y)],
+        lambda y: [(None, label) for label in y],
+        lambda y: [(Image.new("L", (2, 2)), label) for label in y],
+        lambda y: [(b"pixels", label) for label in y],
+        lambda y: [(Odd(), label) for label in y],
+        lambda y: {i: np.int64(label) for i, label in enumerate(y)},
+    ],
+    ids=["numpy", "paths", "None", "images", "bytes", "objects", "numpy by position"],
+)
+def test_labels_beside_other_things_count(labelled):
+    """None of the items that are read has another label."""
+    labels = [i % 3 for i in range(50)]
+    changed = [*labels[:7], 9, *labels[8:]]
+    assert fingerprint(Named(labelled(labels))) == fingerprint(Named(labelled(labels)))
+    assert fingerprint(Named(labelled(labels))) != fingerprint(Named(labelled(changed)))
 
 
 def test_what_a_dataset_keeps_of_its_items_does_not_count():

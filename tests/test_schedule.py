@@ -137,6 +137,8 @@ def test_another_validation_set_is_another_run(tiny_net, classification, tmp_pat
     first = run(Best(classification))
     with pytest.raises(ValueError, match="validation"):
         run(Best(other))
+    with pytest.raises(ValueError, match="validation"):  # a loss in another unit, too
+        run(Best(classification, "squared"))
     assert run(Best(classification)).epochs == first.epochs
     constant = dataclasses.replace(config, schedule="constant")  # here it decides nothing
     for watch in (Best(classification), Best(other)):

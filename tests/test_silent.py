@@ -1,16 +1,20 @@
 """What once gave a wrong number, or a raw error, and says so now."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from shared import Pairs
 from torch import nn
+from torch.utils.data import Subset
 
 from minilearn.data import Examples, items_of, targets_of
+from minilearn.data.examples import random_part
 from minilearn.evaluation import evaluate
 from minilearn.fingerprints import fingerprint
+from minilearn.losses import loss_per_example
 from minilearn.methods import (
     L2UL,
     LAF,
@@ -25,11 +29,19 @@ from minilearn.methods import (
     unlearn,
     unrolling,
 )
-from minilearn.metrics import linear_probe, loss_attack, report
+from minilearn.metrics import anamnesis_index, linear_probe, loss_attack, report
 from minilearn.models import build
-from minilearn.requests import Request, by_index, mislabel
+from minilearn.requests import (
+    Request,
+    by_class,
+    by_index,
+    by_range,
+    by_typicality,
+    mislabel,
+)
 from minilearn.sweep import sweep
 from minilearn.training import Best, Training, fit
+from minilearn.trials import trials
 
 SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
 
@@ -88,6 +100,95 @@ def test_a_report_refuses_what_makes_its_numbers_meaningless(train, test):
         told(request, train)
     mixed = torch.cat([train.inputs, test.inputs]), torch.cat([train.targets, test.targets])
     assert told(request, Examples(*mixed))  # some of them are unseen
+
+
+def test_datasets_of_training_examples_are_no_test_sets(train, test, tmp_path):
+    pairs = Pairs(train)
+    half = Subset(pairs, range(30))
+    for data, seen in (
+        (pairs, pairs),
+        (pairs, half),
+        (half, Subset(half, [3, 5])),
+        (Subset(pairs, range(40)), half),
+    ):
+        with pytest.raises(ValueError, match="'test' holds training examples only"):
+            told(by_index(data, range(9)), seen)
+    assert told(by_index(half, range(9)), Subset(pairs, range(30, 60)))
+    assert told(by_index(pairs, range(9)), Pairs(test))
+    options = {"draws": 2, "training": SHORT}
+    with pytest.raises(ValueError, match="'unseen' holds training examples only"):
+        trials(network, pairs, range(24), half, {}, tmp_path, **options)
+
+
+def test_a_test_forget_of_other_classes_is_said(train, test):
+    request = by_class(train, 1)
+    alike, others = (test[part] for part in (test.targets == 1, test.targets != 1))
+    with pytest.warns(UserWarning, match="no class of test_forget is among the forgotten"):
+        told(request, {"test": test, "test_forget": others})
+    told(request, {"test": test, "test_forget": alike})
+
+
+def test_a_normalisation_by_the_batch_is_said(train):
+    """A forget set alone is answered otherwise than among all."""
+    for track, expected in ((False, 1), (True, 0)):
+        norm = nn.BatchNorm1d(8, track_running_stats=track)
+        net = nn.Sequential(nn.Linear(5, 8), norm, nn.ReLU(), nn.Linear(8, 3))
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            evaluate(net, train)
+        assert [str(w.message) for w in seen if "normalises by the batch" in str(w.message)] == [
+            str(w.message) for w in seen
+        ]
+        assert len(seen) == expected
+
+
+def test_masks_in_the_place_of_positions_are_refused(train):
+    mask = train.targets == 1
+    with pytest.raises(ValueError, match="a mask of bytes: give mask.bool()"):
+        train[mask.byte()]
+    for wrong in (mask.tolist(), mask, mask.numpy()):
+        for read in (evaluate, lambda net, data: targets_of(data)):
+            with pytest.raises(ValueError, match="a Subset was made with a mask"):
+                read(network(), Subset(Pairs(train), wrong))
+    assert len(train[torch.tensor([1, 0], dtype=torch.uint8)]) == 2  # these are positions
+
+
+def test_numbers_that_single_precision_merges_are_refused_wherever_they_stand():
+    days = [(torch.zeros(5), 20240101.0 + i) for i in range(30)]
+    for read in (
+        targets_of,
+        lambda data: evaluate(nn.Sequential(nn.Linear(5, 1), nn.Flatten(0)), data),
+        lambda data: by_range(data, 20240101.0, 20240111.0),
+    ):
+        with pytest.raises(ValueError, match="30 distinct targets become 16 in single precision"):
+            read(days)
+
+
+def test_one_wrong_entry_of_targets_is_found_where_a_set_is_small(train):
+    for place in range(len(train)):
+        changed = Pairs(train)
+        changed.targets = train.targets.clone()
+        changed.targets[place] = (changed.targets[place] + 1) % 3
+        assert torch.equal(targets_of(changed), train.targets)
+
+
+def test_a_part_is_a_fraction_of_the_whole(train):
+    for fraction in (10, -1, 0, 1.01):
+        with pytest.raises(ValueError, match="fraction must be a number in"):
+            random_part(train, fraction, 0)
+
+
+def test_raw_errors_that_are_sentences_now(train, test, tmp_path):
+    with pytest.raises(ValueError, match="got NoneType"):
+        anamnesis_index(network(), network(), network(), None, train, published=True)
+    request = by_index(train, [1])
+    for wrong in ({"training": None}, {"measure": None}):
+        with pytest.raises(ValueError, match="must be a .*, got NoneType"):
+            sweep(network, request, {}, tmp_path / "table.csv", **wrong)
+    sparse = train.with_targets(train.targets * 10**9)
+    assert torch.equal(by_typicality(sparse, 5).mask, by_typicality(train, 5).mask)
+    loss = loss_per_example(torch.zeros(2, 3), torch.tensor([0, 2], dtype=torch.int32))
+    torch.testing.assert_close(loss, torch.full((2,), 3.0).log())
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics(train):

@@ -302,6 +302,35 @@ def test_best_begins_anew_and_knows_what_it_has_missed(tiny_net, regression, tmp
         late.restore(net)
 
 
+def test_best_has_no_weights_of_another_run(tiny_net, regression, tmp_path):
+    """Given to a run that goes on from a checkpoint after it has watched a longer one whole."""
+    train, recipe = regression[:14], Training(4, 7, 5e-2)
+
+    def stop(epoch, model):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    best = Best(regression[14:])
+    fit(tiny_net(1), train, Training(6, 7, 5e-2), watch=best)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_net(1), train, recipe, watch=stop, checkpoint=tmp_path / "run")
+    net = tiny_net(1)
+    fit(net, train, recipe, watch=best, checkpoint=tmp_path / "run")
+    before = weights(net)
+    with pytest.raises(ValueError, match="only 2 of 4 epochs were seen"):
+        best.restore(net)
+    assert same(weights(net), before)
+
+
+def test_no_epoch_is_best_where_no_loss_is_finite(tiny_net, regression):
+    best = Best(regression.with_targets(torch.full_like(regression.targets, 1e30)), "squared")
+    net = tiny_net(1)
+    fit(net, regression, SHORT, watch=best)
+    with pytest.raises(ValueError, match="no epoch had a finite validation loss"):
+        best.restore(net)
+
+
 def test_best_refuses(tiny_net, regression):
     for empty, sentence in ((None, "got NoneType"), ([], "no examples to read"), (3, "got int")):
         with pytest.raises(ValueError, match=sentence):

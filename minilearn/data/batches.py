@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from minilearn.checks import check_count, check_dataset, refuse_non_finite
-from minilearn.data.examples import WITHOUT_TARGETS, Examples, pair_of
+from minilearn.data.examples import WITHOUT_TARGETS, Examples, checked_targets, pair_of
 from minilearn.data.reading import Told, varies
 
 
@@ -169,6 +169,6 @@ def _moved(batch, device, positions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
     refuse_non_finite("inputs", inputs, positions)
     refuse_non_finite("targets", targets, positions)
-    inputs, targets = inputs.to(device), targets.to(device)
     # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
-    return inputs, targets.float() if targets.is_floating_point() else targets.long()
+    targets = checked_targets(targets) if targets.is_floating_point() else targets.long()
+    return inputs.to(device), targets.to(device)

@@ -13,6 +13,7 @@ from minilearn.checks import (
     check_count,
     check_dataset,
     check_mask,
+    check_number,
     device_of,
     refuse_non_finite,
     whole_numbers,
@@ -26,12 +27,12 @@ def checked_targets(targets: Tensor) -> Tensor:
     """Targets in the dtype that losses want: finite float32, or int64 class labels from 0.
 
     Raises: ValueError if they are not finite, not flat integers, or negative, or single precision
-        has less than half as many distinct ones
+        has less than nine tenths as many distinct ones
     """
     if targets.is_floating_point():
         single = targets.float()  # before the check: a float64 may be too large for a float32
         refuse_non_finite("targets", single)
-        if targets.dtype == torch.float64 and len(single.unique()) < len(targets.unique()) / 2:
+        if targets.dtype == torch.float64 and len(single.unique()) < 0.9 * len(targets.unique()):
             raise ValueError(
                 f"{len(targets.unique())} distinct targets become {len(single.unique())} in single "
                 "precision: subtract their mean, or give them in another unit"
@@ -204,7 +205,9 @@ def random_part(data, fraction: float, seed: int):
     """A random fraction of a set, of the same kind, in the set's order; at least one example.
 
     Args: data: Examples, a tensor or a dataset. fraction: in (0, 1]. seed: of the draw
+    Raises: ValueError if the fraction is no such number
     """
+    fraction = check_number("fraction", fraction, 0, 1, ends="(]")
     count = max(1, round(fraction * len(data)))
     order = torch.randperm(len(data), generator=order_of(seed))
     chosen = torch.zeros(len(data), dtype=torch.bool)
@@ -256,6 +259,8 @@ def _positions(index, length: int, device) -> slice | Tensor:
         if chosen.dtype == torch.bool:
             check_mask(chosen, length)
             return chosen
+        if chosen.dtype == torch.uint8 and len(chosen) == length and int(chosen.max()) <= 1:
+            raise ValueError("positions came as a mask of bytes: give mask.bool()")
         chosen = whole_numbers("positions", chosen if chosen.numel() else chosen.long())
     except (RuntimeError, TypeError):
         kind = type(index).__name__

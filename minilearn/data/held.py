@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, Tenso
 
 from minilearn.data.examples import Examples, Unlabelled
 
+PLAIN = (bool, int, float, str, bytes, type(None), np.generic, os.PathLike)
 ITEMS = 8  # so many items of a dataset are read, the first and the last among them
 
 
@@ -29,19 +32,24 @@ def held(data):
     if isinstance(data, StackDataset):
         named = isinstance(data.datasets, dict)
         return list(map(held, data.datasets.values() if named else data.datasets))
-    if isinstance(data, list | tuple | dict | set | frozenset) or hasattr(data, "to_numpy"):
+    if isinstance(data, list | tuple):
+        return [held(each) for each in data if _is_content(each)]
+    if isinstance(data, (*PLAIN, dict, set, frozenset)) or hasattr(data, "to_numpy"):
         return data
-    return {name: held(v) for name, v in getattr(data, "__dict__", {}).items() if _is_content(v)}
+    own = getattr(data, "__dict__", {})  # a number among them may count the readings
+    return {k: held(v) for k, v in own.items() if _is_content(v) and not isinstance(v, PLAIN)}
 
 
 def _is_content(value) -> bool:
+    """Whether it is something that data are made of, or a collection with such things in it."""
     if isinstance(value, dict):  # as labels by name; tensors by position may be kept readings
         by_name = all(isinstance(key, str) for key in value)
         kept = any(isinstance(each, Tensor) for each in value.values()) and not by_name
-        return len(value) > 0 and not kept and _is_content([*value.values()])
+        return not kept and _is_content([*value.values()])
     if isinstance(value, list | tuple | set | frozenset):
-        return all(type(each) in (bool, int, float, str) or _is_content(each) for each in value)
-    return isinstance(value, Tensor | np.ndarray | Dataset | Examples) or hasattr(value, "to_numpy")
+        return any(map(_is_content, value))
+    kinds = (*PLAIN, Tensor, np.ndarray, Dataset, Examples)
+    return isinstance(value, kinds) or hasattr(value, "to_numpy")
 
 
 def spread(data) -> list[int]:

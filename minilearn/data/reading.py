@@ -10,6 +10,8 @@ from minilearn.checks import check_dataset
 from minilearn.data.examples import Examples, Unlabelled, checked_targets, pair_of
 from minilearn.draws import seeded
 
+FEW = 2000  # items of a dataset that are read to see whether its `targets` are true
+
 
 def targets_of(data: Examples | Dataset) -> Tensor:
     """All targets of a set: (N,) int64, or (N, ...) float32.
@@ -49,22 +51,28 @@ def _stacked(targets) -> Tensor:
     try:
         if isinstance(targets, Tensor):
             return targets
-        return torch.stack([torch.as_tensor(target) for target in targets])
+        return torch.stack([_as_tensor(target) for target in targets])
     except (RuntimeError, TypeError, ValueError):
         raise ValueError(
             "the targets of a dataset must be numbers or tensors of one shape"
         ) from None
 
 
+def _as_tensor(target) -> Tensor:
+    """A number of Python in double precision, which `checked_targets` may have to refuse."""
+    return torch.as_tensor(target, dtype=torch.float64 if type(target) is float else None)
+
+
 def _borne_out(targets: Tensor, data: Dataset) -> bool:
-    """Whether the items have these targets: looked up at 32 places, and at one of every class."""
-    places = torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().tolist()
+    """Whether the items have these targets: of many, 32 are read, and one of every class."""
+    most = len(data) if len(data) <= FEW else 32
+    places = torch.linspace(0, len(data) - 1, most, dtype=torch.float64).long().tolist()
     if targets.ndim == 1 and not targets.is_floating_point():
         first = {label: place for place, label in reversed([*enumerate(targets.tolist())])}
         places += list(first.values())[:100]
     with seeded(0):
         for place in sorted(set(places)):
-            target = torch.as_tensor(pair_of(Told(data)[place])[1])
+            target = _as_tensor(pair_of(Told(data)[place])[1])
             if target.shape != targets[place].shape or not torch.equal(
                 target.double(), targets[place].double()
             ):

@@ -209,8 +209,13 @@ def _image(folder: Path, name: str | None, size: int, mode: str) -> Tensor:
         raise ValueError(f"there is no file {name!r} in the image folder")
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16 bits of grey, of which `convert` makes white
-                image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
+            if image.mode == "F":
+                raise ValueError("its grey is floating-point, whose range nobody knows")
+            if image.mode.startswith("I"):  # of 16 bits of grey `convert` makes white
+                grey = np.asarray(image)
+                plain = image.mode == "I" and image.format != "PNG" and grey.max() <= 255
+                grey = grey if plain else grey // 257
+                image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
             drawn = image.convert(mode).resize((size, size), Image.Resampling.BILINEAR)
     except Exception as error:  # whatever a decoder stumbles over; the row is counted as bad
         reason = (str(error).splitlines() or [type(error).__name__])[0]

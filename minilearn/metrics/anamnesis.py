@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from minilearn.checks import check_count, check_kind, check_number
+from minilearn.checks import check_count, check_dataset, check_kind, check_number
 from minilearn.evaluation import evaluate
 from minilearn.metrics.relearning import ORDINARY, relearn_time
 from minilearn.metrics.utility import mean_loss
@@ -131,6 +131,7 @@ def anamnesis_index(
     alpha = check_number("alpha", alpha, 0, ends="[)")
     seeds = check_count("seeds", seeds, 1)
     check_kind("config", config, Training)
+    check_dataset(data)
     if cap is None:
         cap = 10 * math.ceil(len(data) / config.batch_size) if published else 1000
     target = (1 + alpha) * mean_loss(evaluate(original, probe, loss=config.loss))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from minilearn.checks import as_numbers, check_count, check_number
 from minilearn.evaluation import Evaluation
@@ -104,13 +105,23 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     Raises: ValueError if a side is empty or a loss is not finite
     """
     check_evaluations(forget, unseen)
-    members = -forget.loss.double()
-    nonmembers = -unseen.loss.double()
+    members, nonmembers = -_exact_loss(forget), -_exact_loss(unseen)
     right = 0.0
     for learn, read in ((0, 1), (1, 0)):
         threshold = _best_threshold(_half(members, learn), _half(nonmembers, learn))
         right += _share_right(_half(members, read), _half(nonmembers, read), threshold) / 2
     return Attack(members, nonmembers, right)
+
+
+def _exact_loss(result: Evaluation) -> Tensor:
+    """The loss in double precision; of classes from the logits, (N,): log(1 + exp(-confidence)).
+
+    In single precision it is 0 for every answer that is sure enough, and these could not be told
+    apart.
+    """
+    if result.targets.is_floating_point() or result.outputs.shape[1] < 2:
+        return result.loss.double()
+    return softplus(-result.confidence.double())
 
 
 def _half(scores: Tensor, part: int) -> Tensor:

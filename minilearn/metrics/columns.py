@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from minilearn.data.examples import Examples
-from minilearn.data.reading import distinct
+from minilearn.data.reading import distinct, targets_of
 from minilearn.metrics.band import BAND, RETRAINED, Row
+from minilearn.requests import Request
 from minilearn.unlearned import Unlearned
 
 ORIGINAL, UNTRAINED = "original", "untrained"
@@ -48,16 +51,48 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
     return columns
 
 
-def refuse_seen(train, tests: dict):
-    """Refuse, by ValueError, tensors of training examples in the place of unseen ones."""
-    if not isinstance(train, Examples):
+def check_tests(request: Request, tests: dict):
+    """Refuse, by ValueError, what is no test set; warn of a `test_forget` of other classes."""
+    refuse_seen(request.train, tests)
+    if "test_forget" not in tests:
         return
+    gone, alike = targets_of(request.forget), targets_of(tests["test_forget"])
+    if not gone.is_floating_point() and not torch.isin(alike.cpu(), gone.cpu()).any():
+        warnings.warn(
+            "no class of test_forget is among the forgotten ones, so that attacks would find the "
+            "class and not the memory: give unseen examples of the forgotten classes",
+            stacklevel=4,
+        )
+
+
+def refuse_seen(train, tests: dict):
+    """Refuse, by ValueError, training examples in the place of unseen ones.
+
+    Datasets are not read: they are known by the set that they are parts of.
+    """
     for name, data in tests.items():
-        if isinstance(data, Examples) and _all_among(data.inputs, train.inputs):
+        both = isinstance(train, Examples) and isinstance(data, Examples)
+        if _all_among(data.inputs, train.inputs) if both else _is_part(data, train):
             raise ValueError(
                 f"{name!r} holds training examples only, but attacks take it for unseen ones: give "
                 "examples of their kind that nobody trained on"
             )
+
+
+def _is_part(some, others) -> bool:
+    """Whether a dataset is another, or some of its items, by their positions in one set."""
+    root, positions = _rooted(some)
+    other, others = _rooted(others)
+    return root is other and positions <= others
+
+
+def _rooted(data) -> tuple[object, set[int]]:
+    """The dataset that Subsets of Subsets are of, and the positions there."""
+    positions = [*range(len(data))]
+    while type(data) is Subset:
+        positions = [int(data.indices[i]) for i in positions]
+        data = data.dataset
+    return data, set(positions)
 
 
 def _all_among(some: Tensor, others: Tensor) -> bool:

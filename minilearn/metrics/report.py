@@ -20,10 +20,10 @@ from minilearn.metrics.columns import (
     COSTS,
     ORIGINAL,
     UNTRAINED,
+    check_tests,
     columns_of,
     cost_rows,
     model_of,
-    refuse_seen,
 )
 from minilearn.metrics.headlines import as_html
 from minilearn.metrics.metric import (
@@ -257,7 +257,7 @@ def _splits(request: Request, test) -> dict:
             'a dictionary of test sets must hold "test", and may hold "test_forget" and '
             f'"test_retain"; got {", ".join(map(repr, tests))}'
         )
-    refuse_seen(request.train, tests)
+    check_tests(request, tests)
     retain = {} if request.mask.all() else {"retain": request.retain}
     return {FORGET: request.forget, **retain, **tests}
 

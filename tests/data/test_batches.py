@@ -9,7 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from shared import Pairs, numbered
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
 
 from minilearn.data import Unlabelled, batches, items_of, subset, targets_of, without_targets
 from minilearn.data.batches import mixed
@@ -252,8 +259,8 @@ class WithAttribute(Pairs):
 
 
 def test_targets_attribute_is_used_where_items_bear_it_out():
-    many = WithAttribute(numbered(500))
-    assert torch.equal(targets_of(many), numbered(500).targets)
+    many = WithAttribute(numbered(5000))
+    assert torch.equal(targets_of(many), numbered(5000).targets)
     assert many.read <= 32 + 3  # spread over the set, and one of every class
     with pytest.raises(ValueError, match="500 items but 3 targets"):
         targets_of(WithAttribute(numbered(500), [0, 1, 2]))
@@ -374,3 +381,15 @@ def test_subset_refuses_what_is_no_mask(data, mask, sentence):
 def test_mixed_needs_a_generator(order):
     with pytest.raises(ValueError, match="order must be a torch.Generator"):
         mixed(torch.zeros(4, 2), torch.zeros(4, 2), 2, order=order)
+
+
+def test_parts_of_examples_in_torchs_wrappers_are_one_sentence():
+    """An item of Examples is Examples again, which torch cannot stack."""
+    data = numbered(10)
+    part, rest = random_split(data, [0.5, 0.5], generator=generator())
+    for read in (batches, lambda d, size: targets_of(d)):
+        with pytest.raises(ValueError, match=r"Subset of Examples.* its .dataset\[its.indices\]"):
+            next(iter(read(part, 4)))
+        with pytest.raises(ValueError, match="ConcatDataset of Examples.* their tensors, joined"):
+            next(iter(read(ConcatDataset([data, data]), 4)))
+    assert len(part.dataset[part.indices]) + len(rest.dataset[rest.indices]) == 10

@@ -62,6 +62,21 @@ def test_sixteen_bits_of_grey_are_not_white(tmp_path):
     assert torch.allclose(data.inputs[0, 0], expected, atol=1 / 255)
 
 
+def test_grey_in_32_bits_is_read_by_its_range_and_floating_point_is_a_bad_row(tmp_path):
+    levels = {"small": np.full((4, 4), 200, np.int32), "large": np.full((4, 4), 51400, np.int32)}
+    levels["unknown"] = np.full((4, 4), 0.5, np.float32)
+    for name, level in levels.items():
+        Image.fromarray(level).save(tmp_path / f"{name}.tiff")
+    rows = "".join(f"{name}.tiff,1\n" for name in levels)
+    (tmp_path / "table.csv").write_text("file,age\n" + rows)
+    options = {"size": 4, "channels": 1}
+    with pytest.raises(ValueError, match="unknown.tiff' is broken .its grey is floating-point"):
+        image_table(tmp_path, tmp_path / "table.csv", **options)
+    with pytest.warns(UserWarning, match="its grey is floating-point"):
+        read = image_table(tmp_path, tmp_path / "table.csv", **options, on_bad="skip")
+    assert torch.allclose(read.inputs, torch.tensor(200 / 255)) and len(read) == 2
+
+
 def test_grey_images_classes_and_other_columns(folder):
     path = table(folder, "7,a.png,0", "8,sub/b.png,2.0", header="id,path,sex")
     data = image_table(
