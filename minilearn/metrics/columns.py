@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from minilearn.checks import check_dataset
 from minilearn.data.examples import Examples
 from minilearn.data.reading import distinct, targets_of
 from minilearn.metrics.band import BAND, RETRAINED, Row
@@ -71,6 +72,7 @@ def refuse_seen(train, tests: dict):
     Datasets are not read: they are known by the set that they are parts of.
     """
     for name, data in tests.items():
+        check_dataset(data)
         both = isinstance(train, Examples) and isinstance(data, Examples)
         if _all_among(data.inputs, train.inputs) if both else _is_part(data, train):
             raise ValueError(

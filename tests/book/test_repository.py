@@ -74,12 +74,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1810,
-    ("metrics",): 1683,
+    ("metrics",): 1685,
     ("kernels",): 1000,
     ("data",): 1257,
     ("course",): 1089,
 }
-WHOLE = 11113  # without check/
+WHOLE = 11115  # without check/
 
 
 def test_budgets_of_files():
