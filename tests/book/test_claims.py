@@ -303,6 +303,12 @@ def test_single_items_of_the_digits():
         assert overlap(*(found[m, "accuracy", "test"] for m in ("l2ul", "l2ul_adv")))
     for n in (2, 4, 8, 16):
         assert base(f"{n} typical items", "l2ul")[1] > base(f"{n} typical items", "l2ul_adv")[1]
+    small, large = (means("l2ul_digits", "4 random items", net) for net in ("base", "allcnn"))
+    for method in ("l2ul_adv", "l2ul"):
+        fewer = large[method, "accuracy", "forget"], small[method, "accuracy", "forget"]
+        assert fewer[0][0] < fewer[1][0] and overlap(*fewer)
+    kept = large["l2ul_adv", "accuracy", "test"], small["l2ul_adv", "accuracy", "test"]
+    assert kept[0][0] > kept[1][0] and overlap(*kept)
 
 
 def test_single_items_of_cifar10():
