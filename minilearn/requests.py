@@ -169,8 +169,7 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
     Raises: ValueError if `train` is not `Examples` with class labels, or count is out of range
     """
     _require_examples("typicality compares inputs", train)
-    classes, targets = _labels(train).unique(return_inverse=True)
-    targets = targets.to(train.device)
+    classes, targets = _labels(train).to(train.device).unique(return_inverse=True)
     check_flag("typical", typical)
     if check_count("count", count, 1) >= len(train):
         raise ValueError(f"count must lie in 1..{len(train) - 1}, got {count}")

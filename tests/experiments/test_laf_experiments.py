@@ -125,12 +125,31 @@ def test_the_networks_are_the_papers():
 
 
 def test_the_stored_rows_of_cifar10_are_units_of_its_row_with_the_repair_of_that_time():
-    case = laf_images.case(Run(seeds=range(1), size="paper"), "laf_cifar10")
-    about = f"size=paper; {case.settings}; original={case.recipe}"
     rows = read_rows(Path(__file__).parents[2] / "book" / "results" / "laf_cifar10.csv")
-    assert {row["config"] for row in rows if row["method"] == "original"} == {
-        f"{about}; inside fast"
-    }
+    stored = {row["config"] for row in rows if row["method"] == "original"}
+    for size, fast in (("paper", "; inside fast"), ("small", "")):
+        case = laf_images.case(Run(seeds=range(1), size=size), "laf_cifar10")
+        stored.remove(f"size={size}; {case.settings}; original={case.recipe}{fast}")
+    assert not stored
+
+
+def test_the_smaller_form_makes_a_twentieth_of_the_steps_each_twenty_times_as_long():
+    small, whole = (
+        laf_images.case(Run(seeds=range(1), size=size), "laf_cifar10")
+        for size in ("small", "paper")
+    )
+    of_images = laf_images.IMAGES["small"] / laf_images.ALL["cifar10"]
+    for task, recipe in small.laf.items():
+        paper = whole.laf[task]
+        assert recipe.epochs / paper.epochs * of_images == pytest.approx(1 / 20)
+        for rate in ("lr_extraction", "lr_alignment"):
+            assert getattr(recipe, rate) == pytest.approx(20 * getattr(paper, rate))
+        assert recipe.vae.epochs * of_images == paper.vae.epochs
+        same = {"epochs": 0, "lr_extraction": 0.0, "lr_alignment": 0.0, "vae": Training()}
+        assert dataclasses.replace(recipe, **same) == dataclasses.replace(paper, **same)
+    assert small.repair.lr == pytest.approx(whole.repair.lr / of_images)
+    net = small.fresh()
+    assert net.features(torch.rand(2, 3, 32, 32)).shape == (2, 256)
 
 
 def test_the_published_figures_stand_beside_their_rows():
