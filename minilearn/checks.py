@@ -227,7 +227,8 @@ def check_dataset(data):
         raise ValueError(
             f"data came as a {kind} of Examples, whose items are no pairs: give {cure}"
         )
-    if isinstance(data, Subset) and torch.as_tensor([*data.indices[:1]]).dtype == torch.bool:
+    first = next(iter(data.indices), None) if isinstance(data, Subset) else None
+    if isinstance(first, bool | np.bool_) or getattr(first, "dtype", None) == torch.bool:
         raise ValueError("a Subset was made with a mask: give it mask.nonzero().flatten().tolist()")
     by_position = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not by_position or isinstance(data, str | bytes | dict | set):
