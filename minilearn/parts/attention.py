@@ -25,6 +25,7 @@ def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
         number is left, its norm is 1, and the term vanishes with its gradient; here that is refused
     Raises: ValueError if nothing would be left to compare, or there is no such axis
     Example:
+        >>> import torch
         >>> attention_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]])).norm(dim=1)
         tensor([1.])
     """

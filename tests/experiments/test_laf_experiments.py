@@ -155,6 +155,7 @@ def test_the_smaller_form_makes_a_twentieth_of_the_steps_each_twenty_times_as_lo
 def test_the_published_figures_stand_beside_their_rows():
     case = laf_images.case(Run(seeds=range(1)), "laf_cifar10")
     assert not laf_images.case(Run(seeds=range(1)), "laf_svhn").published
+    assert not laf_images.case(Run(seeds=range(1), size="small"), "laf_cifar10").published
     part = Examples(torch.rand(200, 3, 2, 2), torch.arange(200) % 10)
     request, done = (
         by_class(part, 0),
