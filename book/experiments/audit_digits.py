@@ -11,8 +11,8 @@ attack, `loss_attack_auc`, is the area of one loss threshold a model, its mean o
 `js_right` is what the report's `js` sees of the right label: of its probability and the rest.
 
 The `mlp` has 64 draws, and the methods that run on a stack; the small CNN all, and fewer draws. Of
-the small CNN writers take longest, since L2UL attacks 336 digits in every draw: twenty
-minutes of two cores beside other work.
+the small CNN writers take longest, since L2UL attacks 336 digits in every draw: twenty minutes of
+two cores beside other work.
 """
 
 from __future__ import annotations

@@ -487,7 +487,7 @@ def test_what_the_page_says_of_the_small_cnns_writers():
     assert found["original", "memory_known", "forget"] < 0.2 * 672  # digits of eight writers
     for name in ("neggrad", "scrub", "finetune"):
         assert found[name, "memory_left", "forget"] > 0.9
-        assert found[name, "ulira_low", "forget"] > found[name, "ulira_high", "test"] - 0.005
+        assert found[name, "ulira_low", "forget"] > found[name, "ulira_high", "test"]
     for name in ("bad_teacher", "bad_teacher_long", "boundary", "laf"):
         assert found[name, "memory_left", "forget"] < -1.5
         assert found[name, "ulira", "test"] > found[name, "ulira", "forget"]
@@ -595,8 +595,11 @@ def test_what_the_page_says_of_widths():
     theirs = oracle.groupby(["width", "label"])
     assert set(oracle["width"]) == {"0.125", "0.25", "0.5"}
     for width in ("0.125", "0.25"):
-        lost = theirs.get_group((width, "as released"))["lost"]
-        assert abs(lost.mean() - whole["lost"].mean()[width, "as released"]) < 0.03
+        kept, without = (
+            group.get_group((width, "as released"))["accuracy test"].mean()
+            for group in (theirs, whole)
+        )
+        assert kept - without < 0.03
     assert 0.065 < theirs.get_group(("0.5", "as released"))["lost"].item() < 0.08
     ours = oracle[oracle["label"] == "base"]
     assert ours["lost"].max() < 0.02 and (ours["accuracy forget"] <= 6 / 16).all()
