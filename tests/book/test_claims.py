@@ -162,6 +162,9 @@ def test_no_method_takes_more_than_a_tenth_on_top_of_its_passes():
         assert len(overheads) == 3 and mean(overheads) <= 1.1, method
 
 
+LARGER = ("allcnn", "resnet20", "resnet18")
+
+
 def test_importance_in_passes():
     rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"].endswith("_passes")]
 
@@ -172,15 +175,16 @@ def test_importance_in_passes():
     for network in {row["method"] for row in rows}:
         ours, vmapped = passes("importance", network), passes("vmap", network)
         assert max(ours) < min(passes("loop", network)), network
-        assert (mean(ours) < mean(vmapped)) == (network != "allcnn, 32 pixels"), network
-        assert len(ours) == (1 if "32 pixels" in network else 2), network
-    assert mean(passes("importance", "allcnn, 32 pixels")) < 1.8
-    assert mean(passes("vmap", "allcnn, 32 pixels")) == pytest.approx(1.7, abs=0.05)
-    for network in ("resnet20, 32 pixels", "resnet18, 32 pixels", "cnn, 8 pixels, 256 items"):
-        assert mean(passes("importance", network)) == pytest.approx(2, abs=0.05), network
+        assert len(ours) == 3, network
+        if network == "resnet20, 32 pixels":
+            assert mean(ours) == pytest.approx(mean(vmapped), rel=0.05)
+        else:
+            assert max(ours) < min(vmapped), network
+    for network in ("cnn, 28 pixels", *(f"{net}, 32 pixels" for net in LARGER)):
+        assert max(passes("importance", network)) < 1.8, network
+    assert max(passes("importance", "cnn, 8 pixels, 256 items")) < 2
     for network in ("mlp, 28 pixels", "cnn, 8 pixels"):
-        assert min(passes("importance", network)) > 3, network
-        assert max(passes("importance", network)) < 4.05, network
+        assert mean(passes("importance", network)) == pytest.approx(3, abs=0.2), network
 
 
 def test_cifar10_beside_the_notebook():
