@@ -39,8 +39,11 @@ ROWS = {  # data set, and pixels that the network reads
     "laf_svhn": ("svhn", 32),
     "laf_svhn_224": ("svhn", 224),
 }
-TOY = {32: 8, 224: 28}  # pixels of a toy
-SMALL = {32: 16, 224: 28}
+DRAWN = {  # pixels that images are drawn at, by those that the network of size "paper" reads
+    "toy": {32: 8, 224: 28},
+    "small": {32: 16, 224: 28},
+    "paper": {32: None, 224: None},
+}
 REDUCED = Training(epochs=20, batch_size=64, lr=1e-3, weight_decay=1e-4, schedule="cosine")
 ALL = {"cifar10": 50_000, "svhn": 73_257}
 IMAGES = {"toy": 500, "small": 10_000}
@@ -62,51 +65,49 @@ def case(run: Run, name: str) -> Case:
     """The comparison of a row; the published figures are fractions here."""
     dataset, pixels = ROWS[name]
     count = IMAGES.get(run.size, ALL[dataset])
-    recipes = [Training.paper(dataset, "laf"), Repair.paper(dataset)]
-    recipes += [LAF.paper(dataset, task) for task in TASKS]
-    original, repair, *lafs = (recipe_at(run.size, recipe) for recipe in recipes)
+    drawn = DRAWN[run.size][pixels]
+    original, repair = Training.paper(dataset, "laf"), Repair.paper(dataset)
+    laf = {task: LAF.paper(dataset, task) for task in TASKS}
+    if run.size == "toy":
+        original = brief(original)
+        laf = {task: brief(recipe) for task, recipe in laf.items()}
+    elif run.size == "small":
+        original, repair = REDUCED, replace(repair, lr=5 * repair.lr)
+        laf = {task: reduced(recipe) for task, recipe in laf.items()}
 
     def sets():
         train, test = wanted(dataset, lambda: data.load(dataset))
         return train.sample(count), test
 
     def fresh() -> nn.Module:
-        return network(pixels, {"toy": TOY, "small": SMALL}.get(run.size, {}).get(pixels))
+        return network(pixels, drawn)
 
     return Case(
         dataset=dataset,
         data=sets,
         fresh=fresh,
         recipe=original,
-        laf=dict(zip(TASKS, lafs, strict=True)),
+        laf=laf,
         others={},
         repair=repair,
-        settings=in_words(dataset, count, pixels, run.size),
+        settings=in_words(dataset, count, pixels, drawn),
         published=published() if dataset == "cifar10" and run.size != "small" else {},
         source="the authors' notebook, one run, 224 pixels, training images augmented",
     )
 
 
-def recipe_at(size: str, recipe):
-    """A recipe of the paper at a size, see above."""
-    if size == "toy":
-        return recipe if isinstance(recipe, Repair) else brief(recipe)
-    if size == "paper":
-        return recipe
-    if isinstance(recipe, Training):
-        return REDUCED
-    if isinstance(recipe, Repair):
-        return replace(recipe, lr=5 * recipe.lr)
+def reduced(recipe: LAF) -> LAF:
+    """A recipe of the paper with fewer and longer steps, see above."""
     rates = {"lr_extraction": 20 * recipe.lr_extraction, "lr_alignment": 20 * recipe.lr_alignment}
     vae = replace(recipe.vae, epochs=5 * recipe.vae.epochs)
     return replace(recipe, epochs=recipe.epochs // 4, vae=vae, **rates)
 
 
-def in_words(dataset: str, count: int, pixels: int, size: str) -> str:
+def in_words(dataset: str, count: int, pixels: int, drawn: int | None) -> str:
     """The data and the network of a row."""
-    if size == "small":
+    if drawn:
         net = "resnet20" if pixels == 32 else "resnet10"
-        net += f", representation 256, {SMALL[pixels]} pixels"
+        net += f", representation 256, {drawn} pixels"
     else:
         net = "resnet18, representation 256" + f", {pixels} pixels" * (pixels > 32)
     return f"{dataset}, {count:,} images; {net}"
