@@ -21,7 +21,7 @@ NBVAL := --nbval-lax --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
 
 # Where rows of a GPU are measured: in the environment if there is one, else with what the machine has.
 GPU_PYTHON ?= $(if $(findstring command,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(BIN)/python) $(PYTHON)))
-GPU_NEEDS := numpy scipy pandas sklearn joblib tqdm packaging PIL torch torchvision pytest hypothesis
+GPU_NEEDS := numpy scipy pandas sklearn joblib tqdm packaging PIL torch torchvision pytest pytest_timeout hypothesis
 MINUTES ?= 12
 OUT ?= gpu_out
 DATA ?= gpu_data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Checkpoint:
 
     def __init__(self, path, run: dict, model, optimizers, order: torch.Generator, history, cost):
         self.path = check_file("checkpoint", path)
+        self.as_left = False  # whether the model came as the file left it
         if path is None:
             return
         self.model = model
@@ -66,6 +68,9 @@ class Checkpoint:
             read_state(self.path, NAMES)
             return 0
         state = read_state(self.path, NAMES)
+        now, left, start = self._form(), state["left"][-1], state["run"]
+        marks = [form["starting weights"]["mark"] for form in (now, left, start)]
+        self.as_left = marks[0] == marks[1] != marks[2]
         for name, now in self._form().items():
             if now["mark"] in [form[name]["mark"] for form in state["left"]]:  # as it was left
                 self.run[name] = state["run"][name]
@@ -84,6 +89,15 @@ class Checkpoint:
             ) from error
         self.left = state["left"]
         return state["finished"]
+
+    def warn_of_nothing(self, finished: int, count: int):
+        """Warn if the file holds a finished run that ended with this very model."""
+        if self.as_left and finished == count:
+            warnings.warn(
+                f"{self.path} holds a finished run that ended with this very model, so nothing is "
+                "done: to go on from the model choose another file",
+                stacklevel=5,
+            )
 
     def save(self, finished: int):
         """Write the run as it is after `finished` epochs.

@@ -160,7 +160,9 @@ def _shown(value) -> str:
 def as_numbers(name: str, values) -> Tensor:
     """A tensor of real numbers, made of a tensor, an array or a list; else ValueError."""
     try:
-        numbers = torch.as_tensor(values)
+        if isinstance(values, tuple | list):  # of which torch would make single precision
+            values = np.asarray(values)
+        numbers = torch.as_tensor(values).detach()
     except (RuntimeError, TypeError, ValueError):
         numbers = None
     if numbers is None or numbers.is_complex() or numbers.is_meta:
@@ -259,6 +261,8 @@ def device_of(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ValueError("the model has no parameters, so there is nothing to train or to forget")
+    if parameter.device.type == "mps":
+        raise ValueError("an Apple GPU (mps) has no float64, which is needed here: use model.cpu()")
     return parameter.device
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -95,9 +97,11 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
     classes = number_of_classes(model, data)
     _warn_of_batch_statistics(model)
     outputs, targets, losses = [], [], []
+    # what a network draws must not change what a dataset draws next
+    apart = nullcontext if isinstance(data, Examples) else partial(seeded, SEED)
     with mode(model, train=False), seeded(SEED), torch.no_grad():
         for x, y in map(pair, batches(data, batch_size, device=device_of(model))):
-            with in_words(x, y):
+            with in_words(x, y), apart():
                 outputs.append(model(x))
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
@@ -160,16 +164,18 @@ def logits_of(model: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
     return logits
 
 
-def recognised(model: nn.Module, items: Examples, otherwise: bool = False) -> Tensor:
+def recognised(model: nn.Module, items: Examples, classes: int, otherwise: bool) -> Tensor:
     """Which items the model gives their label, in evaluation mode: (N,) bool, on their device.
 
-    Args: otherwise: what is said of an item for which the outputs are not finite
+    Nothing in it waits for a GPU, which is why `classes` is given and not read from the items.
+
+    Args: classes: the items' own. otherwise: what is said where the outputs are not finite
     Raises: ValueError as `logits_of`
     """
     with mode(model, train=False), torch.no_grad():
         found = []
         for x, y in batches(items, 1024):
-            logits = logits_of(model, x, items.classes)
+            logits = logits_of(model, x, classes)
             answered = logits.isfinite().all(1)
             found.append((logits.argmax(1) == y).where(answered, otherwise))
         return torch.cat(found)

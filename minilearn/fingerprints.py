@@ -16,7 +16,7 @@ from minilearn.data.examples import Examples
 from minilearn.data.held import ITEMS, held, spread
 from minilearn.data.reading import Told
 from minilearn.draws import seeded
-from minilearn.identity import code_of, contents, structure, without_addresses
+from minilearn.identity import code_of, code_of_class, contents, structure, without_addresses
 from minilearn.requests import Request
 
 PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
@@ -182,7 +182,8 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(Examples)
 def _(thing) -> tuple[str, list]:
-    return "examples", [thing.inputs, thing.targets]
+    groups = [] if thing.groups is None else [thing.groups]
+    return "examples", [thing.inputs, thing.targets, *groups]
 
 
 @_opened.register(Request)
@@ -192,7 +193,8 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(Dataset)
 def _dataset(thing) -> tuple[str, list]:
-    return f"{type(thing).__name__} {len(thing)}", [held(thing), _items(thing)]
+    code = code_of_class(type(thing))
+    return f"{type(thing).__name__} {len(thing)} {code}", [held(thing), _items(thing)]
 
 
 def _items(data) -> list:

@@ -127,7 +127,8 @@ def copying_loss(
         return MIXED_L1(out, goal, torch.cat([targets.new_zeros(len(targets)), extra]))
     from_targets = loss_per_example(outputs[n:], targets, loss=loss)
     copying = "squared" if loss == "squared" else "auto"
-    from_answer = loss_per_example(outputs[:n], answer, loss=copying)
+    copied = outputs[:n].to(targets.dtype), answer.to(targets.dtype)
+    from_answer = loss_per_example(*copied, loss=copying)
     return torch.cat([from_targets, from_answer + extra]).mean()
 
 

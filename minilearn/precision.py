@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from minilearn.kernels import dispatch
 from minilearn.models import tensors_of
 
 DTYPES = ("auto", torch.float32, torch.bfloat16, torch.float16)
@@ -60,6 +61,7 @@ class Process:
         self.threads = torch.get_num_threads()
         self.dtype = torch.get_default_dtype()
         self.fast = _asked[-1] if _asked else None
+        self.kernels = dispatch.wished()
 
     def identity(self) -> str:
         """What numbers depend on; nothing in a process that was asked for nothing."""
@@ -71,7 +73,8 @@ class Process:
         """Compute as the process did in which this was made."""
         torch.set_num_threads(self.threads)
         torch.set_default_dtype(self.dtype)
-        with fast(self.fast[0], graph=self.fast[1]) if self.fast else nullcontext():
+        faster = fast(self.fast[0], graph=self.fast[1]) if self.fast else nullcontext()
+        with faster, dispatch.use(self.kernels):
             yield
 
 

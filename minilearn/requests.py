@@ -101,9 +101,9 @@ def by_group(train: Examples, group: int) -> Request:
     groups = getattr(train, "groups", None)
     if groups is None:
         raise ValueError("this training set does not say whose its examples are: it has no groups")
-    group = check_count("group", group, 0)
+    group, groups = check_count("group", group, 0), check_integers("groups", groups)
     _occurring("group", group, groups)
-    return Request(train, groups.cpu() == group, f"group {group}")
+    return Request(train, groups == group, f"group {group}")
 
 
 def by_fraction(

@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from minilearn import graphs, precision
 from minilearn.checkpoint import Checkpoint, plain
-from minilearn.checks import all_finite, check_count, check_function, device_of
+from minilearn.checks import check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.draws import seeded
 from minilearn.files import check_file
 from minilearn.models import in_mode, in_words, mode, put_back, tensors_of, with_gradients
 from minilearn.stack import networks_in, rows
 from minilearn.stopping import Stop
-from minilearn.unlearned import History, NonFiniteLoss, Unlearned
+from minilearn.unlearned import History, Unlearned, refuse_non_finite
 
 Watch = Callable[[int, nn.Module], dict]
 File = str | os.PathLike
@@ -151,6 +151,7 @@ class Run:
         parts = self.model, kept, self.order, self.history, self.cost
         self._checkpoint = Checkpoint(self.file, about, *parts)
         begin = self._block.enter_context(self._checkpoint)
+        self._checkpoint.warn_of_nothing(begin, count)
         options = {"initial": begin, "total": count, "desc": "training", "unit": "epoch"}
         options |= {"delay": 1, "leave": False, "disable": not self.progress}
         for epoch in tqdm(range(begin, count), **options):
@@ -172,8 +173,7 @@ class Run:
 
     def set_lr(self, lr: float, optimizer: torch.optim.Optimizer | None = None):
         """Change the learning rate of an optimiser, by default of the first."""
-        optimizer = self._optimizers[0] if optimizer is None else optimizer
-        for group in optimizer.param_groups:
+        for group in self._chosen(optimizer).param_groups:
             if self._replayed and group["lr"] != lr:
                 self._replayed.forget()
             group["lr"] = lr
@@ -193,7 +193,8 @@ class Run:
         """
         if self._before is None:
             raise ValueError("run.step belongs inside the loop `for epoch in run.epochs(...)`")
-        optimizer = self._optimizers[0] if optimizer is None else optimizer
+        optimizer = self._chosen(optimizer)
+        self._lr = optimizer.param_groups[0]["lr"]
         self._stop.before_step()
         tensors = rows(self._networks, *tensors)
         with in_words(*tensors):
@@ -215,6 +216,17 @@ class Run:
             frozen = "every parameter is frozen (requires_grad is False)"
             raise ValueError(f"{frozen}: nothing can be trained")
         return weights
+
+    def _chosen(self, optimizer: torch.optim.Optimizer | None) -> torch.optim.Optimizer:
+        """An optimiser, by default the first; refused if a checkpoint would not have all of it."""
+        if optimizer is None and not self._optimizers:
+            raise ValueError("there is no optimiser: call run.adam or run.sgd before the loop")
+        optimizer = self._optimizers[0] if optimizer is None else optimizer
+        scheduled = any("initial_lr" in group for group in optimizer.param_groups)
+        if self.file and (optimizer not in self._optimizers or scheduled):
+            own = "a scheduler of torch" if scheduled else "an optimiser that this run has not made"
+            raise ValueError(f"a checkpoint cannot hold {own}: leave the checkpoint out")
+        return optimizer
 
     def _kept(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         self._optimizers.append(optimizer)
@@ -244,7 +256,7 @@ class Run:
             raise ValueError("the data gave no batch: nothing can be learnt from an empty epoch")
         losses = torch.stack(self._losses).float().cpu()[: self._stop.taken()]
         self._clock.close()
-        self._refuse_non_finite(losses)
+        refuse_non_finite(losses, self.model, self._epoch + 1, self._lr)
         self.history.epochs += self._watched()
         self.history.loss = torch.cat([self.history.loss, losses])
         self._checkpoint.save(finished=self._epoch + 1)
@@ -265,18 +277,6 @@ class Run:
         kept = f"; {self.file} goes on from there" if self.file else ""
         where = f"training stopped in epoch {self._epoch + 1} of {self._count}"
         return f"{where}; the model has the weights of {self._epoch} finished epochs{kept}"
-
-    def _refuse_non_finite(self, losses: Tensor):
-        bad = (~losses.isfinite()).nonzero().flatten()
-        epoch = self._epoch + 1
-        if len(bad):
-            what = f"the loss became {losses[bad[0]]:g} at step {bad[0] + 1} of epoch {epoch}"
-        elif not all_finite(self.model.parameters()):
-            what = f"a weight became NaN or infinite in the last step of epoch {epoch}"
-        else:
-            return
-        lr = self._optimizers[0].param_groups[0]["lr"]
-        raise NonFiniteLoss(f"{what}; the usual cure is a smaller learning rate than {lr:g}")
 
     def _watched(self) -> list[dict]:
         if self.watch is None:

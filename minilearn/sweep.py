@@ -8,7 +8,6 @@ stopped, or killed, and measures nothing twice.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,12 +24,13 @@ from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file
 from minilearn.fingerprints import fingerprint, fresh_network
-from minilearn.identity import code_of_function
+from minilearn.identity import code_of_function, code_of_own, without_addresses
 from minilearn.losses import Loss
 from minilearn.measured import checked_numbers
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.report import t_half_width
+from minilearn.metrics.utility import accuracy
 from minilearn.models import build, device_of, looked_at
 from minilearn.precision import Process
 from minilearn.requests import Request
@@ -81,7 +81,7 @@ def scores(
         raise NonFiniteLoss("the model's outputs are NaN or infinite: it has diverged")
     if results["forget"].targets.is_floating_point():
         return {("loss", split): float(r.loss.double().mean()) for split, r in results.items()}
-    return {("accuracy", split): float(r.correct.double().mean()) for split, r in results.items()}
+    return {("accuracy", split): accuracy(result) for split, result in results.items()}
 
 
 def sweep(
@@ -177,7 +177,8 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
             return originals[seed]
         if name == "retrained":  # from other new weights than the original
             return retrain(fresh, request.retain, config=training, seed=100 + seed)
-        arguments = {"fresh": fresh, "start": start, "config": methods[name], "seed": seed}
+        own = {"start": start.to(device_of(originals[seed].model)), "config": methods[name]}
+        arguments = {"fresh": fresh, "seed": seed, **own}
         try:
             return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **arguments)
         except NothingToDo:  # the original answers as asked
@@ -199,11 +200,17 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
 
     units = []
     for name in ("original", "retrained", *methods):
-        config = f"{common}; {name}={methods[name]}" if name in methods else common
-        config = re.sub(r" at 0x\w+", "", config)  # where in memory a function was
+        config = common + (_settings(name, methods[name]) if name in methods else "")
+        config = without_addresses(config)
         data = f"{len(request.train)} examples"
         units.append(Unit(data, request.name, name, seed, config, partial(numbers, name)))
     return units
+
+
+def _settings(name: str, config) -> str:
+    """What a unit of a method depends on; of an own method its code, too."""
+    code = code_of_own(METHODS[name.split(" ")[0]])
+    return f"; {name}={config}" + (f" {code} {fingerprint(config)}" if code else "")
 
 
 def run_units(experiment: str, units: Iterable[Unit], path, origin: dict, jobs: int = 1) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from minilearn.checks import device_of
 from minilearn.data.examples import Examples
 from minilearn.draws import order_of
 from minilearn.methods import METHODS, retrain, unlearn
@@ -66,7 +67,7 @@ class Together:
     def __init__(
         self, fresh: Callable[[], nn.Module], train, training: Training, draws: list[Draw]
     ):
-        self.new = fresh
+        self.fresh = fresh
         self.train = train
         self.training = training
         self.draws = draws
@@ -94,23 +95,23 @@ class Together:
         return self._trained(self._sets(0), 0)
 
     def _trained(self, data, number: int) -> nn.Module:
-        return retrain(self._fresh, data, config=self.training, seed=self.seed + number).model
+        return retrain(self._networks, data, config=self.training, seed=self.seed + number).model
 
     def _after(self, model: nn.Module, name: str, config, seed: int) -> nn.Module:
-        start = build(self._fresh, self.seed)
-        options = {"fresh": self._fresh, "start": start, "config": config, "seed": seed}
+        start = build(self._networks, self.seed).to(device_of(model))
+        options = {"fresh": self._networks, "start": start, "config": config, "seed": seed}
         try:
             return unlearn(METHODS[name], model, self._request(), **options).model
         except NothingToDo:
             return model
 
     def _alone(self, draw: Draw) -> Together:
-        return Together(self.new, self.train, self.training, [draw])
+        return Together(self.fresh, self.train, self.training, [draw])
 
-    def _fresh(self) -> nn.Module:
+    def _networks(self) -> nn.Module:
         """New networks, each from the seed of its draw and a number that torch draws for all."""
         number = int(torch.randint(2**31, ()))
-        networks = [build(self.new, number + draw.seed) for draw in self.draws]
+        networks = [build(self.fresh, number + draw.seed) for draw in self.draws]
         return stack(networks, self.train.inputs[:2]) if len(networks) > 1 else networks[0]
 
     def _request(self) -> Request:

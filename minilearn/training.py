@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from minilearn.checkpoint import fill, held_by
-from minilearn.checks import check_dataset, check_kind, check_settings, device_of
+from minilearn.checks import check_dataset, check_kind, check_settings
 from minilearn.cost import Cost
 from minilearn.data.batches import batches, pair
 from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.parts import recipes
-from minilearn.run import File, NonFiniteLoss, Run, Watch
+from minilearn.run import File, Run, Watch
 from minilearn.schedule import Plateau
 from minilearn.stack import networks_in
-from minilearn.unlearned import History
+from minilearn.unlearned import History, NonFiniteLoss
 
 __all__ = ["Best", "NonFiniteLoss", "Plateau", "Training", "fit"]
 
@@ -121,7 +122,6 @@ def fit(
         if isinstance(watch, Best):  # whose set decides the rates
             about["validation"] = watch.validation, watch.loss
     classes = number_of_classes(model, data)
-    device = device_of(model)
 
     def loss(x, y):
         return mean_loss(model(x), y, classes, config.loss)
@@ -131,7 +131,7 @@ def fit(
         config.make_optimizer(run)
         for epoch in run.epochs(config.epochs):
             run.set_lr(config.lr_at(epoch, run.history))
-            for x, y in map(pair, batches(data, config.batch_size, order=run.order, device=device)):
+            for x, y in map(pair, batches(data, config.batch_size, **run.reading)):
                 run.step(loss, x, y)
                 run.cost.touch("retain", forward=len(x), backward=len(x))
     return run.history
@@ -156,15 +156,17 @@ class Best:
 
     def _begin(self):
         self.first = self.last = 0
+        self.seen = lambda: None  # the model that it watches
         self.epoch = 0
         self.lowest = math.inf
         self.weights = {}
 
     def __call__(self, epoch: int, model: nn.Module) -> dict:
         """The validation loss; its weights are kept if it is the lowest so far."""
-        if epoch != self.last + 1:  # another run
+        if epoch != self.last + 1 or self.seen() is not model:  # another run
             self._begin()
             self.first = epoch
+            self.seen = weakref.ref(model)
         self.last = epoch
         loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
         if loss < self.lowest:

@@ -27,6 +27,7 @@ from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
 from minilearn.fingerprints import fingerprint, fresh_network
+from minilearn.identity import code_of_own
 from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics import Verdict, memory_left, signal, ulira
@@ -85,7 +86,7 @@ class Trials:
         return memory_left(known[column], known[RETRAINED], known[ORIGINAL], self.forgotten)
 
     def frame(self):
-        """A pandas DataFrame, a row a column: the attack, its interval, the control, the memory."""
+        """A pandas DataFrame, a row a column: attack, control, memory of the `known`."""
         import pandas
 
         rows = {}
@@ -102,6 +103,7 @@ class Trials:
                     "high": verdict.high,
                     "tpr at 1 %": verdict.tpr_at_1fpr,
                     "auc on unseen": control.auc,
+                    "known": len(left),
                     "memory left": median,
                     "10 %": low,
                     "90 %": high,
@@ -194,9 +196,9 @@ def trials(
     forgotten = pairs_of_draws(draws, len(of_group.unique()), seed)[:, of_group] | whole
     if check_count("at_once", at_once, 1) > 1:
         check_together(fresh, train, forgotten, [training, *methods.values()])
-    start, process = build(fresh, 0), precision.Process()
-    network = fresh_network(start), process.identity()
-    about = train, request.indices, unseen, training, seed, network
+    start = build(fresh, 0).to(train.device if isinstance(train, Examples) else None)
+    network, process = fresh_network(start), precision.Process()
+    about = train, request.indices, unseen, training, seed, (network, process.identity())
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
     _refuse_overlap(request, unseen)
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
@@ -208,14 +210,14 @@ def trials(
     together = [Together(fresh, train, training, part) for part in parts]
     columns = dict.fromkeys((ORIGINAL, RETRAINED, AGAIN)) | dict(methods)
     found = _in_parallel(together, jobs, columns, kinds, kept, place, process)
-    candidates, others = (
-        {name: torch.cat([group[name][part] for group in found]) for name in columns}
-        for part in kinds
-    )
+
+    def joined(part: str) -> dict[str, Tensor]:
+        return {name: torch.cat([group[name][part] for group in found]) for name in columns}
+
     numbers = len(kept) if kept else 1  # of a candidate
-    both = (each.repeat_interleave(numbers, -1) for each in (forgotten, request.indices))
-    forgotten, positions = both
-    return Trials(forgotten, candidates, others, positions)
+    forgotten = forgotten.repeat_interleave(numbers, 1)
+    positions = request.indices.repeat_interleave(numbers)
+    return Trials(forgotten, joined("candidates"), joined("unseen"), positions)
 
 
 def _in_parallel(together: list[Together], jobs: int, *options) -> list[dict]:
@@ -273,7 +275,8 @@ def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, pr
     """The answers of some draws by column; what is in the folder already is read."""
 
     def answers(column: str, config) -> dict[str, Tensor]:
-        about = fingerprint((column, config))
+        code = code_of_own(METHODS.get(_method(column)))
+        about = fingerprint((column, config, code) if code else (column, config))
         files = [place / f"{draw.number:03d} {about}.pt" for draw in group.draws]
         if not all(file.exists() for file in files):
             for file, network in zip(files, _models(group, column, config), strict=True):

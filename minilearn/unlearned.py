@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minilearn.checks import all_finite
 from minilearn.cost import Cost
 
 
@@ -17,6 +18,18 @@ class NothingToDo(ValueError):
 
 class NonFiniteLoss(ValueError):
     """Training met a NaN or infinite loss; the weights are those of the last finished epoch."""
+
+
+def refuse_non_finite(losses: Tensor, model: nn.Module, epoch: int, lr: float):
+    """Refuse, by NonFiniteLoss, an epoch with a loss, or after it a weight, that is not finite."""
+    bad = (~losses.isfinite()).nonzero().flatten()
+    if len(bad):
+        what = f"the loss became {losses[bad[0]]:g} at step {bad[0] + 1} of epoch {epoch}"
+    elif not all_finite(model.parameters()):
+        what = f"a weight became NaN or infinite in the last step of epoch {epoch}"
+    else:
+        return
+    raise NonFiniteLoss(f"{what}; the usual cure is a smaller learning rate than {lr:g}")
 
 
 @dataclass

@@ -278,6 +278,7 @@ def test_weights_that_are_no_numbers_are_refused_at_the_door(method):
         answers(method, examples(method), lambda: built(method), model=net)
 
 
+@pytest.mark.filterwarnings("ignore:fresh.. makes the same first weights")
 @pytest.mark.parametrize("other", [np.int64(3), torch.tensor(3)], ids=["numpy", "tensor"])
 def test_a_seed_of_another_library_is_the_number(method, other):
     train = examples(method)

@@ -123,9 +123,12 @@ def test_datasets_of_training_examples_are_no_test_sets(train, test, tmp_path):
 def test_a_test_forget_of_other_classes_is_said(train, test):
     request = by_class(train, 1)
     alike, others = (test[part] for part in (test.targets == 1, test.targets != 1))
+    sets = {"test": test, "test_retain": others}
     with pytest.warns(UserWarning, match="no class of test_forget is among the forgotten"):
-        told(request, {"test": test, "test_forget": others})
-    told(request, {"test": test, "test_forget": alike})
+        told(request, sets | {"test_forget": others})
+    told(request, sets | {"test_forget": alike})
+    with pytest.warns(UserWarning, match="a test_forget and no test_retain, .* give test_retain"):
+        told(request, {"test": test, "test_forget": alike})
 
 
 def test_a_normalisation_by_the_batch_is_said(train):

@@ -178,6 +178,7 @@ SHORT = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:fresh.. makes the same first weights")
 @pytest.mark.parametrize("fresh", [mlp, conv])
 @pytest.mark.parametrize("name", STACKABLE)
 def test_a_method_on_a_stack_gives_the_networks_that_it_gives_one_by_one(name, fresh):

@@ -3,8 +3,11 @@
 import pytest
 import torch
 from shared import descend
+from tape import Tape
 from torch import nn
 
+from minilearn.data import Examples
+from minilearn.evaluation import recognised
 from minilearn.fingerprints import fingerprint
 from minilearn.stopping import Stop
 from minilearn.training import Training, fit
@@ -111,3 +114,15 @@ def test_a_step_undone_gives_back_buffers_and_parameters():
     # true after the second step, whose weights sum to 4: the later two are undone
     assert net.weight.tolist() == [2.0, 2.0] and net.running_mean.tolist() == [2.0, 2.0]
     assert stop.taken() == 2
+
+
+def test_whether_items_are_recognised_is_asked_without_a_wait():
+    """The question of L2UL after every step; a GPU's answers are then read together."""
+    items = Examples(torch.randn(40, 6), torch.arange(40) % 3)
+    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))
+    expected = net.eval()(items.inputs).argmax(1) == items.targets
+    with Tape():
+        found = recognised(net, items, 3, True)
+    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="4 classes are needed, but the model has 3"):
+        recognised(net, items, 4, True)

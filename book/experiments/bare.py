@@ -48,6 +48,16 @@ def shuffled(count: int, size: int, order: torch.Generator) -> list[Tensor]:
     return parts
 
 
+def placed(parts: list[Tensor], data: Examples) -> list[Tensor]:
+    """Positions where the data are, moved at once: with a copy a batch every step would wait."""
+    return list(torch.cat(parts).to(data.device).split([len(part) for part in parts]))
+
+
+def passing(data: Examples, size: int, order: torch.Generator) -> list[Tensor]:
+    """The positions of every batch of an epoch, where the data are."""
+    return placed(shuffled(len(data), size, order), data)
+
+
 def adam(model: nn.Module, lr: float) -> torch.optim.Optimizer:
     """The optimiser of nearly all methods."""
     return torch.optim.Adam(model.parameters(), lr, foreach=True)
@@ -70,7 +80,7 @@ def supervised(model: nn.Module, examples: Examples, config: Training, order) ->
     student = copy.deepcopy(model).train()
     optimizer = adam(student, config.lr)
     for _ in range(config.epochs):
-        for part in shuffled(len(examples), config.batch_size, order):
+        for part in passing(examples, config.batch_size, order):
             loss = cross_entropy(student, examples.inputs[part], examples.targets[part])
             step(optimizer, loss)
     return student
@@ -92,16 +102,16 @@ def bare_repair(model, request: Request, config: Repair, order, options) -> nn.M
     student.features.requires_grad_(False)
     optimizer = torch.optim.Adam(student.head.parameters(), config.lr, foreach=True)
     for _ in range(config.epochs):
-        for part in shuffled(len(retain), config.batch_size, order):
+        for part in passing(retain, config.batch_size, order):
             step(optimizer, cross_entropy(student, retain.inputs[part], retain.targets[part]))
     return student.requires_grad_(True)
 
 
-def pairs(first: int, second: int, size: int, order) -> Iterator[tuple[Tensor, Tensor]]:
+def pairs(first, second, size: int, order) -> Iterator[tuple[Tensor, Tensor]]:
     """One pass over the first set, each batch beside the next one of the second."""
     waiting = []
-    for part in shuffled(first, size, order):
-        waiting = waiting or shuffled(second, size, order)
+    for part in passing(first, size, order):
+        waiting = waiting or passing(second, size, order)
         yield part, waiting.pop(0)
 
 
@@ -110,7 +120,7 @@ def bare_neggrad(model, request: Request, config: NegGrad, order, options) -> nn
     student = copy.deepcopy(model).train()
     optimizer, forget, retain = adam(student, config.lr), request.forget, request.retain
     for _ in range(config.epochs):
-        for f, r in pairs(len(forget), len(retain), config.batch_size, order):
+        for f, r in pairs(forget, retain, config.batch_size, order):
             up = cross_entropy(student, forget.inputs[f], forget.targets[f])
             down = cross_entropy(student, retain.inputs[r], retain.targets[r])
             step(optimizer, config.alpha * down - (1 - config.alpha) * up)
@@ -130,19 +140,21 @@ def bare_scrub(model, request: Request, config: SCRUB, order, options) -> nn.Mod
 
     for epoch in range(config.epochs):
         if epoch < config.ascents:
-            for part in shuffled(len(forget), config.forget_batch, order):
+            for part in passing(forget, config.forget_batch, order):
                 step(optimizer, -apart(forget.inputs[part])[1])
-        for part in shuffled(len(retain), config.batch_size, order):
+        for part in passing(retain, config.batch_size, order):
             logits, kl = apart(retain.inputs[part])
             loss = F.cross_entropy(logits, retain.targets[part], reduction="none").mean()
             step(optimizer, config.gamma * loss + config.alpha * kl)
     return student
 
 
-def mixed(forget: int, retain: int, size: int, order) -> Iterator[tuple[Tensor, Tensor]]:
+def mixed(forget, retain, size: int, order) -> Iterator[tuple[Tensor, Tensor]]:
     """Both sets shuffled together: positions in either, batch by batch."""
-    for part in shuffled(forget + retain, size, order):
-        yield part[part < forget], part[part >= forget] - forget
+    n = len(forget)
+    parts = shuffled(n + len(retain), size, order)
+    forgotten = placed([part[part < n] for part in parts], forget)
+    return zip(forgotten, placed([part[part >= n] - n for part in parts], retain), strict=True)
 
 
 def bare_bad_teacher(model, request: Request, config: BadTeacher, order, options) -> nn.Module:
@@ -152,7 +164,7 @@ def bare_bad_teacher(model, request: Request, config: BadTeacher, order, options
     chosen = random_part(request.retain.inputs, config.fraction, options["seed"])
     optimizer, forget = adam(student, config.lr), request.forget.inputs
     for _ in range(config.epochs):
-        for f, r in mixed(len(forget), len(chosen), config.batch_size, order):
+        for f, r in mixed(forget, chosen, config.batch_size, order):
             x_forget, x_retain = forget[f], chosen[r]
             with torch.no_grad():
                 taught = torch.cat([bad(x_forget), good(x_retain)])
@@ -167,7 +179,7 @@ def bare_boundary(model, request: Request, config: Boundary, order, options) -> 
     goal = neighbours(model, forget, config, Cost())
     optimizer = adam(student, config.lr)
     for _ in range(config.epochs):
-        for part in shuffled(len(forget), config.batch_size, order):
+        for part in passing(forget, config.batch_size, order):
             step(optimizer, F.cross_entropy(student(forget.inputs[part]), goal[part]))
     return student
 
@@ -193,8 +205,8 @@ def bare_l2ul(model, request: Request, config: L2UL, order, options) -> nn.Modul
         if done():
             break
         waiting = []
-        for part in shuffled(len(images), config.adversarial_batch, order):
-            waiting = waiting or shuffled(len(forget), config.batch_size, order)
+        for part in passing(images, config.adversarial_batch, order):
+            waiting = waiting or passing(forget, config.batch_size, order)
             f = waiting.pop(0)
             logits, y = student(forget.inputs[f]), forget.targets[f]
             logits_adv = student(images.inputs[part])
@@ -220,7 +232,7 @@ def bare_laf(model, request: Request, config: LAF, order, options) -> nn.Module:
     extract = extractor(student)
     first, second = adam(student, config.lr_extraction), adam(student, config.lr_alignment)
     for _ in range(config.epochs):
-        for f, r in pairs(len(forget), len(retain), config.batch_size, order):
+        for f, r in pairs(forget, retain, config.batch_size, order):
             x = torch.cat([forget[f], retain[r]])
             e = extract(x)
             e_forget, e_retain = e[: len(f)], e[len(f) :]
@@ -241,7 +253,7 @@ def bare_amnesiac(model, request: Request, config: Amnesiac, order, options) -> 
     student = copy.deepcopy(model).train()
     optimizer = adam(student, config.lr)
     for _ in range(config.epochs):
-        for f, r in mixed(len(forget), len(retain), config.batch_size, order):
+        for f, r in mixed(forget, retain, config.batch_size, order):
             out = student(torch.cat([forget.inputs[f], retain.inputs[r]]))
             step(optimizer, (out - torch.cat([drawn[f], retain.targets[r]])).abs().mean())
     return student
@@ -253,7 +265,7 @@ def bare_blindspot(model, request: Request, config: Blindspot, order, options) -
     student, layers = copy.deepcopy(model).train(), chain(model)
     optimizer = adam(student, config.lr)
     for _ in range(config.epochs):
-        for f, r in mixed(len(forget), len(retain), config.batch_size, order):
+        for f, r in mixed(forget, retain, config.batch_size, order):
             x_forget, n = forget.inputs[f], len(f)
             with activations(student, layers) as maps:
                 out = student(torch.cat([x_forget, retain.inputs[r]]))

@@ -17,6 +17,7 @@ on a CPU, where those inside a compiled function cannot be counted, and kernels 
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
 from collections.abc import Callable, Iterator
@@ -144,7 +145,10 @@ def _in_turn(form: Callable, sets: list[tuple]) -> Callable:
 
 
 def _replayed(form: Callable, sets: list[tuple]) -> Callable:
-    """One recording for every set of inputs, replayed in turns."""
+    """One recording for every set of inputs, replayed in turns.
+
+    Nothing is collected meanwhile: an old graph that is destroyed would spoil a new one.
+    """
     graphs = []
     for args in sets:
         beside = torch.cuda.Stream()
@@ -153,8 +157,12 @@ def _replayed(form: Callable, sets: list[tuple]) -> Callable:
             form(*args)
         torch.cuda.current_stream().wait_stream(beside)
         graphs.append(torch.cuda.CUDAGraph())
-        with torch.cuda.graph(graphs[-1]):
-            form(*args)
+        gc.disable()
+        try:
+            with torch.cuda.graph(graphs[-1]):
+                form(*args)
+        finally:
+            gc.enable()
     return _in_turn(lambda graph: graph.replay(), [(graph,) for graph in graphs])
 
 

@@ -197,13 +197,14 @@ def one_cycle(recipe: Training, epoch: int) -> float:
     return recipe.lr * min((epoch + 1) / rise, left)
 
 
-def moved(x: Tensor, order: torch.Generator, by: int = 4) -> Tensor:
-    """Each image shifted by up to `by` pixels, zeros coming in, and every second one mirrored."""
+def moved(x: Tensor, order: torch.Generator) -> Tensor:
+    """Each image shifted by up to four pixels, zeros coming in, and every second one mirrored."""
     n, _, height, width = x.shape
-    dy, dx, flip = (torch.randint(0, high, (n,), generator=order) for high in (9, 9, 2))
-    rows = torch.arange(height) + dy[:, None]
-    columns = torch.arange(width)
+    drawn = [torch.randint(0, high, (n,), generator=order) for high in (9, 9, 2)]
+    dy, dx, flip = torch.stack(drawn).to(x.device)
+    images = torch.arange(n, device=x.device)[:, None, None]
+    rows = torch.arange(height, device=x.device) + dy[:, None]
+    columns = torch.arange(width, device=x.device)
     columns = torch.where(flip[:, None] == 1, width - 1 - columns, columns) + dx[:, None]
-    padded = F.pad(x, (by, by, by, by))
-    index = [t.to(x.device) for t in (torch.arange(n)[:, None, None], rows, columns)]
-    return padded[index[0], :, index[1][:, :, None], index[2][:, None]].permute(0, 3, 1, 2)
+    padded = F.pad(x, (4, 4, 4, 4))
+    return padded[images, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

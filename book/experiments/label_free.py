@@ -64,11 +64,11 @@ def ask(train: Examples, task: str, seed: int) -> Request:
     return mislabel(train, 0.6, range(5), seed)
 
 
-def units(run: Run, case: Case, tasks=TASKS) -> Iterator[Unit]:
+def units(run: Run, case: Case) -> Iterator[Unit]:
     """All methods on all requests, one seed after the other."""
     train, test = (part.to(run.device) for part in case.data())
     for seed in run.seeds:
-        for task in tasks:
+        for task in TASKS:
             request = ask(train, task, seed)
             makers = _makers(run, case, request, task, seed)
             for name, (make, config) in makers.items():

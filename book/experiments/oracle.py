@@ -55,10 +55,10 @@ def oracle(
     """
     student = copy_of(model)
     items, retain = request.forget, request.retain
-    x, y = items.inputs, items.targets
+    x, y, classes = items.inputs, items.targets, items.classes
 
     def done(net: nn.Module):
-        return ~recognised(net, items, otherwise=True).any()
+        return ~recognised(net, items, classes, otherwise=True).any()
 
     def loss(x, y, x_retain, y_retain):
         logits = student(x)

@@ -10,7 +10,15 @@ from __future__ import annotations
 import math
 from difflib import get_close_matches
 
-from minilearn.data.batches import batches, has_numbers, items_of, mixed, pair, paired_batches
+from minilearn.data.batches import (
+    batches,
+    first_of,
+    has_numbers,
+    items_of,
+    mixed,
+    pair,
+    paired_batches,
+)
 from minilearn.data.embedded import Split, digits, rotated_digits
 from minilearn.data.examples import (
     Examples,

@@ -32,7 +32,11 @@ def batches(data, size: int, *, order: torch.Generator | None = None, device=Non
     """
     size = check_count("the batch size", size, 1)
     check_dataset(data)
-    positions = torch.arange(len(data)) if order is None else _shuffled(len(data), order)
+    if order is None:
+        there = data.device if isinstance(data, Tensor | Examples) else None
+        positions = torch.arange(len(data), device=there)
+    else:
+        positions = _shuffled(len(data), order)
     return _examples_at(data, _parts(positions, size), device)
 
 
@@ -80,12 +84,18 @@ def pair(batch) -> tuple[Tensor, Tensor]:
     return batch
 
 
+def first_of(data, device=None):
+    """The first example alone, as `batches` would give it."""
+    check_dataset(data)
+    return next(_examples_at(data, [torch.zeros(1, dtype=torch.int64)], device))
+
+
 def has_numbers(data) -> bool:
     """Whether the targets are floating-point numbers, and no class labels; one item is read.
 
     Raises: ValueError if there are inputs alone
     """
-    _, targets = pair(next(batches(data, 1)))
+    _, targets = pair(first_of(data))
     return targets.is_floating_point()
 
 
@@ -109,6 +119,12 @@ def items_of(data, device) -> Examples:
     return data
 
 
+def _placed(positions: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and not positions.is_cuda:
+        positions = positions.pin_memory()
+    return positions.to(device, non_blocking=True)
+
+
 def _shuffled(count: int, order) -> Tensor:
     if not isinstance(order, torch.Generator) or order.device.type != "cpu":
         raise ValueError(f"order must be a torch.Generator on the CPU, got {order!r:.80}")
@@ -126,7 +142,7 @@ def _examples_at(data, parts: list[Tensor], device) -> Iterator:
     """The examples at each part's positions; of an empty part tensors without rows."""
     if isinstance(data, Tensor | Examples):
         # copied once a pass: with a copy a batch every step would wait for the device
-        positions = torch.cat(parts).to(data.device).split([len(part) for part in parts])
+        positions = _placed(torch.cat(parts), data.device).split([len(part) for part in parts])
         for part in positions:
             if isinstance(data, Tensor):
                 yield data[part].detach()

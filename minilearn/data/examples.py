@@ -139,7 +139,8 @@ class Unlabelled(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, i: int):
-        return self.dataset[i][0]
+        item = self.dataset[i]
+        return item[0] if isinstance(item, tuple | list) else item  # which has no target already
 
 
 def without_targets(data: Examples | Dataset) -> Tensor | Unlabelled:
@@ -166,7 +167,8 @@ def with_targets(data: Examples | Tensor | Dataset, targets: Tensor) -> Examples
     """
     inputs = without_targets(data)
     if isinstance(inputs, Tensor):
-        return Examples(inputs, targets)
+        there = targets.to(inputs.device) if isinstance(targets, Tensor) else targets
+        return Examples(inputs, there)
     if not isinstance(targets, Tensor) or targets.shape[:1] != (len(inputs),):
         raise ValueError(f"{len(inputs)} inputs need as many targets, as a tensor")
     return StackDataset(inputs, targets)

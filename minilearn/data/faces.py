@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from minilearn.checks import check_choice
 from minilearn.data.embedded import Split
 from minilearn.data.examples import Examples
 from minilearn.data.places import data_root, missing, own_file
@@ -125,8 +126,7 @@ def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
         >>> age_groups(ages, "mfd").targets
         tensor([0, 0, 1, 2])
     """
-    if grouping not in AGE_GROUPS:
-        raise ValueError(f"grouping is one of {', '.join(AGE_GROUPS)}, got {grouping!r:.80}")
+    check_choice("grouping", grouping, AGE_GROUPS)
     if not isinstance(faces, Examples) or faces.task != "regression" or faces.targets.ndim != 1:
         raise ValueError("age_groups needs Examples with one age each")
     low = float(faces.targets.min())
@@ -139,8 +139,7 @@ def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
 
 def _by_split(table: Path, folder: Path, size: int, held_out: str, on_bad: str):
     """(Examples, their paths) of the training and of the held-out part."""
-    if held_out not in PARTS[1:]:
-        raise ValueError(f'held_out must be "test" or "val", got {held_out!r:.80}')
+    check_choice("held_out", held_out, PARTS[1:])
     rows = table_rows(table, "path", "age", "split")
     rows = gather(rows, _in_a_part, f"rows of {table}", on_bad)
     return [

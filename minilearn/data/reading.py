@@ -141,7 +141,11 @@ def _places(data) -> list[int]:
 def _inputs_at(data, places: list[int]) -> list[Tensor]:
     items = [Told(data)[place] for place in places]
     inputs = items if isinstance(data, Unlabelled) else [pair_of(item)[0] for item in items]
-    return [torch.as_tensor(x) for x in inputs]
+    try:
+        return [torch.as_tensor(x) for x in inputs]
+    except (RuntimeError, TypeError, ValueError):
+        kind = type(inputs[0]).__name__
+        raise ValueError(f"an input is a {kind}: let the dataset give tensors of numbers") from None
 
 
 def _alike(first: list[Tensor], second: list[Tensor]) -> bool:

@@ -202,7 +202,7 @@ def _target(text: str | None, column: str, regression: bool) -> float | int:
 def _image(folder: Path, name: str | None, size: int, mode: str) -> Tensor:
     """Pixels (C, size, size) uint8."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     path = (folder / (name or "")).resolve()
     if not name or not path.is_relative_to(folder) or not path.is_file():
@@ -216,6 +216,7 @@ def _image(folder: Path, name: str | None, size: int, mode: str) -> Tensor:
                 plain = image.mode == "I" and image.format != "PNG" and grey.max() <= 255
                 grey = grey if plain else grey // 257
                 image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+            image = ImageOps.exif_transpose(image)  # a phone may have lain on its side
             drawn = image.convert(mode).resize((size, size), Image.Resampling.BILINEAR)
     except Exception as error:  # whatever a decoder stumbles over; the row is counted as bad
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -70,6 +70,14 @@ def _tile(
     tl.store(share + o[:, None] * columns + k[None, :], total, mask=here)
 
 
+def _tf32() -> bool:
+    """Whether torch's own products are in TF32; from 2.9 on it says so by another name."""
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):
+        return matmul.fp32_precision == "tf32"
+    return matmul.allow_tf32
+
+
 def _launch(g, a):
     (items, rows, positions), columns = g.shape, a.shape[2]
     if not (items and rows and positions and columns):
@@ -78,7 +86,7 @@ def _launch(g, a):
     each = -(-items // min(SPLIT, items))
     shares = -(-items // each)
     out = torch.empty(shares, rows, columns, device=g.device)
-    precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    precision = "tf32" if _tf32() else "ieee"
     sizes = (items, rows, positions, columns, each)
     options = {"PRECISION": precision, "TILE": TILE, "INNER": 16 if positions <= 16 else 32}
     _tile[(*tiles, shares)](g.contiguous(), a.contiguous(), out, *sizes, **options)

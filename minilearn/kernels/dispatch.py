@@ -133,7 +133,7 @@ def status(device=None):
         device = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"there is no such device: {str(error).splitlines()[0]}") from None
-    wish, rows = _wish(None), {}
+    wish, rows = wished(None), {}
     well = "it can run here" if wish == "auto" else f"{wish} is asked for"
     for name, known in _KERNELS.items():
         why = _obstacle(known, wish, device, known.dtypes[0])
@@ -156,7 +156,7 @@ def interpreted() -> bool:
 
 def _decide(name: str, impl, kind: str, index, dtype: torch.dtype, wrapped: bool) -> bool:
     """In a compiled function this is asked once, while it is compiled."""
-    wish = _wish(impl)
+    wish = wished(impl)
     if wish == "reference":
         return False
     known, device = _KERNELS[name], torch.device(kind, index)
@@ -176,7 +176,8 @@ def _decide(name: str, impl, kind: str, index, dtype: torch.dtype, wrapped: bool
 _decide._dynamo_marked_constant = True
 
 
-def _wish(impl: str | None) -> str:
+def wished(impl: str | None = None) -> str:
+    """What is asked for: by the call, by `use`, or by the variable MINILEARN_KERNELS."""
     if impl is not None:
         return _checked(impl, "impl")
     if _asked:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import check_flag, check_settings, device_of
+from minilearn.checks import check_flag, check_settings
 from minilearn.data import Examples, Unlabelled, mixed, targets_of, with_targets
 from minilearn.draws import normal
 from minilearn.losses import Loss, check_loss, mean_loss
@@ -77,8 +77,7 @@ def amnesiac(
         {'forget': 6, 'retain': 18}
     """
     student = copy_of(model)
-    drawn = gaussian_targets(forget, retain, config, seed).to(device_of(model))
-    relabelled = with_targets(forget, drawn)
+    relabelled = with_targets(forget, gaussian_targets(forget, retain, config, seed))
 
     def loss(x_forget, y_forget, x_retain, y_retain):
         out = student(torch.cat([x_forget, x_retain]))

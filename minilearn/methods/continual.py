@@ -20,7 +20,7 @@ from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint
 from minilearn.identity import code_of, code_of_function, structure
 from minilearn.measured import checked_numbers
-from minilearn.metrics.utility import check_evaluations
+from minilearn.metrics.utility import accuracy
 from minilearn.models import build, duplicate, looked_at
 from minilearn.requests import Request
 from minilearn.run import File
@@ -174,9 +174,7 @@ def _recognised(model: nn.Module, request: Request) -> list[float]:
     """The share in a list, which is empty where there are no classes."""
     if targets_of(request.forget).is_floating_point():
         return []
-    result = evaluate(model, request.forget)
-    check_evaluations(result)
-    return [result.correct.double().mean().item()]
+    return [accuracy(evaluate(model, request.forget))]
 
 
 def _identity(method, model, requests, options, settings: tuple) -> str:
@@ -189,7 +187,10 @@ def _load(path: Path, about: str, model: nn.Module, fresh) -> tuple[nn.Module, l
     """The last model, which is built as the original or as a fresh one, and the records."""
     state = read_state(path, {"about", "model", "network", "served"})
     if state["about"] != about:
-        raise ValueError(f"{path} belongs to another stream: delete it or choose another file")
+        raise ValueError(
+            f"{path} belongs to another stream, and holds its last model: choose another file; for "
+            "new requests call this again with the model that the stream returned"
+        )
     served = [Served(**row | {"recognised": tuple(row["recognised"])}) for row in state["served"]]
     if served:
         built = [model, *([build(fresh, 0)] if fresh else [])]

@@ -91,12 +91,12 @@ def l2ul(
     """
     student, setup_cost, cost = copy_of(model), Cost(), Cost()
     items = items_of(forget, device_of(model))
-    misclassify = relabel is None
-    goal = items if misclassify else relabelled(items, relabel)
+    goal = items if relabel is None else relabelled(items, relabel)
+    misclassify, classes = relabel is None, goal.classes
 
     def done(net, ledger=cost):
         ledger.touch("forget", forward=len(goal))
-        called_so = recognised(net, goal, otherwise=misclassify)  # y, or with `relabel` y*
+        called_so = recognised(net, goal, classes, otherwise=misclassify)  # y, or with `relabel` y*
         return ~called_so.any() if misclassify else called_so.all()
 
     if done(student, setup_cost):

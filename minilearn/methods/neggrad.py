@@ -9,7 +9,7 @@ from torch import nn
 from minilearn.checks import between, check_settings, device_of
 from minilearn.data import Examples, batches, pair, paired_batches
 from minilearn.evaluation import classes_needed
-from minilearn.losses import Loss, check_loss, loss_per_example
+from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.models import copy_of
 from minilearn.parts import recipes
 from minilearn.run import File, Run, Watch
@@ -82,11 +82,11 @@ def neggrad(
         return batches(data, config.batch_size, order=run.order, device=device_of(model))
 
     def ascent(x, y):
-        return -loss_per_example(student(x), y, classes, config.loss).mean()
+        return -mean_loss(student(x), y, classes, config.loss)
 
     def ascent_and_descent(x, y, x_retain, y_retain):
         up = ascent(x, y)
-        down = loss_per_example(student(x_retain), y_retain, classes, config.loss).mean()
+        down = mean_loss(student(x_retain), y_retain, classes, config.loss)
         return config.alpha * down + (1 - config.alpha) * up
 
     with Run(student, config, seed, watch, checkpoint, data=(forget, retain)) as run:

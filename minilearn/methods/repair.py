@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from minilearn.checks import FRACTION, check_settings, device_of
 from minilearn.cost import Cost
-from minilearn.data import Examples, batches, pair, random_part
+from minilearn.data import Examples, batches, first_of, pair, random_part
 from minilearn.evaluation import number_of_classes
-from minilearn.losses import loss_per_example
+from minilearn.losses import mean_loss
 from minilearn.models import copy_of, extractor, mode
 from minilearn.parts import recipes
 from minilearn.run import File, Run, Watch
@@ -76,11 +76,11 @@ def repair(
     labelled = random_part(retain, config.fraction, seed)
     student, setup_cost = copy_of(model), Cost()
     classes = number_of_classes(model, retain)
-    x, _ = pair(next(batches(labelled, 1, device=device_of(model))))
+    x, _ = pair(first_of(labelled, device_of(model)))
     frozen = _freeze_extractor(student, x, config.layer, setup_cost)
 
     def loss(x, y):
-        return loss_per_example(student(x), y, classes).mean()
+        return mean_loss(student(x), y, classes)
 
     with Run(student, config, seed, watch, checkpoint, train=False, data=retain) as run:
         run.adam(config.lr)

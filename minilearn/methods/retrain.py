@@ -45,7 +45,8 @@ def retrain(
         Unlearned(retrain, seed 0, 24 sample units)
     """
     # Examples stay where they are; of a dataset each batch comes to where `fresh` made the model
-    model = build(fresh, seed).to(retain.device if isinstance(retain, Examples) else None)
+    model = build(fresh, seed, varied=seed != 0)
+    model.to(retain.device if isinstance(retain, Examples) else None)
     cost = Cost()
     history = fit(model, retain, config, seed=seed, watch=watch, checkpoint=checkpoint, cost=cost)
     return Unlearned(model, "retrain", config, seed, history, cost)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from minilearn.checks import NOT_NEGATIVE, POSITIVE, check_settings, whole
 from minilearn.data import Examples, batches, has_numbers, pair
 from minilearn.evaluation import logits_of, number_of_classes
-from minilearn.losses import divergence, loss_per_example
+from minilearn.losses import divergence, mean_loss
 from minilearn.models import copy_of, mode
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
@@ -90,7 +90,7 @@ def scrub(
 
     def near(x, y):
         logits, kl = logits_and_divergence(x)
-        cross_entropy = loss_per_example(logits, y, classes).mean()
+        cross_entropy = mean_loss(logits, y, classes)
         return config.gamma * cross_entropy + config.alpha * kl
 
     data = forget, retain

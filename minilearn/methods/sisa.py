@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -57,7 +58,7 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Log probabilities, which `evaluate` reads as logits."""
         each = torch.stack([member(x).log_softmax(1) for member in self.members])
-        return each.logsumexp(0) - torch.tensor(float(len(each)), device=x.device).log()
+        return each.logsumexp(0) - math.log(len(each))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,8 @@ from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
 from minilearn.losses import loss_per_example
 from minilearn.models import check_architecture, copy_of, in_words, mode
-from minilearn.run import NonFiniteLoss
 from minilearn.unlearn import Unlearned, method
-from minilearn.unlearned import History
+from minilearn.unlearned import History, NonFiniteLoss
 
 
 @dataclass(frozen=True)

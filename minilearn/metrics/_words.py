@@ -6,7 +6,7 @@ from __future__ import annotations
 def number(value: float, scale: float | None = None) -> str:
     """Three decimals, fewer for large numbers, more for small ones; `scale` decides for a pair."""
     scale = abs(value if scale is None else scale)
-    scale = scale if scale > 1e-12 else 0.0  # less is rounding, as in 0.1 + 0.2 - 0.3
+    scale = scale if scale > 2e-16 else 0.0  # less is rounding, as in 0.1 + 0.2 - 0.3
     if 0 < scale < 1e-4:
         return f"{value:.0e}" if value else "0"
     if scale >= 1000:

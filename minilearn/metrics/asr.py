@@ -82,7 +82,7 @@ def asr(
     unseen examples should be of that class, `unseen_forget`: otherwise the attack finds the class.
 
     Args: as `asr_published`; unseen_forget: unseen examples of the forgotten kind, by default half
-        of `test`
+        of `test`. The attacker learns from the other half, whichever they are
     Paper: Shen et al. 2024, ASR, balanced.          Chapter: 9
     Target: the retrained model's value.
     Cannot see: over-forgetting; an untrained network has 0.5 too. It is not told the labels, so

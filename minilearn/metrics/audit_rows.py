@@ -43,12 +43,13 @@ def audit_rows(found, columns: Sequence[str]) -> list[Row]:
         band = 0.5 - (null.high - null.auc), 0.5 + (null.high - null.auc)
         for name, column in names.items():
             verdict = null if column == AGAIN else found.attack(column, unseen)
-            size, half = verdict.candidates, verdict.high - verdict.auc
+            half = max(verdict.high - verdict.auc, verdict.auc - verdict.low)  # one end may be cut
+            size = verdict.candidates
             rows.append(Row("ulira", split, name, (verdict.auc,), band, size, half))
     for name, column in names.items():
         left = found.memory_left(column)
         left = left[left.isfinite()]
         if len(left):
-            row = Row("memory_left", "forget", name, (left.median().item(),), None, len(left))
+            row = Row("memory_left", "forget", name, (left.quantile(0.5).item(),), None, len(left))
             rows.append(row)
     return rows

@@ -63,10 +63,10 @@ class Row:
         return text + (" *" if self.inside and self.method != RETRAINED else "")
 
 
-def t_half_width(values: Sequence[float], level: float = LEVEL) -> float:
-    """Half the width of Student's t interval for the mean of `values`; NaN with fewer than two.
+def t_half_width(values: Sequence[float]) -> float:
+    """Half the width of Student's 95 % interval for the mean of `values`; NaN with fewer than two.
 
-    Args: values: independent numbers, a seed each. level: of confidence, by default 95 %
+    Args: values: independent numbers, a seed each
     Example:
         >>> round(t_half_width([1.0, 2.0, 3.0]), 3)
         2.484
@@ -75,7 +75,7 @@ def t_half_width(values: Sequence[float], level: float = LEVEL) -> float:
 
     if len(values) < 2:
         return math.nan
-    return float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))
+    return float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values))
 
 
 def null_band(
@@ -138,7 +138,7 @@ def null_band(
     middle, spread = sum(values) / k, statistics.stdev(values)
     if pairwise:
         spread *= (k - 1) / (k - 2)
-    rounding = 1e-9 * max(1.0, abs(middle))  # of adding up in another order
+    rounding = 1e-9 * max(map(abs, values))  # of adding up in another order
     half = float(t.ppf((1 + level) / 2, k - 1)) * spread * math.sqrt(1 / more + 1 / k)
     half = max(half, grain) + rounding
     low = least if side == "low" else max(middle - half, least - rounding)

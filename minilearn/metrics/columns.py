@@ -57,6 +57,12 @@ def check_tests(request: Request, tests: dict):
     refuse_seen(request.train, tests)
     if "test_forget" not in tests:
         return
+    if "test_retain" not in tests:
+        warnings.warn(
+            "there is a test_forget and no test_retain, so that the learnt attacks meet unseen "
+            "examples that they have learnt from, if these are in test: give test_retain as well",
+            stacklevel=4,
+        )
     gone, alike = targets_of(request.forget), targets_of(tests["test_forget"])
     if not gone.is_floating_point() and not torch.isin(alike.cpu(), gone.cpu()).any():
         warnings.warn(
@@ -102,10 +108,10 @@ def _all_among(some: Tensor, others: Tensor) -> bool:
     if not len(some) or some.shape[1:] != others.shape[1:] or some.dtype != others.dtype:
         return False
     some, others = (x.reshape(len(x), -1) for x in (some, others))
-    return all(
-        distinct(some[:, ::step]) <= distinct(others[:, ::step])
-        for step in (max(1, some.shape[1] // 64), 1)
-    )
+    step = max(1, some.shape[1] // 64)
+    if not distinct(some[:, ::step]) <= distinct(others[:, ::step]):
+        return False
+    return step == 1 or distinct(some) <= distinct(others)
 
 
 def model_of(entry) -> nn.Module:

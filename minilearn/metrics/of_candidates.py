@@ -148,6 +148,7 @@ def draw_that_forgets(forgotten: Tensor) -> Tensor:
     """The draw that forgets a candidate, of each pair, (T / 2, P); or all of them, (T, P)."""
     if not isinstance(forgotten, Tensor) or forgotten.dtype != torch.bool or forgotten.ndim != 2:
         raise ValueError("forgotten must be a boolean tensor (T, P), a row a draw")
+    forgotten = forgotten.cpu()
     number = torch.arange(len(forgotten))[:, None]
     if bool(forgotten.all()):
         return number.expand_as(forgotten)
@@ -158,7 +159,7 @@ def draw_that_forgets(forgotten: Tensor) -> Tensor:
 
 def checked_answers(values, draws: int) -> Tensor:
     """What the models of so many draws say, as finite float64 numbers of two axes."""
-    values = as_numbers("answers", values).double()
+    values = as_numbers("answers", values).double().cpu()
     if values.ndim != 2 or len(values) != draws:
         shape = tuple(values.shape)
         raise ValueError(f"answers must be numbers (T, P) with {draws} rows, got shape {shape}")
@@ -175,4 +176,5 @@ def fit_of(values: Tensor, prior: float) -> tuple[Tensor, Tensor]:
     squares = (values - values.mean(0)).square().sum(0)
     pooled = squares.mean() / (len(values) - 1)
     variance = (prior * pooled + squares) / (prior + len(values) - 1)
-    return values.mean(0), variance.clamp(min=1e-12)
+    floor = 1e-12 * values.square().max()  # whatever the unit of the answers
+    return values.mean(0), variance.clamp(min=max(floor.item(), 1e-300))

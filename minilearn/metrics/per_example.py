@@ -204,4 +204,5 @@ def _verdict(scores: Callable, pairs: int, candidates: int, draws: int, seed: in
     half = float(t.ppf(0.975, pairs - 1)) * spread
     pooled = [torch.cat([part.flatten() for part in side]) for side in (members, others)]
     tpr = tpr_at_fpr(*pooled)
-    return Verdict(whole, whole - half, whole + half, tpr, candidates, draws, *pooled)
+    low, high = max(0.0, whole - half), min(1.0, whole + half)
+    return Verdict(whole, low, high, tpr, candidates, draws, *pooled)

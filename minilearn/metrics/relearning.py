@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from minilearn.checks import as_numbers, check_count, check_kind, check_number
 from minilearn.data.batches import batches, pair
 from minilearn.evaluation import evaluate, number_of_classes
-from minilearn.losses import loss_per_example
+from minilearn.losses import mean_loss
 from minilearn.metrics.utility import check_evaluations
 from minilearn.models import copy_of
 from minilearn.run import Run
@@ -109,7 +109,7 @@ def _relearn(
     losses = []
 
     def loss(x, y):
-        return loss_per_example(model(x), y, classes, config.loss).mean()
+        return mean_loss(model(x), y, classes, config.loss)
 
     def over(step: int) -> bool:
         """Measure at a stop; whether it was the last one that is needed."""

@@ -92,23 +92,29 @@ def svc_attack(
         count < 2, the seed is no whole number from 0, or a loss is not finite
     """
     apart = unseen if unseen_forget is None else unseen_forget
-    sets = attack_inputs(retain, unseen, forget, apart)
-    if len(retain.loss) < 4:
-        raise ValueError(f"needs at least 4 retained examples to halve, got {len(retain.loss)}")
+    x_retain, x_unseen, x_forget, x_apart = attack_inputs(retain, unseen, forget, apart)
+    if len(x_retain) < 4:
+        raise ValueError(f"needs at least 4 retained examples to halve, got {len(x_retain)}")
     most = check_count("count", count, 2) // 2
     generator = generator_of(seed)
-    halves = [generator.permutation(len(x)) % 2 for x in sets]
+    half_retain = generator.permutation(len(x_retain)) % 2
+    half_unseen = generator.permutation(len(x_unseen)) % 2
+    half_forget = generator.permutation(len(x_forget)) % 2
+    half_apart = generator.permutation(len(x_apart)) % 2
     if unseen_forget is None:
-        halves[3] = halves[1]
-    scores = [np.zeros(len(x)) for x in sets]
+        half_apart = half_unseen
+    known, forgotten, nonmembers = (np.zeros(len(x)) for x in (x_retain, x_forget, x_apart))
     for half in (0, 1):
-        members, nonmembers = sets[0][halves[0] != half], sets[1][halves[1] != half]
-        attacker = _attacker(members, nonmembers, most, generator)
-        for score, x, halved in zip(scores, sets, halves, strict=True):
-            if (halved == half).any():
-                score[halved == half] = attacker(x[halved == half])
-    known, _, forgotten, nonmembers = map(torch.from_numpy, scores)
-    return SVCAttack(forgotten, known, nonmembers, held_out=True)
+        learnt = x_retain[half_retain != half], x_unseen[half_unseen != half]
+        attacker = _attacker(*learnt, most, generator)
+        for scores, x, halves in (
+            (known, x_retain, half_retain),
+            (forgotten, x_forget, half_forget),
+            (nonmembers, x_apart, half_apart),
+        ):
+            if (halves == half).any():
+                scores[halves == half] = attacker(x[halves == half])
+    return SVCAttack(*map(torch.from_numpy, (forgotten, known, nonmembers)), held_out=True)
 
 
 def svc_attack_published(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from minilearn.checks import device_of
 from minilearn.draws import seeded
@@ -38,9 +41,10 @@ def duplicate(model: nn.Module) -> nn.Module:
         raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
 
 
-def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
+def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) -> nn.Module:
     """A freshly initialised model from `fresh()`, its initialisation decided by `seed` alone.
 
+    Args: varied: whether others are made with other seeds; if they begin alike it is said
     Raises: ValueError if `fresh` is no function, or gives the same weights out twice
     """
     if isinstance(fresh, nn.Module) or not callable(fresh):
@@ -58,7 +62,22 @@ def build(fresh: Callable[[], nn.Module], seed: int) -> nn.Module:
             "fresh() gave the same weights out twice, so training would change a model that exists "
             "already: it must make a new one at every call"
         )
+    if varied and _begin_alike(model, second):
+        warnings.warn(
+            "fresh() makes the same first weights whatever the seed is, so that models of several "
+            "seeds begin as one: leave torch.manual_seed out of it",
+            stacklevel=3,
+        )
     return model
+
+
+def _begin_alike(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two new networks have the same weights, and some that could have been drawn."""
+    pairs = list(zip(first.parameters(), second.parameters(), strict=False))
+    if any(a.is_meta or isinstance(a, UninitializedParameter) for a, _ in pairs):
+        return False
+    drawn = any(a.numel() > 1 and bool((a != a.flatten()[0]).any()) for a, _ in pairs)
+    return drawn and all(torch.equal(a, b) for a, b in pairs)
 
 
 def _check_without_arguments(fresh: Callable):

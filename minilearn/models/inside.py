@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import check_kind, device_of
+from minilearn.checks import check_choice, check_kind, device_of
 from minilearn.data.batches import batches
 from minilearn.draws import seeded
 from minilearn.models.modes import in_words, mode
@@ -133,8 +133,7 @@ def activations(
         >>> taps["0"].shape
         torch.Size([5, 3])
     """
-    if side not in ("output", "input"):
-        raise ValueError(f"side is 'output' or 'input', got {side!r:.80}")
+    check_choice("side", side, ("output", "input"))
     check_layers(model, layers)
     modules = dict(model.named_modules())
     taps = {}

@@ -144,10 +144,16 @@ def in_words(*batch):
             raise ValueError(
                 "batch normalisation cannot train on a batch of one example: give it two or more"
             ) from error
+        if "cudnn RNN backward" in str(error):
+            raise ValueError(
+                "a recurrent network on a GPU has gradients in training mode alone: call this "
+                "inside `with torch.backends.cudnn.flags(enabled=False):`"
+            ) from error
         if isinstance(error, ValueError | torch.OutOfMemoryError):
             raise
         tensors = [f"{x.dtype} {tuple(x.shape)}" for x in batch if isinstance(x, Tensor)]
         what = f"the model fails on a batch of {' and '.join(tensors)}"
         kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())[:400]
+        reason += ". Give inputs.float()" * ("same dtype" in reason)
         raise ValueError(f"{what}: {kind}{reason}") from error

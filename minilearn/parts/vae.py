@@ -17,7 +17,8 @@ from minilearn.data.batches import batches, paired_batches
 from minilearn.data.examples import Examples
 from minilearn.data.reading import distinct
 from minilearn.models import VAE, build, extractor, in_words, mode
-from minilearn.run import File, NonFiniteLoss, Run
+from minilearn.run import File, Run
+from minilearn.unlearned import NonFiniteLoss
 
 AUTOENCODERS = 20_000  # added to the seed, so that each network has first weights of its own
 
@@ -150,7 +151,9 @@ def autoencoder(features: Features, config, seed: int, checkpoint: File | None, 
     Raises: NonFiniteLoss that says which autoencoder it was
     """
     name = "all" if features.source == "other" else features.source
-    _, e = next(features.batches(1, None, cost))
+    e = features.kept
+    if e is None:
+        _, e = next(features.batches(1, None, cost))
     vae = build(lambda: VAE(e.shape[1], config.latent, config.decoder), seed).to(e)
 
     def loss(e: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def curves(
     """
     figure, ((ax,),) = canvas()
     if band is not None:
-        ax.axhspan(*_visible(band), color=ROLES["retrained"][0], alpha=0.25, label=band_label)
+        ax.axhspan(*band, color=ROLES["retrained"][0], alpha=0.25, label=band_label)
     for name, values in check_kind("series", series, Mapping).items():
         values = np.asarray(values, dtype=float)
         places = np.arange(len(values)) if x is None else np.asarray(x)
@@ -121,15 +121,9 @@ def _panel(ax: Axes, report: Report, metric: str, split: str):
     ax.autoscale(False)  # a band without an end is drawn to the edge
     for place, row in enumerate(rows):
         if row.band is not None:
-            ends = np.clip(_visible(row.band), *ax.get_ylim())
-            sides = [place - 0.5, place + 0.5]
-            ax.fill_between(sides, *ends, color=ROLES["retrained"][0], alpha=0.25, linewidth=0)
+            ends = np.clip(row.band, *ax.get_ylim())
+            sides = [place - 0.5, place + 0.5]  # the edge is what shows of a band without height
+            ax.fill_between(sides, *ends, color=ROLES["retrained"][0], alpha=0.25, linewidth=1)
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
     ax.set_xlim(-0.6, len(names) - 0.4)
     ax.grid(axis="x", visible=False)
-
-
-def _visible(band: tuple[float, float]) -> tuple[float, float]:
-    """A band of no height still gets a line."""
-    low, high = band
-    return (low, high) if high - low > 1e-3 else (low - 1e-3, high + 1e-3)

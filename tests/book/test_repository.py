@@ -73,13 +73,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1810,
-    ("metrics",): 1685,
+    ("methods", "parts"): 1812,
+    ("metrics",): 1702,
     ("kernels",): 1000,
-    ("data",): 1257,
+    ("data",): 1282,
     ("course",): 1089,
 }
-WHOLE = 11115  # without check/
+WHOLE = 11263  # without check/
 
 
 def test_budgets_of_files():

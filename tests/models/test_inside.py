@@ -65,7 +65,7 @@ def test_hooks_are_gone_after_the_block_and_after_an_exception(tiny_net, everyth
         (["haed"], "output", "no layer named 'haed'; it has body, body.0"),
         ([""], "output", "no layer named ''"),
         ("head", "output", "list of layers"),
-        (["head"], "left", "'output' or 'input'"),
+        (["head"], "left", "side is one of .'output', 'input'."),
     ],
 )
 def test_activations_refuse(tiny_net, layers, side, sentence):
