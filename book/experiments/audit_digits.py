@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -130,10 +132,16 @@ def _trials(run: Run, network: str, task: str, draws: int, seed: int) -> Trials:
     options = {"draws": draws, "training": RECIPE, "seed": seed, "whole": task == "class"}
     options["at_once"] = AT_ONCE[network]
     options["groups"] = train.groups[pool] if task == "users" else None
-    with tempfile.TemporaryDirectory() as folder:
-        place = folder if run.cache is None else run.cache / "trials"
+    with trials_folder(run) as place:
         fresh, methods = NETWORKS[network], methods_of(network, task)
         return trials(fresh, train, pool, test, methods, place, **options)
+
+
+@contextmanager
+def trials_folder(run: Run) -> Iterator[str | Path]:
+    """Where the answers of trials are kept: in the cache, else as long as they are needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield folder if run.cache is None else run.cache / "trials"
 
 
 def rows_of(done: Callable[[], Trials], column: str) -> list[dict]:

@@ -9,14 +9,13 @@ image many times, is not run on a class. Split `test` are 1,000 of the test imag
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from functools import cache, partial
 
 from torch import nn
 
 from book.experiments import Run, said
-from book.experiments.audit_digits import methods_of, pool_of, rows_of
+from book.experiments.audit_digits import methods_of, pool_of, rows_of, trials_folder
 from book.experiments.laf_digits import RECIPE
 from book.experiments.laf_mnist import IMAGES
 from book.experiments.papers import wanted
@@ -63,8 +62,7 @@ def _trials(run: Run, task: str, seed: int) -> Trials:
     train, pool = pool_of(train, task, seed)
     options = {"draws": DRAWS[run.size], "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
     options["whole"] = task == "class"
-    with tempfile.TemporaryDirectory() as folder:
-        place = folder if run.cache is None else run.cache / "trials"
+    with trials_folder(run) as place:
         fresh = partial(_fresh, run)
         return trials(fresh, train, pool, test, _methods(task), place, **options)
 

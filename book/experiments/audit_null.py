@@ -7,12 +7,11 @@ least typical digits stay.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 
 from book.experiments import Run
-from book.experiments.audit_digits import NETWORKS, RECIPE, pool_of, strong
+from book.experiments.audit_digits import NETWORKS, RECIPE, pool_of, strong, trials_folder
 from minilearn import data
 from minilearn.sweep import Unit
 from minilearn.trials import AGAIN, trials
@@ -35,7 +34,6 @@ def _rows(run: Run, seed: int) -> list[dict]:
     train, test = (part.to(run.device) for part in data.digits())
     train, pool = pool_of(train, "items", seed)
     options = {"draws": DRAWS[run.size], "at_once": AT_ONCE, "training": RECIPE, "seed": seed}
-    with tempfile.TemporaryDirectory() as folder:
-        place = folder if run.cache is None else run.cache / "trials"
+    with trials_folder(run) as place:
         found = trials(NETWORKS["mlp"], train, pool, test, {}, place, **options)
     return strong(found, AGAIN, "forget") + strong(found, AGAIN, "test", unseen=True)

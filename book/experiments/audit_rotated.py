@@ -13,7 +13,6 @@ what an attack finds there is what a model knows of the band, or that it was edi
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from book.experiments import Run, said
-from book.experiments.audit_digits import remembered, strong, weak
+from book.experiments.audit_digits import remembered, strong, trials_folder, weak
 from book.experiments.rotated_digits import BAND, CONFIGS, MIDDLE, RECIPE, SIZES, fresh
 from minilearn import data
 from minilearn.data.examples import Examples
@@ -82,8 +81,7 @@ def _trials(run: Run, task: str, seed: int) -> Audited:
     pool = pool_of(train, task, seed)
     options = {"draws": DRAWS, "training": RECIPE, "seed": seed, "at_once": AT_ONCE}
     options["whole"] = task == "band"
-    with tempfile.TemporaryDirectory() as folder:
-        place = folder if run.cache is None else run.cache / "trials"
+    with trials_folder(run) as place:
         found = trials(lambda: fresh(run), train, pool, test, METHODS, place, **options)
     return Audited(found, train.targets[pool].double().cpu(), test.targets.double().cpu())
 

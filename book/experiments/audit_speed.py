@@ -15,22 +15,18 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from book.experiments import Run, said
+from book.experiments import Run, audit_digits, said
 from book.experiments.overhead import seconds_of
 from minilearn import data
 from minilearn.methods import METHODS, SCRUB, BadTeacher, Boundary, NegGrad, unlearn
-from minilearn.models import build, cnn, small_cnn
+from minilearn.models import build, cnn
 from minilearn.requests import Request
 from minilearn.stack import side_by_side, stack
 from minilearn.sweep import Unit, value
 from minilearn.training import Training
 
 SEEDS, TURNS = 1, 5
-NETWORKS = {
-    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)),
-    "small_cnn": lambda: small_cnn(10, 8),
-    "cnn": lambda: cnn(10, 8),
-}
+NETWORKS = audit_digits.NETWORKS | {"cnn": lambda: cnn(10, 8)}
 TOGETHER = {"toy": (16,), "small": (16, 64), "paper": (16, 64)}
 CONFIGS = {
     "retrain": Training(epochs=2),
