@@ -24,7 +24,8 @@ class LAF:
     Args:
         epochs: passes over the forgotten inputs
         batch_size: inputs of either kind in a step
-        lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0: it changes nothing
+        lr_extraction, lr_alignment: learning rates (Adam) of the two losses; 0: it changes nothing.
+            They suit hundreds of steps an epoch: with a small forget set take longer steps
         temperature: tau, as published for four of six recipes; see `LAF.paper`
         error: phi, "saturated", which is exp(m / (m + 1)), as released; or "squared", which is m
         decoder: of the autoencoders, "sigmoid", as released; or "linear"
