@@ -40,7 +40,7 @@ class Course:
         self.root = (out.parent / "gradebook").resolve()
         self.feedback = out.parent / "feedback"
         self.assignment = assignment
-        self.shown = self.root / f"{assignment}.json"  # the marks by hand that the feedback shows
+        self.shown = self.root / f"{assignment}.json"  # the marks by hand that the table shows
 
     def __enter__(self) -> Course:
         try:
@@ -88,7 +88,7 @@ class Course:
     def _call(self, what: str, *given, force: bool = True):
         result = getattr(self.api, what)(*given, force=force)
         if not result["success"]:
-            raise ValueError(f"nbgrader stopped: {result.get('log', '')[-500:]}")
+            raise ValueError(f"nbgrader stopped: {(result.get('log') or result['error'])[-500:]}")
         self.book.db.expire_all()
 
     def source(self, notebook: dict):
@@ -154,8 +154,11 @@ class Course:
         write_text(path, json.dumps(notebook, ensure_ascii=False))
         self._call("autograde", self.assignment, student)
 
-    def mark(self, student: str, question: str, points: float):
-        """Enter what a reader has typed into the table, unless it stood there before."""
+    def mark(self, student: str, question: str, points: float | None):
+        """Enter what a reader has typed into the table, unless it stood there before.
+
+        None takes back a mark that stood there.
+        """
         from nbgrader.api import MissingEntry
 
         if self.marks_shown().get(student, {}).get(question, [None])[0] == points:
@@ -164,29 +167,34 @@ class Course:
             given = question, self.assignment, self.assignment, student
             found = self.book.find_grade(*given)
             found.manual_score = points
-            found.needs_manual_grade = False
+            found.needs_manual_grade = points is None
             self.book.db.commit()
 
     def marks_shown(self) -> dict[str, dict[str, list]]:
-        """The marks by hand as the table and the feedback have them."""
+        """The marks by hand as the table has them."""
         return json.loads(self.shown.read_text("utf-8")) if self.shown.exists() else {}
 
+    def outdate_pages(self):
+        """Remove the page of everyone whom a reader has marked since the last tables."""
+        self.marks, shown = self._marks(), self.marks_shown()
+        for student, given in self.marks.items():
+            if given != shown.get(student, {}):
+                self._page(student).unlink(missing_ok=True)
+
     def write_feedback(self):
-        """Write the page of everyone who was graded, or whom a reader has marked, since the last.
+        """Write every page that is missing, when the tables are written.
 
         All at once: nbgrader translates its templates anew each time that it is asked.
         """
-        shown, marks = self.marks_shown(), self._marks()
-        pages = {student: self._page(student) for student in marks}
-        changed = [s for s in marks if marks[s] != shown.get(s, {}) or not pages[s].exists()]
-        for student in changed:
+        write_text(self.shown, json.dumps(self.marks))
+        missing = [student for student in self.marks if not self._page(student).exists()]
+        for student in missing:
             shutil.rmtree(self._path("feedback", student).parent, ignore_errors=True)
-        if changed:
+        if missing:
             self._call("generate_feedback", self.assignment, force=False)
-        for student in changed:
+        for student in missing:
             made = self._path("feedback", student).with_suffix(".html")
-            write_text(pages[student], made.read_text("utf-8"))
-        write_text(self.shown, json.dumps(marks))
+            write_text(self._page(student), made.read_text("utf-8"))
 
     def _marks(self) -> dict[str, dict[str, list]]:
         """By student and question: points, extra points and comment of a reader."""

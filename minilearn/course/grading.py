@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
@@ -83,16 +83,14 @@ def grade(
     limits = Limits(seconds, memory, total_seconds, trusted)
     notebook = sources.read_source(source)
     asked = sources.questions(notebook)
-    if question and question not in [q.name for q in asked if q.test]:
-        raise ValueError(f"no test is called {question!r}")
+    _check_name("test", question, [q.name for q in asked if q.test])
     known = tables.read_roster(roster)
     students, left_out = tables.submissions(folder, source, out, known)
-    if only and only not in students:
-        raise ValueError(f"no submission is called {only!r}, but: {', '.join(students)[:300]}")
+    _check_name("submission", only, students)
     quiet = warnings.catch_warnings(action="ignore")  # students' "\d", nbgrader's own
     with quiet, gradebook.Course(out, gradebook.name_of(source.stem)) as course:
         course.people(known)
-        tables.marks_by_hand(out, course, asked)
+        tables.marks_by_hand(out, course, asked, bool(known))
         course.source(sources.nbgrader_version(notebook))
 
         def work(student: str):
@@ -114,10 +112,17 @@ def grade(
             for student, made in zip(students, bar, strict=True):
                 if made is not None:
                     course.submit(student, made, students[student])
-        tables.marks_by_hand(out, course, asked)  # typed meanwhile
-        course.write_feedback()
+        tables.marks_by_hand(out, course, asked, bool(known))  # typed meanwhile
+        course.outdate_pages()
         tables.write_answers(out.with_name("answers.md"), notebook, course, students)
-        return tables.write(out, course, asked, folder, students, left_out, known)
+        rows = tables.write(out, course, asked, folder, students, left_out, known)
+        course.write_feedback()
+        return rows
+
+
+def _check_name(what: str, name: str, names: Collection[str]):
+    if name and name not in names:
+        raise ValueError(f"no {what} is called {name!r}, but: {', '.join(names)[:300]}")
 
 
 def graded(

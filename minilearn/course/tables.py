@@ -7,8 +7,10 @@ import html
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +19,9 @@ from minilearn.course.gradebook import Course, name_of
 from minilearn.course.sources import ANSWER, RUBRIC, Question, text_of, write_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+WORD, PART = r"[^\w-]+|_", r"[\W_]+"  # between words, and between their parts
 NOT_OURS = {"__MACOSX", ".ipynb_checkpoints"}
+COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")  # what a browser puts behind a name that is taken
 CANVAS = {"Student": "name", "ID": "ID", "SIS User ID": "id"}
 CANVAS |= {"SIS Login ID": "login", "Section": "section"}
 MOODLE = {"ID number": "id", "Full name": "name", "Email address": "email", "Grade": "points"}
@@ -30,27 +34,22 @@ def submissions(
 
     Raises: ValueError if there is no notebook
     """
-    ours = [(out.parent / name).resolve() for name in ("gradebook", "feedback")]
-    written = {*out.parent.resolve().glob("*.csv"), out.with_name("answers.md").resolve()}
     found: dict[str, Path] = {}
     left_out = {}
-    for path in sorted(folder.rglob("*"), key=str):
+    for path in _files(folder, out):
         where = path.relative_to(folder).as_posix()
-        hidden = NOT_OURS & set(path.parts) or path.name.startswith("._")
-        place = path.resolve()
-        if hidden or place in written or any(place.is_relative_to(each) for each in ours):
-            continue
-        student = _student(where, known)
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        whose = _whose(where, known)
+        student = whose[0] if len(whose) == 1 else ""
+        if path.is_symlink() or not path.is_file():
             left_out[where] = "is a link or no file"
-        elif path.is_dir():
-            continue
         elif path.suffix.lower() != ".ipynb":
             left_out[where] = "is no notebook: its name does not end in .ipynb"
         elif path.samefile(source):
             left_out[where] = "is the source"
+        elif whose and not student:
+            left_out[where] = f"could be of more than one student: {', '.join(whose)}"
         elif not student:
-            left_out[where] = "holds neither id nor name of exactly one student of the roster"
+            left_out[where] = "holds neither id nor name of a student of the roster"
         elif known and student in found:
             older, newer = sorted([found[student], path], key=lambda each: each.stat().st_mtime)
             reason = f"is older than {newer.relative_to(folder).as_posix()} of the same student"
@@ -65,45 +64,95 @@ def submissions(
     return found, left_out
 
 
+def _files(folder: Path, out: Path) -> list[Path]:
+    """All files but those that a system adds and those that we write."""
+    ours = [(out.parent / name).resolve() for name in ("gradebook", "feedback")]
+    written = {*out.parent.resolve().glob("*.csv"), out.with_name("answers.md").resolve()}
+    kept = []
+    for path in sorted(folder.rglob("*"), key=str):
+        hidden = NOT_OURS & set(path.parts) or path.name.startswith("._")
+        place = path.resolve()
+        if hidden or place in written or any(place.is_relative_to(each) for each in ours):
+            continue
+        if path.is_symlink() or not path.is_dir():
+            kept.append(path)
+    return kept
+
+
 def read_roster(roster: str | os.PathLike | None) -> dict[str, dict[str, str]]:
-    """The rows of a roster by id. Raises: ValueError if there is none, or it has no column id."""
+    """The rows of a roster by id. Raises: ValueError if there is none, or no id, or one twice."""
     if roster is None:
         return {}
     if not os.path.exists(roster):
         raise ValueError(f"there is no roster {roster}")
-    rows = read(Path(roster))
-    if not rows or "id" not in rows[0]:
-        raise ValueError(f"{roster} needs a first line with the columns id and name")
-    return {name_of(row["id"]): row for row in rows}
-
-
-def _student(where: str, known: dict[str, dict[str, str]]) -> str:
-    """The student whose id is a word of a path; else the one whose name stands in it."""
+    known: dict[str, dict[str, str]] = {}
+    for row in read(Path(roster)):
+        row = {column.strip(): value.strip() for column, value in row.items() if column != "more"}
+        student = name_of(row.get("id", ""))
+        if student in known:
+            raise ValueError(f"{roster} has the id {row['id']!r} twice: give each student one")
+        if row.get("id"):
+            known[student] = row
     if not known:
-        return name_of(where[: where.rfind(".")])
-    words = {*re.split(r"[^\w-]+|_", where), *where.split("/")}
-    numbers = {s: {s, row["id"], row.get("ID") or s} for s, row in known.items()}
-    ids = [student for student in known if numbers[student] & words]
-    names = [s for s, row in known.items() if row.get("name") and row["name"] in where]
-    for found in (ids, names):
-        if len(found) == 1:
-            return found[0]
-    return ""
+        raise ValueError(f"{roster} needs a first line with id and name, and a row a student")
+    return known
 
 
-def marks_by_hand(out: Path, course: Course, asked: Sequence[Question]):
+def _whose(where: str, known: dict[str, dict[str, str]]) -> list[str]:
+    """The students whose id, name or e-mail stands in a path; an id between "-" if none does."""
+    if not known:
+        return [name_of(where[: where.rfind(".")])]
+    where = COPY.sub("", where)
+    for between in (WORD, PART):
+        if found := [s for s, row in known.items() if _stands(row, where, between)]:
+            return found
+    return []
+
+
+def _stands(row: dict[str, str], where: str, between: str) -> bool:
+    looks = {"id": between, "ID": between, "name": PART, "email": PART}
+    return any(_words(row.get(c, ""), each) in _words(where, each) for c, each in looks.items())
+
+
+@cache
+def _words(text: str, between: str) -> str:
+    """Words as they are compared: composed letters of one case, a blank around each."""
+    plain = unicodedata.normalize("NFC", text).casefold()
+    return f" {' '.join(filter(None, re.split(between, plain)))} "
+
+
+def marks_by_hand(out: Path, course: Course, asked: Sequence[Question], has_roster: bool):
     """Enter what a reader has typed into the table since it was written.
 
-    Raises: ValueError if the table is none of ours
+    Raises: ValueError if the table is none of ours or of another assignment, has names that a
+        roster gave and there is none, or a mark is no number between 0 and the question's points
     """
     rows = read(out)
     if rows and "student" not in rows[0]:
         raise ValueError(f"{out} has no column student: move it away, or name another with --out")
+    mine, names = course.assignment, {row.get("assignment") or "" for row in rows} - {""}
+    if rows and names != {_safe(mine)}:
+        other, where = ", ".join(sorted(names)) or "no assignment", f"{mine}/{out.name}"
+        raise ValueError(f"{out} is the table of {other}, not of {mine}: type --out {where}")
+    if not has_roster and any(row.get("name") for row in rows):
+        raise ValueError(f"{out} has the names of a roster: type --roster and its file, too")
     for row in rows:
-        for column in [_column(q) for q in asked if not q.test]:
-            with suppress(ValueError):
-                points = float(row.get(column, "").replace(",", "."))
-                course.mark(row["student"], column.split(" (")[0], points)
+        for question in [q for q in asked if not q.test]:
+            for column, typed in row.items():
+                if column.startswith(f"{question.name} (reader"):
+                    _enter(course, row, question, typed.strip(), f"{out}, column {column!r}")
+
+
+def _enter(course: Course, row: dict[str, str], question: Question, typed: str, where: str):
+    student, points, most = row["student"].removeprefix("'"), None, question.points
+    with suppress(ValueError):
+        points = float(typed.replace(",", "."))
+    if typed and (points is None or not 0 <= points <= most):
+        raise ValueError(f"{where}: {student} has {typed!r}: type a number from 0 to {most}")
+    if row.get("submission") != "":
+        course.mark(student, question.name, points)
+    elif typed:
+        raise ValueError(f"{where}: {student} has a mark, but no notebook: empty the cell")
 
 
 def _column(question: Question) -> str:
@@ -120,7 +169,7 @@ def write(
     known: dict[str, dict[str, str]],
 ) -> list[dict[str, str]]:
     """Write the grades, in the form of Canvas and Moodle too if there is a roster."""
-    earlier = {row["student"]: row for row in read(out)}
+    earlier = {row["student"].removeprefix("'"): row for row in read(out)}
     results = course.results()
     rows = []
     for student in dict.fromkeys([*students, *known]):
@@ -129,9 +178,10 @@ def write(
             where = students[student].relative_to(folder).as_posix()
             points, late = results.get(student, ({}, ""))
             reasons = (course.earlier(student) or {"reasons": ["not graded yet"]})["reasons"]
-        row = {"submission": where, "student": student}
+        row = {"assignment": course.assignment, "submission": where, "student": student}
         row |= {"name": known.get(student, {}).get("name", ""), "points": sum(points.values())}
-        row |= {"of": sum(q.points for q in asked if q.test), "days late": late}
+        row |= {"of": sum(q.points for q in asked if q.test or q.name in points)}
+        row |= {"days late": late}
         row |= {_column(q): points.get(q.name, "") for q in asked}
         row["reason"] = "; ".join(reasons[:8]) or "all tests passed"
         row = {name: _safe(value) for name, value in row.items()}

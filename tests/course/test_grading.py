@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,11 @@ from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import TEST, nbgrader_version, parts, text_of
 from minilearn.course.tables import read
 
-NBGRADER = Path(sys.executable).with_name("nbgrader")
 sandboxed = pytest.mark.skipif(
     not sandbox()[0], reason="neither bubblewrap nor namespaces on this machine"
 )
 graded_here = pytest.mark.skipif(
-    not NBGRADER.exists(), reason="nbgrader is not installed: make .venv/.nbgrader"
+    not find_spec("nbgrader"), reason="nbgrader is not installed: make .venv/.nbgrader"
 )
 
 TEXTS = [
@@ -408,7 +408,8 @@ def test_marks_of_a_whole_class_survive_another_key_and_another_source(course, s
         shown = {c.split(" (")[0]: float(v) for c, v in row.items() if c.endswith(")") and v}
         assert shown == right, row
         assert float(row["points"]) == sum(right.values()), row
-        assert row["of"] == "6" and "who (reader, 1)" in row and "double (3)" in row
+        assert row["of"] == ("10" if "why" in right else "6"), row
+        assert "who (reader, 1)" in row and "double (3)" in row
 
 
 @pytest.fixture
@@ -451,12 +452,12 @@ def test_a_roster_names_everybody(source, student, two):
     assert "s1,Ada Lovelace,a@x,5" in (out.parent / "moodle.csv").read_text()
 
 
-def typed(out: Path, mark: str):
-    """A reader's mark for the first student, and a column of the reader's own."""
+def typed(out: Path, mark: str, number: int = 0):
+    """A reader's mark for the first student or another, and a column of the reader's own."""
     rows = read(out)
     for row in rows:
         row["my column"] = "mine"
-    rows[0]["why (reader, 4)"] = mark
+    rows[number]["why (reader, 4)"] = mark
     with out.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter=";")  # a spreadsheet's habit
         writer.writeheader(), writer.writerows(rows)
@@ -514,6 +515,82 @@ def test_marks_by_hand_survive_and_nbgrader_opens_the_course(source, two, monkey
         assert book.find_student("s1").email == "a@x"
         CsvExportPlugin(to=str(out.parent / "export.csv")).export(book)
     assert ",s1,Ada Lovelace,,a@x,7.5," in (out.parent / "export.csv").read_text()
+
+
+@sandboxed
+@graded_here
+def test_what_is_typed_is_a_mark_and_an_emptied_cell_takes_it_back(source, two):
+    out = two["out"]
+    grade(source, **two)
+    for text in ("80", "4.5", "-3", "inf", "1e400", "nan", "3/4", "3 points"):
+        typed(out, text)
+        with pytest.raises(ValueError) as raised:
+            grade(source, **two)
+        assert str(raised.value) == (
+            f"{out}, column 'why (reader, 4)': s1 has {text!r}: type a number from 0 to 4"
+        )
+    for text, points, of in (("4", "9", "9"), (" ", "5", "5")):
+        typed(out, text)
+        ada, babbage, _ = grade(source, **two)
+        assert (ada["points"], ada["of"], babbage["of"]) == (points, of, "5")
+        assert ada["why (reader, 4)"] == text.strip()
+    typed(out, "3", number=2)
+    with pytest.raises(ValueError, match="s3 has a mark, but no notebook: empty the cell"):
+        grade(source, **two)
+
+
+@sandboxed
+@graded_here
+def test_a_mark_survives_other_points_and_a_notebook_that_is_away(source, two):
+    """Its column has another name then; a cell that was never filled takes nothing back."""
+    out, path = two["out"], two["folder"] / "Ada Lovelace_77001_assignsubmission_file" / "a.ipynb"
+    grade(source, **two)
+    typed(out, "3")
+    changed = source.read_text().replace("ANSWER why (4 points)", "ANSWER why (8 points)")
+    (out.parent / "s").mkdir()
+    more = write(out.parent / "s" / "source.ipynb", changed)
+    grade(more, **two)
+    aside = path.rename(path.with_suffix(".aside"))
+    for _ in range(2):
+        away = grade(more, **two)[1]
+        assert (away["student"], away["why (reader, 8)"], away["points"]) == ("s1", "", "0")
+    aside.rename(path)
+    ada = grade(more, **two)[0]
+    assert (ada["why (reader, 8)"], ada["points"], ada["of"]) == ("3", "8", "13")
+
+
+@sandboxed
+@graded_here
+def test_marks_stay_with_their_assignment_and_their_roster(source, two):
+    out = two["out"]
+    grade(source, **two)
+    typed(out, "3")
+    grade(source, **two)
+    before = out.read_text()
+    other = shutil.copy(source, out.parent / "other.ipynb")
+    sentence = r"csv is the table of source, not of other: type --out other/grades.csv"
+    with pytest.raises(ValueError, match=sentence):
+        grade(other, **two)
+    with pytest.raises(ValueError, match="has the names of a roster: type --roster and its file"):
+        grade(source, two["folder"], out)
+    assert out.read_text() == before
+    ada = grade(other, **two | {"out": out.parent / "other" / "grades.csv"})[0]
+    assert (ada["assignment"], ada["why (reader, 4)"], ada["points"]) == ("other", "", "5")
+
+
+@sandboxed
+@graded_here
+def test_the_tables_stand_when_nbgrader_writes_no_feedback(source, two, monkeypatch):
+    from nbgrader.apps.api import NbGraderAPI
+
+    fails = {"success": False, "error": "there is no template"}
+    monkeypatch.setattr(NbGraderAPI, "generate_feedback", lambda *_, **__: fails)
+    with pytest.raises(ValueError, match="nbgrader stopped: there is no template"):
+        grade(source, **two)
+    assert [row["points"] for row in read(two["out"])] == ["5", "4", "0"]
+    monkeypatch.undo()
+    grade(source, **two)
+    assert len(list((two["out"].parent / "feedback").iterdir())) == 2
 
 
 READS = {  # each raises an AssertionError where it comes through
