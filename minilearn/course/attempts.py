@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import contextmanager
 
@@ -10,9 +11,10 @@ def key() -> int:
     """A number that hidden tests draw their data with: the instructor's when answers are graded.
 
     It comes from the variable MINILEARN_KEY, which is set while a test runs and at no other time;
-    without it the number is 0.
+    without it the number is 0, else one of ten thousand.
     """
-    return sum(map(ord, os.environ.get("MINILEARN_KEY", "")))
+    text = os.environ.get("MINILEARN_KEY", "")
+    return 1 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10_000 if text else 0
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from minilearn.course.recompose import Step, prose, recompose
 from minilearn.course.sources import Question, text_of
 
 DEATHS = 5  # times that one submission may end its program
+LIMITED = "took more than", "did not stop", "memory", "MemoryError"  # what a limit has done
 
 
 @dataclass
@@ -94,18 +96,18 @@ def grade(
         course.source(sources.nbgrader_version(notebook))
 
         def work(student: str):
-            path = students[student]
-            fingerprint = _fingerprint(path, source, key)
+            about = {"fingerprint": _fingerprint(students[student], source, key)}
+            about["limits"] = [limits.seconds, limits.total_seconds, limits.memory]
             earlier = course.earlier(student)
-            fresh = earlier is None or earlier["fingerprint"] != fingerprint
+            fresh = _is_new(earlier, about)
             if only not in ("", student) or not (fresh or question or only):
                 return None
             mine = [q for q in asked if fresh or question in ("", q.name)]
-            submission, result = _attempt(notebook, path, mine, limits, key)
+            submission, result = _attempt(notebook, students[student], mine, limits, key)
             if len(mine) < len(asked):
                 result.points = earlier["points"] | result.points
                 result.problems = earlier["problems"] | result.problems
-            return _executed(notebook, submission, asked, result, fingerprint)
+            return _executed(notebook, submission, asked, result, about)
 
         with ThreadPoolExecutor(jobs) as pool, closing(pool.map(work, students)) as done:
             bar = tqdm(done, "grading", len(students), unit="submission")
@@ -123,6 +125,14 @@ def grade(
 def _check_name(what: str, name: str, names: Collection[str]):
     if name and name not in names:
         raise ValueError(f"no {what} is called {name!r}, but: {', '.join(names)[:300]}")
+
+
+def _is_new(earlier: dict | None, about: dict) -> bool:
+    """Whether a submission, the source or the key has changed, or a limit that it met has grown."""
+    if earlier is None or earlier["fingerprint"] != about["fingerprint"]:
+        return True
+    grown = any(a > b for a, b in zip(about["limits"], earlier.get("limits", [0] * 3), strict=True))
+    return grown and any(word in reason for word in LIMITED for reason in earlier["reasons"])
 
 
 def graded(
@@ -158,10 +168,11 @@ def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) 
     result = Grade(dict.fromkeys(tests, 0))
     heavy = any("torch" in step.text for step in steps)
     waiting = [*steps, *(step for step in steps if step.kind == "test")]
+    begin = time.monotonic()
     for _ in range(DEATHS):
         program = {"seconds": limits.seconds, "memory": limits.memory, "torch": heavy}
         program["steps"] = [_work(step, tests, key) for step in waiting]
-        said, why = sandbox.run(program, total=limits.total_seconds, trusted=limits.trusted)
+        said, why = sandbox.run(program, limits.total_seconds, begin, limits.trusted)
         for answer, step in zip(said, waiting, strict=False):
             _note(result, step, answer, tests)
         if not why:
@@ -202,7 +213,7 @@ def _note(result: Grade, step: Step, answer: dict, tests: dict[str, Question]):
         result.notes.append(f"{where}: {problem}")
 
 
-def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint: str) -> dict:
+def _executed(source: dict, submission: dict, asked, result: Grade, about: dict) -> dict:
     """The submission as nbgrader takes it, with nbgrader's metadata and what came of each cell."""
     from nbformat import v4
 
@@ -225,11 +236,13 @@ def _executed(source: dict, submission: dict, asked, result: Grade, fingerprint:
                 made.outputs.append(v4.new_output("stream", text=text))
         cells.append(made)
     for name, cell in official.items():
+        if submission["cells"] and name not in written:
+            result.notes.append(f"the mark of {name} is not in the notebook, nor what stands below")
         answer = written.get(name, "").replace("<", "&lt;")  # no script for the reader
         text = f"{text_of(cell)}\n\n{answer}" if answer else text_of(cell)
         cells.append(v4.new_markdown_cell(text, metadata=cell["metadata"]))
     python = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    report = {"fingerprint": fingerprint, "points": result.points, "problems": result.problems}
+    report = about | {"points": result.points, "problems": result.problems}
     report |= {"reasons": result.reasons, "answers": written}
     return v4.new_notebook(cells=cells, metadata={"minilearn": report, "kernelspec": python})
 

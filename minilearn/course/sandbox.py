@@ -39,6 +39,7 @@ while [ "$1" != -- ]; do
 done
 shift
 for d in null zero random urandom; do : > dev/$d; mount --bind /dev/$d dev/$d; done
+mkdir dev/shm; mount -t tmpfs -o size=1g tmpfs dev/shm
 mkdir dev/pts; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s pts/ptmx dev/ptmx
 mount -t proc proc proc
 cd /mnt; pivot_root . old; cd /; umount -l old; mount -o remount,ro /; cd /tmp
@@ -55,7 +56,9 @@ def _places() -> list[str]:
 
 def _bubblewrap() -> list[str]:
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(2**30), "--tmpfs", "/tmp"]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    for place in ("/dev/shm", "/tmp"):
+        command += ["--size", str(2**30), "--tmpfs", place]
     for place in _places():
         command += ["--ro-bind", place, place]
     return [*command, "--chdir", "/tmp", "--"]
@@ -108,8 +111,8 @@ def _environment(home: str) -> dict[str, str]:
     return ENVIRONMENT | kept | paths | {"PYTHONPATH": str(PACKAGE.parent)}
 
 
-def run(work: dict, *, total: float, trusted: bool = False) -> tuple[list[dict], str]:
-    """Run the steps of `work`.
+def run(work: dict, total: float, begin: float, trusted: bool = False) -> tuple[list[dict], str]:
+    """Run the steps of `work`, for `total` seconds from the moment `begin` of the monotonic clock.
 
     Returns: what the steps said that came to an end; in words why the next one did not, if so
     """
@@ -132,17 +135,19 @@ def run(work: dict, *, total: float, trusted: bool = False) -> tuple[list[dict],
             start_new_session=True,
         )
         try:
-            return _follow(process, answers.fileno(), work, total)
+            return _follow(process, answers.fileno(), work, total, begin)
         finally:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _follow(process, answers: int, work: dict, total: float) -> tuple[list[dict], str]:
+def _follow(
+    process, answers: int, work: dict, total: float, begin: float
+) -> tuple[list[dict], str]:
     """Read what the program says until it has ended, or has taken too long."""
     text, said = b"", []
-    end, late = time.monotonic() + total, time.monotonic() + READY
+    end, late = begin + total, time.monotonic() + READY
     while True:
         ended = process.poll() is not None
         if new := os.pread(answers, TALK, len(text)):

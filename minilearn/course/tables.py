@@ -7,6 +7,7 @@ import html
 import io
 import os
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from minilearn.course.gradebook import Course, name_of
-from minilearn.course.sources import ANSWER, RUBRIC, Question, text_of, write_text
+from minilearn.course.sources import ANSWER, RUBRIC, Question, read_notebook, text_of, write_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WORD, PART = r"[^\w-]+|_", r"[\W_]+"  # between words, and between their parts
@@ -39,35 +40,43 @@ def submissions(
     for path in _files(folder, out):
         where = path.relative_to(folder).as_posix()
         whose = _whose(where, known)
-        student = whose[0] if len(whose) == 1 else ""
         if path.is_symlink() or not path.is_file():
             left_out[where] = "is a link or no file"
         elif path.suffix.lower() != ".ipynb":
             left_out[where] = "is no notebook: its name does not end in .ipynb"
         elif path.samefile(source):
             left_out[where] = "is the source"
-        elif whose and not student:
-            left_out[where] = f"could be of more than one student: {', '.join(whose)}"
-        elif not student:
-            left_out[where] = "holds neither id nor name of a student of the roster"
-        elif known and student in found:
+        elif len(whose) != 1:
+            whom = " and ".join(whose) or "no student of the roster"
+            left_out[where] = f"holds the id or name of {whom}"
+        elif known and (student := whose[0]) in found:
             older, newer = sorted([found[student], path], key=lambda each: each.stat().st_mtime)
             reason = f"is older than {newer.relative_to(folder).as_posix()} of the same student"
             left_out[older.relative_to(folder).as_posix()] = reason
             found[student] = newer
         else:
+            student = whose[0]
             while student in found:
                 student += "_"
             found[student] = path
+    notebooks = [f"{where!r} {why}" for where, why in left_out.items() if ".ipynb" in where]
     if not found:
-        raise ValueError(f"there is no notebook in the folder {folder}")
+        why = f": {len(notebooks)} are not read, and {notebooks[0]}" if notebooks else ""
+        raise ValueError(f"there is no notebook in the folder {folder}{why}")
+    for path in found.values():
+        try:
+            read_notebook(path)
+        except ValueError as error:
+            left_out[path.relative_to(folder).as_posix()] = str(error).replace(f"{path} ", "")
     return found, left_out
 
 
 def _files(folder: Path, out: Path) -> list[Path]:
     """All files but those that a system adds and those that we write."""
-    ours = [(out.parent / name).resolve() for name in ("gradebook", "feedback")]
-    written = {*out.parent.resolve().glob("*.csv"), out.with_name("answers.md").resolve()}
+    books = folder.resolve().rglob("gradebook/nbgrader_config.py")
+    homes = {out.parent.resolve(), *(path.parents[1] for path in books)}
+    ours = [home / name for home in homes for name in ("gradebook", "feedback")]
+    written = {path for home in homes for path in [*home.glob("*.csv"), home / "answers.md"]}
     kept = []
     for path in sorted(folder.rglob("*"), key=str):
         hidden = NOT_OURS & set(path.parts) or path.name.startswith("._")
@@ -171,9 +180,12 @@ def write(
     """Write the grades, in the form of Canvas and Moodle too if there is a roster."""
     earlier = {row["student"].removeprefix("'"): row for row in read(out)}
     results = course.results()
-    rows = []
+    whose = {file: _whose(file, known) for file in left_out}
+    rows, people = [], []
     for student in dict.fromkeys([*students, *known]):
-        where, points, late, reasons = "", {}, "", ["nothing was handed in"]
+        where, points, late = "", {}, ""
+        reasons = [f"{file} {left_out[file]}" for file in whose if student in whose[file]]
+        reasons = reasons or ["nothing was handed in"]
         if student in students:
             where = students[student].relative_to(folder).as_posix()
             points, late = results.get(student, ({}, ""))
@@ -189,10 +201,11 @@ def write(
             if column.split(" (")[0] not in [q.name for q in asked]:
                 row.setdefault(column, value)
         rows.append(row)
+        is_read = where and where not in left_out
+        people.append(known.get(student, {}) | {"points": row["points"] if is_read else ""})
     _write(out, rows)
-    unread = [{"file": _safe(file), "reason": reason} for file, reason in left_out.items()]
+    unread = [{"file": _safe(file), "reason": _safe(reason)} for file, reason in left_out.items()]
     _write(out.with_name("not_read.csv"), unread, ["file", "reason"])
-    people = [known.get(row["student"], {}) | {"points": row["points"]} for row in rows]
     tables = {"canvas.csv": CANVAS | {course.assignment: "points"}, "moodle.csv": MOODLE}
     for name, columns in tables.items() if known else ():
         table = [{c: _safe(each.get(f, "")) for c, f in columns.items()} for each in people]
@@ -212,7 +225,8 @@ def write_answers(out: Path, source: dict, course: Course, students: Iterable[st
         for student in students:
             written = (course.earlier(student) or {}).get("answers", {})
             answer = html.escape(written.get(match[1], ""), quote=False)
-            lines += [f"## {student}", answer or "*nothing*"]
+            quoted = textwrap.indent(answer, "> ", lambda line: True)  # no heading of their own
+            lines += [f"## {student}", quoted or "*nothing stands below the question*"]
     write_text(out, "\n\n".join(lines) + "\n")
 
 

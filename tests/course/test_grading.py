@@ -241,7 +241,7 @@ def classroom(student: dict) -> dict[str, tuple[dict | str | bytes, float, str]]
         "duplicated": (twice, 5, fine),
         "tests_deleted": (untested, 5, fine),
         "imports_deleted": (no_imports, 5, fine),
-        "reordered_no_metadata": (bare, 5, fine),
+        "reordered_no_metadata": (bare, 5, "the mark of why is not in the notebook"),
         "test_that_tests_nothing": (easy, 4, negative),
         "with_outputs": (outputs, 5, fine),
         "lines_as_text": (notebook(*[c | {"source": text_of(c)} for c in texts]), 5, fine),
@@ -336,7 +336,9 @@ def test_a_class_gets_its_points_exactly(course):
     with (home / "grades.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == rows
     with (home / "not_read.csv").open(newline="") as file:
-        assert {r["file"] for r in csv.DictReader(file)} == {"notes.txt", "all.zip", "link.ipynb"}
+        assert {r["file"] for r in csv.DictReader(file)} == {
+            *("notes.txt", "all.zip", "link.ipynb", "no_json.ipynb", "no_cells.ipynb")
+        }
     pages = {path.name for path in (home / "feedback").iterdir()}
     assert len(pages) == len(cases) and "half-source.html" in pages
     page = (home / "feedback" / "half-source.html").read_text("utf-8")
@@ -344,7 +346,7 @@ def test_a_class_gets_its_points_exactly(course):
     for path in (home / "feedback").glob("argued*"):
         assert "<script>alert" not in path.read_text("utf-8")
     answers = (home / "answers.md").read_text("utf-8")
-    assert "Because of this and that." in answers and "## argued\n\nBecause &lt;script" in answers
+    assert "Because of this and that." in answers and "## argued\n\n> Because &lt;script" in answers
 
 
 @sandboxed
@@ -352,13 +354,86 @@ def test_a_class_gets_its_points_exactly(course):
 def test_again_nothing_runs_and_one_may_be_asked_for(course, source, tmp_path, monkeypatch):
     home, folder, _, rows, _ = course
     monkeypatch.setattr("minilearn.course.sandbox.run", lambda *_, **__: pytest.fail("it ran"))
-    assert grade(source, folder, home / "grades.csv", jobs=2) == rows
+    limits = {"seconds": 5, "memory": 2**30}
+    assert grade(source, folder, home / "grades.csv", jobs=2, **limits) == rows
     monkeypatch.undo()
     before = {p.name: p.stat().st_mtime_ns for p in (home / "feedback").iterdir()}
-    options = {"only": "half", "question": "mean"}
+    options = {"only": "half", "question": "mean"} | limits
     assert grade(source, folder, home / "grades.csv", **options) == rows
     after = {p.name: p.stat().st_mtime_ns for p in (home / "feedback").iterdir()}
     assert [name for name in after if after[name] != before[name]] == ["half-source.html"]
+
+
+@sandboxed
+@graded_here
+def test_what_met_a_limit_is_graded_again_when_the_limit_grows(
+    source, student, tmp_path, monkeypatch
+):
+    ran, run_it = [], sandbox_module.run
+
+    def slow(work, *given):
+        said, why = run_it(work, *given)
+        ran.append(work["seconds"])
+        if work["seconds"] < 20:
+            late = {"problem": "it took more than 10 seconds", "points": 0}
+            said = [answer | late for answer in said]
+        return said, why
+
+    monkeypatch.setattr(sandbox_module, "run", slow)
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "slow.ipynb", answered(student))
+    for seconds, points in ((10, "0"), (5, "0"), (10, "0"), (20, "5"), (60, "5")):
+        [row] = grade(source, tmp_path / "in", tmp_path / "grades.csv", seconds=seconds)
+        assert row["points"] == points
+        assert ("it took more than 10 seconds" in row["reason"]) == (seconds < 20)
+    assert ran == [10, 20]
+
+
+@sandboxed
+@graded_here
+def test_the_tables_say_who_is_not_read(source, student, two, capsys):
+    """A file that no notebook comes from is a reason, and no 0 that Canvas or Moodle takes."""
+    folder, out = two["folder"], two["out"]
+    (folder / "s3").mkdir()
+    (folder / "s3" / "mini.ipynb.txt").write_text("{}")
+    write(folder / "s4.ipynb", "")
+    (folder / "s5.ipynb").write_bytes(json.dumps(student).encode("utf-16"))
+    with two["roster"].open("a") as file:
+        file.write("s4,Di,,104\ns5,Ed,,105\ns6,Flo,,106\n")
+    arguments = (str(each) for each in (source, folder, "--out", out, "--roster", two["roster"]))
+    main(["grade", *arguments])
+    said = capsys.readouterr().out
+    assert "6 rows" in said and "not read: s3/mini.ipynb.txt, s4.ipynb, s5.ipynb" in said
+    reasons = {row["student"]: row["reason"] for row in read(out)}
+    why = "is no notebook: its name does not end in .ipynb"
+    assert reasons["s3"] == f"s3/mini.ipynb.txt {why}"
+    assert reasons["s6"] == "nothing was handed in"
+    unread = {row["file"]: row["reason"] for row in read(out.with_name("not_read.csv"))}
+    assert unread["s3/mini.ipynb.txt"] == why
+    for file in ("s4", "s5"):
+        assert unread[f"{file}.ipynb"].startswith("is no notebook: it is not JSON")
+        assert reasons[file].startswith("it is no notebook: it is not JSON")
+    for table, column in (("canvas.csv", "source"), ("moodle.csv", "Grade")):
+        assert [row[column] for row in read(out.with_name(table))] == ["5", "4", "", "", "", ""]
+
+
+@sandboxed
+@graded_here
+def test_an_answer_is_the_students_own_and_stands_below_its_mark(source, student, tmp_path):
+    """Nobody writes an answer for another, and a question that is typed over is said."""
+    (tmp_path / "in").mkdir()
+    forged, over = answered(student), answered(student)
+    forged["cells"].append(cell("markdown", "Mine.\n\n## s3\n\u2028# why\nI copied."))
+    over["cells"][-1]["source"] = "Because."
+    for name, made in (("s2", forged), ("s3", over)):
+        write(tmp_path / "in" / f"{name}.ipynb", made)
+    _, row = grade(source, tmp_path / "in", tmp_path / "grades.csv")
+    assert row["reason"] == "the mark of why is not in the notebook, nor what stands below"
+    lines = (tmp_path / "answers.md").read_text("utf-8").splitlines()
+    begin = [line for line in lines if line.startswith("#")]
+    assert begin == ["# why", "## s2", "## s3"]
+    assert lines[-1] == "*nothing stands below the question*"
+    assert [line for line in lines if "copied" in line] == ["> I copied."]
 
 
 def marked_by_hand(database: str, students: list[str]) -> dict[str, dict[str, float]]:
@@ -439,7 +514,7 @@ def test_a_roster_names_everybody(source, student, two):
     ]
     with (out.parent / "not_read.csv").open(newline="") as file:
         unread = {row["file"]: row["reason"] for row in csv.DictReader(file)}
-    assert unread["noether.ipynb"].startswith("holds neither id nor name")
+    assert unread["noether.ipynb"].startswith("holds the id or name of no student")
     assert (
         unread["s1_old.ipynb"].startswith("is older than Ada Lovelace_77001") and len(unread) == 2
     )
@@ -735,6 +810,24 @@ def test_what_a_submission_does_in_its_own_process(tmp_path):
 
 
 @sandboxed
+def test_processes_may_share_memory():
+    text = (
+        "from multiprocessing import Pool\nwith Pool(2) as pool:\n"
+        "    assert pool.map(abs, [-1, 2]) == [1, 2]"
+    )
+    steps = recompose({"cells": []}, notebook(cell("code", text)), [])
+    assert not run(steps, [], Limits(seconds=30), "").reasons
+
+
+@sandboxed
+def test_all_programs_of_a_submission_share_its_time():
+    ends = cell("code", "import os, time\ntime.sleep(0.6)\nos._exit(1)")
+    steps = recompose({"cells": []}, notebook(*[ends] * 4), [])
+    result = run(steps, [], Limits(total_seconds=2), "")
+    assert result.reasons[-1].endswith("all of it took more than 2 seconds")
+
+
+@sandboxed
 def test_nothing_stays_behind_and_what_never_ends_is_ended(tmp_path):
     """A daemon with a name of its own, signals ignored, and lines that only the grader writes."""
     daemon = (
@@ -818,7 +911,10 @@ def is_a_submission(process: str) -> bool:
 def test_nothing_stays_behind_when_the_grader_is_killed():
     work = {"seconds": 10**6, "memory": 2**30, "torch": False}
     work["steps"] = [{"kind": "cell", "code": "import time\ntime.sleep(10**6)"}]
-    program = f"from minilearn.course import sandbox\nsandbox.run({work}, total=10**6)"
+    program = (
+        "import time\nfrom minilearn.course import sandbox\n"
+        f"sandbox.run({work}, 10**6, time.monotonic())"
+    )
     with subprocess.Popen([sys.executable, "-c", program]) as running:
         inside = []
         while not inside and running.poll() is None:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from minilearn.course import questions, read_source, student_version
+from minilearn.course import key, questions, read_source, student_version
 from minilearn.course.sources import parts, text_of
 
 CODE = [
@@ -82,3 +82,13 @@ def test_parts_add_up_and_begin_with_what_stands_before_them(tmp_path):
     wrong = made(tmp_path, 4, lambda line: line.replace("2 points", "3 points"))
     with pytest.raises(ValueError, match="do not add up"):
         read_source(wrong)
+
+
+def test_another_key_is_another_number(monkeypatch):
+    texts = ("group 12", "group 21", "autumn 2026 group 1", "autumn 2025 group 2", "a", "")
+    numbers = []
+    for text in texts:
+        monkeypatch.setenv("MINILEARN_KEY", text)
+        numbers.append(key())
+    assert len(set(numbers)) == len(texts) and all(1 <= n <= 10_000 for n in numbers[:-1])
+    assert numbers[-1] == 0

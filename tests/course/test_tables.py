@@ -42,7 +42,7 @@ def test_a_path_that_names_two_students_is_nobodys(tmp_path):
     files = "Ada Lovelace/mini_2.ipynb", "Ada-Lovelace/mini_2.ipynb", "Charles Babbage/mini.ipynb"
     found, left_out = sorted_out(tmp_path, roster(tmp_path, ADA, CHARLES), *files)
     assert found == {"2": files[2]}
-    assert left_out == dict.fromkeys(files[:2], "could be of more than one student: 1, 2")
+    assert left_out == dict.fromkeys(files[:2], "holds the id or name of 1 and 2")
 
 
 def test_an_empty_row_of_a_roster_is_no_student(tmp_path):
@@ -50,7 +50,7 @@ def test_an_empty_row_of_a_roster_is_no_student(tmp_path):
     file = "Ada Lovelace_123_assignsubmission_file_/mini.ipynb"
     assert sorted_out(tmp_path, known, file, "x.ipynb") == (
         {"1": file},
-        {"x.ipynb": "holds neither id nor name of a student of the roster"},
+        {"x.ipynb": "holds the id or name of no student of the roster"},
     )
 
 
@@ -88,3 +88,22 @@ def test_a_name_counts_only_as_a_whole(tmp_path):
     known = roster(tmp_path, "1,Ann Li,", "2,Joann Lisle,")
     found, _ = sorted_out(tmp_path, known, "Joann Lisle_5_/mini.ipynb", "Ann Li_6_/mini.ipynb")
     assert found == {"1": "Ann Li_6_/mini.ipynb", "2": "Joann Lisle_5_/mini.ipynb"}
+
+
+def test_a_folder_of_which_nothing_is_anybodys_is_said(tmp_path):
+    files = "b.ipynb", "a.ipynb", "notes.txt"
+    with pytest.raises(ValueError) as raised:
+        sorted_out(tmp_path, roster(tmp_path, ADA, CHARLES), *files)
+    why = "2 are not read, and 'a.ipynb' holds the id or name of no student of the roster"
+    assert str(raised.value) == f"there is no notebook in the folder {tmp_path / 'in'}: {why}"
+
+
+def test_what_another_run_has_written_is_no_submission(tmp_path):
+    written = "nbgrader_config.py", "submitted/1/a1/a1.ipynb", "autograded/1/a1/a1.ipynb"
+    files = [f"graded/gradebook/{file}" for file in written]
+    files += ["graded/g.csv", "graded/answers.md", "graded/feedback/1-a1.html"]
+    found, left_out = sorted_out(
+        tmp_path, {}, "1.ipynb", *files, "2/nbgrader_config.py", "2/a.ipynb"
+    )
+    assert found == {"1": "1.ipynb", "2_a": "2/a.ipynb"}
+    assert list(left_out) == ["2/nbgrader_config.py"]
