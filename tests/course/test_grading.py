@@ -10,6 +10,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -1054,3 +1055,59 @@ def test_a_loss_that_is_right_but_for_the_empty_batch_gets_a_part():
     )
     points, [error] = answered_here(source, {"blindspot_loss": loss})["loss"]
     assert points == 3 and "nothing to forget" in str(error)
+
+
+def test_rounded_errors_of_the_originals_are_right():
+    """The comparison of A1, on numbers that are made."""
+    source = assignment("a1_forget_a_band")
+    [inside] = [text_of(c) for c in source["cells"] if text_of(c).startswith("def inside")]
+    [test] = [q.test for q in questions(source) if q.name == "comparison"]
+    exact = [2.03456, 2.11456, 1.98765]
+    errors = {"original": [round(value, 4) for value in exact], "retrained": [9.0] * 3}
+    errors |= {"finetune": [4.0] * 3, "amnesiac": [6.0] * 3, "blindspot": [8.0] * 3}
+    names = {"originals": range(3), "error": exact.__getitem__, "errors": errors, "SEEDS": 3}
+    names["torch"] = torch
+    exec(inside, names)
+    exec(test, names)
+    errors["original"][1] += 0.05
+    with pytest.raises(AssertionError, match="these are not the errors of the originals"):
+        exec(test, names)
+
+
+def test_rounded_values_of_the_attack_are_right():
+    """The attack of A2, on losses that are made: of four models, and before them the original's."""
+    source = assignment("a2_forget_sixteen_items")
+    [test] = [q.test for q in questions(source) if q.name == "attack"]
+    draw = torch.Generator().manual_seed(0)
+    made = {(m, n): torch.rand(n, generator=draw).double() for m in range(5) for n in (16, 360)}
+    names = {"torch": torch, "unlearned": 1, "retrained": [2, 3, 4], "original": 0, "test": 360}
+    names["request"] = SimpleNamespace(forget=16)
+    names["losses"] = lambda model, data: made[model, data]
+    names["evaluate"] = lambda _, data: SimpleNamespace(correct=torch.tensor([data == 360]))
+
+    def auc(forgotten, unseen):
+        gap = forgotten[:, None] - unseen[None]
+        return ((gap > 0).double() + (gap == 0) / 2).mean().item()
+
+    found = {"weak": [], "strong": []}
+    for m in range(1, 5):
+        rise = [made[m, n] - made[0, n] for n in (16, 360)]
+        found["weak"].append(round(auc(made[m, 16], made[m, 360]), 3))
+        found["strong"].append(round(auc(*rise), 3))
+    names |= {"auc": auc, "found": found, "key": lambda: 0}
+    exec(test, names)
+    found["strong"][2] += 0.01
+    with pytest.raises(AssertionError, match="the strong attack, number 2"):
+        exec(test, names)
+
+
+def test_a_tensor_of_all_gradients_is_not_an_importance():
+    source = assignment("a2_forget_sixteen_items")
+    source["cells"] = source["cells"][:9]
+    whole = (
+        "def importance(a, g):\n"
+        "    return (g[:, :, None] * a[:, None]).abs().sum(0), g.abs().sum(0)"
+    )
+    points, [error] = answered_here(source, {"importance": whole})["importance"]
+    assert points == 0 and "there is a tensor of shape (N, O, I) in it" in str(error)
+    assert answered_here(source, {})["importance"] == (4, [])
