@@ -77,8 +77,8 @@ def grade(
     `key` reaches the tests as the variable MINILEARN_KEY, and no other cell.
 
     Raises: ValueError if the source is no source, the folder has no notebook, another run has the
-        same `out`, or there is no sandbox and `trusted` is not said; OSError if a file cannot be
-        written
+        same `out`, the table is another assignment's or holds what is no mark, or there is no
+        sandbox and `trusted` is not said; OSError if a file cannot be written
     """
     sandbox.check_sandbox(trusted)
     source, folder, out = (Path(each).resolve() for each in (source, folder, out))

@@ -318,6 +318,14 @@ def test_every_chapter_is_in_the_book():
         assert f"](../notebooks/{path.name})" in intro, f"{path.name} is not in book/intro.md"
 
 
+@pytest.mark.parametrize("page", ["intro", "instructors"])
+def test_a_page_says_of_links_that_they_lead_nowhere_on_github(page):
+    """The students' versions are made with the book."""
+    text = " ".join((ROOT / "book" / f"{page}.md").read_text("utf-8").split())
+    assert "](../notebooks/students/" in text
+    assert re.search(r"`make book` makes these [\w ]*pages, so on GitHub .* lead nowhere\.", text)
+
+
 def test_no_notebook_is_large():
     big = [name(p) for p in tree() if p.suffix == ".ipynb" and p.stat().st_size > 250_000]
     assert not big, f"more than 250 kB: {big}"
