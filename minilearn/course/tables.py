@@ -14,8 +14,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import pandas as pd
-
 from minilearn.course.gradebook import Course, name_of
 from minilearn.course.sources import ANSWER, RUBRIC, Question, read_notebook, text_of, write_text
 
@@ -254,4 +252,6 @@ def read(table: Path) -> list[dict[str, str]]:
 
 
 def _write(out: Path, rows: list[dict[str, str]], columns: Sequence[str] | None = None):
+    import pandas as pd  # which a student's notebook does not need
+
     write_text(out, pd.DataFrame(rows, columns=columns).fillna("").to_csv(index=False))

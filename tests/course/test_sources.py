@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +94,10 @@ def test_another_key_is_another_number(monkeypatch):
         numbers.append(key())
     assert len(set(numbers)) == len(texts) and all(1 <= n <= 10_000 for n in numbers[:-1])
     assert numbers[-1] == 0
+
+
+def test_what_students_import_brings_neither_torch_nor_pandas():
+    """Their first cell runs against the clock, beside others."""
+    program = "import sys, minilearn.course; print({'torch', 'pandas'} & set(sys.modules))"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "set()\n"
