@@ -218,11 +218,11 @@ def _executed(source: dict, submission: dict, asked, result: Grade, about: dict)
     from nbformat import v4
 
     cells, written = [], prose(source, submission)
-    official = {
-        cell["metadata"]["nbgrader"]["grade_id"]: cell
-        for cell in sources.nbgrader_version(source)["cells"]
-        if "nbgrader" in cell["metadata"]
-    }
+    given = sources.nbgrader_version(source)["cells"]
+    named = [cell for cell in given if "nbgrader" in cell["metadata"]]
+    official = {cell["metadata"]["nbgrader"]["grade_id"]: cell for cell in named}
+    texts = [text_of(c).strip() for c in submission["cells"] if c["cell_type"] != "code"]
+    has_own = not set(texts) <= {text_of(cell).strip() for cell in given}
     for step in recompose(source, submission, asked):
         if step.kind == "test":
             cell = official.pop(step.name)
@@ -238,6 +238,8 @@ def _executed(source: dict, submission: dict, asked, result: Grade, about: dict)
     for name, cell in official.items():
         if submission["cells"] and name not in written:
             result.notes.append(f"the mark of {name} is not in the notebook, nor what stands below")
+        elif has_own and not written.get(name):
+            result.notes.append(f"a text of their own stands elsewhere, and none below {name}")
         answer = written.get(name, "").replace("<", "&lt;")  # no script for the reader
         text = f"{text_of(cell)}\n\n{answer}" if answer else text_of(cell)
         cells.append(v4.new_markdown_cell(text, metadata=cell["metadata"]))

@@ -423,16 +423,22 @@ def test_the_tables_say_who_is_not_read(source, student, two, capsys):
 def test_an_answer_is_the_students_own_and_stands_below_its_mark(source, student, tmp_path):
     """Nobody writes an answer for another, and a question that is typed over is said."""
     (tmp_path / "in").mkdir()
-    forged, over = answered(student), answered(student)
+    forged, over, above, none = (answered(student) for _ in range(4))
     forged["cells"].append(cell("markdown", "Mine.\n\n## s3\n\u2028# why\nI copied."))
     over["cells"][-1]["source"] = "Because."
-    for name, made in (("s2", forged), ("s3", over)):
+    above["cells"].insert(-1, cell("markdown", "Because."))
+    for name, made in (("s2", forged), ("s3", over), ("s4", above), ("s5", none)):
         write(tmp_path / "in" / f"{name}.ipynb", made)
-    _, row = grade(source, tmp_path / "in", tmp_path / "grades.csv")
-    assert row["reason"] == "the mark of why is not in the notebook, nor what stands below"
+    rows = grade(source, tmp_path / "in", tmp_path / "grades.csv")
+    assert [row["reason"] for row in rows] == [
+        "all tests passed",
+        "the mark of why is not in the notebook, nor what stands below",
+        "a text of their own stands elsewhere, and none below why",
+        "all tests passed",
+    ]
     lines = (tmp_path / "answers.md").read_text("utf-8").splitlines()
     begin = [line for line in lines if line.startswith("#")]
-    assert begin == ["# why", "## s2", "## s3"]
+    assert begin == ["# why", "## s2", "## s3", "## s4", "## s5"]
     assert lines[-1] == "*nothing stands below the question*"
     assert [line for line in lines if "copied" in line] == ["> I copied."]
 
