@@ -1,5 +1,6 @@
 """Chapters tell the same story on another real set, with one line changed."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -35,6 +36,8 @@ def test_the_chapter_on_real_data(realdata_root, monkeypatch, name, line, other,
     changed = [c for c in notebook.cells if c.cell_type == "code" and line in c.source]
     assert len(changed) == 1
     changed[0].source = changed[0].source.replace(line, other)
+    for cell in notebook.cells:  # as few as a null band needs
+        cell.source = re.sub(r"^SEEDS = \d+$", "SEEDS = 3", cell.source, flags=re.M)
     notebook.cells = [c for c in notebook.cells if "artificial" not in c.metadata.get("tags", [])]
     notebook.cells.append(nbformat.v4.new_code_cell(CLAIMS.get(name, "")))
     client = NotebookClient(notebook, timeout=900, kernel_name="python3")
