@@ -177,8 +177,8 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
             return originals[seed]
         if name == "retrained":  # from other new weights than the original
             return retrain(fresh, request.retain, config=training, seed=100 + seed)
-        own = {"start": start.to(device_of(originals[seed].model)), "config": methods[name]}
-        arguments = {"fresh": fresh, "seed": seed, **own}
+        begin = start.to(device_of(originals[seed].model))
+        arguments = {"fresh": fresh, "start": begin, "config": methods[name], "seed": seed}
         try:
             return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **arguments)
         except NothingToDo:  # the original answers as asked

@@ -156,17 +156,17 @@ class Best:
 
     def _begin(self):
         self.first = self.last = 0
-        self.seen = lambda: None  # the model that it watches
+        self.model: weakref.ref | None = None  # that it watches
         self.epoch = 0
         self.lowest = math.inf
         self.weights = {}
 
     def __call__(self, epoch: int, model: nn.Module) -> dict:
         """The validation loss; its weights are kept if it is the lowest so far."""
-        if epoch != self.last + 1 or self.seen() is not model:  # another run
+        if epoch != self.last + 1 or self.model is None or self.model() is not model:
             self._begin()
             self.first = epoch
-            self.seen = weakref.ref(model)
+            self.model = weakref.ref(model)
         self.last = epoch
         loss = evaluate(model, self.validation, loss=self.loss).loss.double().mean().item()
         if loss < self.lowest:

@@ -347,14 +347,12 @@ def test_what_a_network_draws_changes_nothing_that_a_dataset_draws(train):
     class Drawing(nn.Linear):
         def forward(self, x):
             seen[-1].append(x.clone())
-            return super().forward(x) + torch.rand(()) * self.draws
+            return super().forward(x) + torch.rand(self.draws).sum()
 
-    for draws in (0, 1):
+    for draws in (1, 7):
         net = Drawing(5, 3)
         net.draws = draws
         seen.append([])
-        if draws:
-            net.forward = lambda x, net=net: Drawing.forward(net, x) + 0 * torch.rand(7).sum()
         evaluate(net, Noisy(train), batch_size=8)
     assert torch.equal(torch.cat(seen[0]), torch.cat(seen[1]))
 

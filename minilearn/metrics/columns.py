@@ -59,8 +59,8 @@ def check_tests(request: Request, tests: dict):
         return
     if "test_retain" not in tests:
         warnings.warn(
-            "there is a test_forget and no test_retain, so that the learnt attacks meet unseen "
-            "examples that they have learnt from, if these are in test: give test_retain as well",
+            "test_forget comes without test_retain: learnt attacks learn from all of test then, "
+            "and may be asked about what they have learnt, so give test_retain as well",
             stacklevel=4,
         )
     gone, alike = targets_of(request.forget), targets_of(tests["test_forget"])

@@ -85,7 +85,7 @@ def _learnt_attack(attack: Callable, model: Results):
 
 
 def _divergence(kind: Callable, model: Results, reference: Results, split: str) -> float:
-    """In double precision: of two models that are nearly alike, single would see its rounding."""
+    """In double precision, because single shows its rounding where two models are nearly alike."""
     logs = (part[split].outputs.double().log_softmax(1) for part in (reference, model))
     return kind(*logs).mean().item()
 

@@ -58,6 +58,8 @@ def test_digits():
     assert 0.65 < regained(value, "laf_repair") < 0.85
     assert abs(regained(value, "scrub") - regained(value, "laf_repair")) < 0.15
     assert regained(value, "finetune") > 0.95
+    for other in ("laf", "laf_repair", "scrub", "sisa"):
+        assert regained(value, "finetune") > regained(value, other) + 0.05
     assert abs(value("noisy", "sisa", "test") - value("noisy", "laf", "test")) < 0.03
     assert value("noisy", "sisa", "forget") < value("noisy", "laf", "forget")
     for other in ("neggrad", "boundary", "bad_teacher", "unrolling"):
@@ -319,6 +321,12 @@ def test_electric_load():
             found[m, "quantile_loss", split][0] for m in ("blindspot_model", "retrained")
         )
         assert model > retrained
+    for name in ("blindspot", "blindspot_model"):
+        for split in ("retain", "test_retain"):
+            worse, gold = (found[m, "quantile_loss", split] for m in (name, "retrained"))
+            assert worse[0] > gold[0] and not overlap(worse, gold)
+    tuned, student = (found[m, "paired_difference", "forget"][0] for m in ("finetune", "blindspot"))
+    assert 0.8 < tuned / student < 1
 
 
 def test_single_items_of_the_digits():
@@ -463,7 +471,7 @@ def test_what_chapter_3_says_of_the_strong_attack():
         found["again", "ulira_high", "forget"] - found["again", "ulira_low", "forget"]
         for found in (band, items)
     )
-    assert 1.8 < wide / narrow < 3
+    assert 2.5 < wide / narrow < 3
 
 
 def test_what_the_page_says_of_regression_and_of_writers():
