@@ -161,6 +161,9 @@ class Best:
         self.lowest = math.inf
         self.weights = {}
 
+    def __getstate__(self) -> dict:
+        return vars(self) | {"model": None}  # in another process it is another one
+
     def __call__(self, epoch: int, model: nn.Module) -> dict:
         """The validation loss; its weights are kept if it is the lowest so far."""
         if epoch != self.last + 1 or self.model is None or self.model() is not model:

@@ -1,6 +1,7 @@
 """What was changed between two calls, or comes in another form, and must not go unnoticed."""
 
 import argparse
+import pickle
 import warnings
 from collections import OrderedDict, defaultdict, deque
 from enum import Enum
@@ -317,6 +318,9 @@ def test_a_watch_keeps_the_weights_of_one_model(train):
     best, first, second = Best(train), build(network, 0), build(network, 1)
     for epoch in (1, 2):
         best(epoch, first)
+    again = pickle.loads(pickle.dumps(best))
+    again.restore(second)
+    assert fingerprint(second) == fingerprint(first)
     best(3, second)
     assert best.first == 3
     with pytest.raises(ValueError, match="only 1 of 3 epochs were seen"):
