@@ -1,7 +1,8 @@
 """List the package's modules, and show their docstrings as they are written.
 
 A line `<!-- modules: minilearn.methods -->` of a page becomes a heading and an `automodule` for
-every public module of that package, so that a new file is on the page by itself.
+every public module of that package, so that a new file is on the page by itself. A line
+`<!-- names: minilearn.metrics:METRICS -->` becomes the names of a table, with their words.
 
 A docstring here is plain text: sentences, then fields such as `Args:`, `Paper:` or `Example:`.
 This extension turns the fields into a field list and escapes the text, so that no docstring can
@@ -9,15 +10,19 @@ warn. Formulas (indented, under `Paper:` or before the first field) and examples
 and `Args:` with a line an argument becomes a list.
 """
 
+import inspect
 import re
 import textwrap
 from importlib import import_module
 from pkgutil import iter_modules
 
+from minilearn.metrics.metric import Metric
+
 FIELD = re.compile(r"([A-Z]\w+):(?:\s+(.*))?$")
 VERBATIM = {None, "Paper", "Example"}  # fields whose indented lines are a formula or a session
 ARGUMENT = re.compile(r"    ([\w, ]+): (.*)")
 MODULES = re.compile(r"<!-- modules: (\S+) -->")
+NAMES = re.compile(r"<!-- names: (\S+):(\w+) -->")
 
 
 def modules(package: str) -> list[str]:
@@ -34,7 +39,27 @@ def listed(text: str) -> str:
         block = "### {0}\n\n```{{eval-rst}}\n.. automodule:: {0}\n```"
         return "\n\n".join(block.format(name) for name in modules(match[1]))
 
-    return MODULES.sub(sections, text)
+    return MODULES.sub(sections, NAMES.sub(named, text))
+
+
+def named(match: re.Match) -> str:
+    """The names of a table of the package: a list with what each is, or where it has no words one
+    paragraph."""
+    table = getattr(import_module(match[1]), match[2])
+    names = [", ".join(name) if isinstance(name, tuple) else name for name in table]
+    said = [words_of(name, value) for name, value in zip(names, table.values(), strict=True)]
+    if any(said):
+        return "\n".join(f"- `{name}`: {words}" for name, words in zip(names, said, strict=True))
+    return ", ".join(f"`{name}`" for name in names) + "."
+
+
+def words_of(name: str, value) -> str:
+    """What a function, a metric or a pair of numbers of such a table is; "" of anything else."""
+    if isinstance(value, Metric):
+        return str(value).removeprefix(f"{name}: ")
+    if isinstance(value, tuple):
+        return str(value)
+    return inspect.getdoc(value).partition("\n")[0] if inspect.isfunction(value) else ""
 
 
 def escape(line: str) -> str:

@@ -17,7 +17,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from minilearn.check import EXERCISES
+from minilearn.data import BANDS
 from minilearn.methods import METHODS
+from minilearn.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
@@ -231,6 +234,14 @@ def test_api_page_lists_every_module():
     }
     there = {m for m in there if not any(part.startswith("_") for part in m.split("."))} - answers
     assert there <= set(listed), f"not in book/api.md: {sorted(there - set(listed))}"
+
+
+def test_api_page_lists_the_names_of_methods_metrics_and_exercises():
+    page = apidoc.listed((ROOT / "book/api.md").read_text("utf-8"))
+    assert all(f"- `{name}`: " in page for name in [*METHODS, *METRICS, *BANDS])
+    assert all(f"`{name}`" in page for name in EXERCISES)
+    assert "`mnist, class`" in page
+    assert "<!-- names" not in page
 
 
 def test_arguments_are_shown_as_a_list():
