@@ -105,7 +105,10 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
                 outputs.append(model(x))
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
-        return Evaluation(torch.cat(outputs), torch.cat(targets), torch.cat(losses))
+        targets = torch.cat(targets)
+        if not isinstance(data, Examples):  # of which `number_of_classes` has told it
+            _warn_of_labels_as_numbers(targets, 3)
+        return Evaluation(torch.cat(outputs), targets, torch.cat(losses))
 
 
 def _warn_of_batch_statistics(model: nn.Module):
@@ -133,14 +136,28 @@ def number_of_classes(model: nn.Module, data) -> int | None:
     check_device(model, data)
     if isinstance(data, Examples) and data.task == "classification":
         return data.classes
-    enough = isinstance(data, Examples) and len(data) >= 50  # of few numbers it may be chance
-    if enough and data.targets.unique().tolist() == [0.0, 1.0]:
-        warnings.warn(
-            "all targets are the numbers 0 and 1, and are fitted as numbers, by their error: for "
-            "classes give targets.long(), and a network with an output for each class",
-            stacklevel=3,
-        )
+    if isinstance(data, Examples):
+        _warn_of_labels_as_numbers(data.targets, 4)
     return None
+
+
+def _warn_of_labels_as_numbers(targets: Tensor, stacklevel: int):
+    """Warn where 50 targets or more are 0 and 1, or have a single 1 in a row of zeros."""
+    if len(targets) < 50 or not targets.is_floating_point():  # of few it may be chance
+        return
+    if targets.unique().tolist() != [0.0, 1.0]:
+        return
+    if targets.ndim == 1:
+        what, cure = "all targets are the numbers 0 and 1", "targets.long()"
+    elif targets.ndim == 2 and bool((targets.sum(1) == 1).all()):
+        what, cure = "every target is a row of zeros with a single 1", "targets.argmax(1)"
+    else:
+        return
+    warnings.warn(
+        f"{what}, and they are fitted as numbers, by their error: for classes give {cure}, and a "
+        "network with an output for each class",
+        stacklevel=stacklevel,
+    )
 
 
 def classes_needed(model: nn.Module, *sets) -> int | None:

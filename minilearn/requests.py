@@ -234,7 +234,8 @@ def near_duplicates(
     Args: chunk: forgotten examples that are compared at once
     Shapes: returns pairs (K, 2) int64, positions in the training set as (forgotten, retained); and
         distances (K,) float64, in the same unit as `tolerance`, ascending
-    Raises: ValueError if the training set is not `Examples`, or tolerance is negative
+    Raises: ValueError if the training set is not `Examples`, nothing is retained or tolerance is
+        negative
     Example:
         >>> train = Examples(torch.tensor([[0.0], [1.0], [0.0]]), torch.zeros(3))
         >>> near_duplicates(by_index(train, [0]))[0]
@@ -242,6 +243,8 @@ def near_duplicates(
     """
     check_kind("request", request, Request)
     _require_examples("near_duplicates compares inputs", request.train)
+    if request.mask.all():
+        raise ValueError(f"{request.name}: twins are looked for among retained data: there are none")
     tolerance = check_number("tolerance", tolerance, 0, ends="[)")
     chunk = check_count("chunk", chunk, 1)
     flat = request.train.inputs.reshape(len(request.mask), -1).double()

@@ -54,7 +54,9 @@ class Unit:
     measure: Callable[[], list[dict]]
 
     def _texts(self, experiment: str) -> dict[str, str]:
-        return {"experiment": experiment} | {name: str(getattr(self, name)) for name in UNIT[1:]}
+        """As the file has them: a line break, as in an array's text, is a space there."""
+        texts = {name: " ".join(str(getattr(self, name)).splitlines()) for name in UNIT[1:]}
+        return {"experiment": experiment} | texts
 
 
 def value(metric: str, split: str, number, unit: str, published="", source: str = "") -> dict:

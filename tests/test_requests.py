@@ -247,6 +247,11 @@ def test_tolerance_is_exact():
     assert len(near_duplicates(request, 1 - 1e-7)[0]) == 0
 
 
+def test_without_retained_data_no_twin_can_be_looked_for(train):
+    with pytest.raises(ValueError, match="twins are looked for among retained data"):
+        near_duplicates(Request(train[:5], None))
+
+
 def test_no_near_duplicates_is_an_empty_answer(train):
     pairs, distances = near_duplicates(by_class(train, 1), 1e-3)
     assert pairs.shape == (0, 2) and pairs.dtype == torch.int64 and distances.shape == (0,)

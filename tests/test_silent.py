@@ -99,7 +99,9 @@ def test_a_report_refuses_what_makes_its_numbers_meaningless(train, test):
     with pytest.raises(ValueError, match="'test' holds training examples only"):
         told(request, train)
     mixed = torch.cat([train.inputs, test.inputs]), torch.cat([train.targets, test.targets])
-    assert told(request, Examples(*mixed))  # some of them are unseen
+    share = len(train) / (len(train) + len(test))
+    with pytest.warns(UserWarning, match=f"{share:.0%} of 'test' are training examples too"):
+        told(request, Examples(*mixed))
 
 
 def test_datasets_of_training_examples_are_no_test_sets(train, test, tmp_path):
@@ -338,6 +340,16 @@ def test_zeros_and_ones_as_numbers_are_said(train):
     net = nn.Sequential(nn.Linear(5, 1), nn.Flatten(0))
     with pytest.warns(UserWarning, match="all targets are the numbers 0 and 1"):
         fit(net, binary, SHORT)
+
+
+def test_rows_with_a_single_one_as_numbers_are_said(train):
+    rows = nn.functional.one_hot(train.targets).float()
+    net = nn.Linear(5, rows.shape[1])
+    said = {"expected_warning": UserWarning, "match": r"single 1.*give targets.argmax\(1\)"}
+    with pytest.warns(**said):
+        fit(net, Examples(train.inputs, rows), SHORT)
+    with pytest.warns(**said):
+        evaluate(net, [*zip(train.inputs, rows, strict=True)])
 
 
 def test_a_stream_ends_with_the_last_items_and_serves_numbers(train):

@@ -18,6 +18,7 @@ from minilearn.unlearned import Unlearned
 
 ORIGINAL, UNTRAINED = "original", "untrained"
 COSTS = ("samples", "seconds")
+SOME = 0.01  # of a test set: twins by chance are fewer
 
 
 def columns_of(original, retrained, methods) -> dict[str, Sequence]:
@@ -73,25 +74,32 @@ def check_tests(request: Request, tests: dict):
 
 
 def refuse_seen(train, tests: dict):
-    """Refuse, by ValueError, training examples in the place of unseen ones.
+    """Refuse, by ValueError, training examples in the place of unseen ones; warn of a few.
 
     Datasets are not read: they are known by the set that they are parts of.
     """
     for name, data in tests.items():
         check_dataset(data)
         both = isinstance(train, Examples) and isinstance(data, Examples)
-        if _all_among(data.inputs, train.inputs) if both else _is_part(data, train):
+        seen = _seen(data.inputs, train.inputs) if both else _part(data, train)
+        if seen == 1:
             raise ValueError(
                 f"{name!r} holds training examples only, but attacks take it for unseen ones: give "
                 "examples of their kind that nobody trained on"
             )
+        if seen > SOME:
+            warnings.warn(
+                f"{seen:.0%} of {name!r} are training examples too, but attacks take all of it for "
+                "unseen ones: leave them out",
+                stacklevel=5,
+            )
 
 
-def _is_part(some, others) -> bool:
-    """Whether a dataset is another, or some of its items, by their positions in one set."""
+def _part(some, others) -> float:
+    """The share of a dataset's items that are another's, by their positions in one set."""
     root, positions = _rooted(some)
     other, others = _rooted(others)
-    return root is other and positions <= others
+    return len(positions & others) / len(positions) if root is other else 0.0
 
 
 def _rooted(data) -> tuple[object, set[int]]:
@@ -103,15 +111,16 @@ def _rooted(data) -> tuple[object, set[int]]:
     return data, set(positions)
 
 
-def _all_among(some: Tensor, others: Tensor) -> bool:
-    """Whether every row of a tensor is one of another: first by 64 of its numbers, then by all."""
+def _seen(some: Tensor, others: Tensor) -> float:
+    """The share of a tensor's rows that are another's, too: first by 64 numbers, then by all."""
     if not len(some) or some.shape[1:] != others.shape[1:] or some.dtype != others.dtype:
-        return False
+        return 0.0
     some, others = (x.reshape(len(x), -1) for x in (some, others))
     step = max(1, some.shape[1] // 64)
-    if not distinct(some[:, ::step]) <= distinct(others[:, ::step]):
-        return False
-    return step == 1 or distinct(some) <= distinct(others)
+    if distinct(some[:, ::step]).isdisjoint(distinct(others[:, ::step])):
+        return 0.0
+    some = distinct(some)
+    return len(some & distinct(others)) / len(some)
 
 
 def model_of(entry) -> nn.Module:

@@ -1,5 +1,6 @@
 """A user's own sweep, and units that are measured by several processes."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -189,6 +190,13 @@ def test_bad_input_is_one_sentence(call, path, changes, sentence):
     with pytest.raises(ValueError, match=sentence) as refused:
         call(**changes)
     assert len(str(refused.value).splitlines()) == 1 and not path.exists()
+
+
+def test_a_line_break_in_a_name_is_a_space_in_the_file(call, path, request_of_ten):
+    named = replace(request_of_ten, name="ten items\nof a customer")
+    table = call(request=named, seeds=[0])
+    assert {row["request"] for row in read_rows(path)} == {"ten items of a customer"}
+    assert call(request=named, seeds=[0]).equals(table), "measured again"
 
 
 @pytest.mark.parametrize("place", [None, True, "", "a/", ".", "mine.csv/table.csv"])
