@@ -234,8 +234,7 @@ def near_duplicates(
     Args: chunk: forgotten examples that are compared at once
     Shapes: returns pairs (K, 2) int64, positions in the training set as (forgotten, retained); and
         distances (K,) float64, in the same unit as `tolerance`, ascending
-    Raises: ValueError if the training set is not `Examples`, nothing is retained or tolerance is
-        negative
+    Raises: ValueError if `train` is no `Examples`, nothing is retained, or tolerance is negative
     Example:
         >>> train = Examples(torch.tensor([[0.0], [1.0], [0.0]]), torch.zeros(3))
         >>> near_duplicates(by_index(train, [0]))[0]
@@ -244,16 +243,14 @@ def near_duplicates(
     check_kind("request", request, Request)
     _require_examples("near_duplicates compares inputs", request.train)
     if request.mask.all():
-        raise ValueError(f"{request.name}: twins are looked for among retained data: there are none")
+        raise ValueError(f"{request.name}: twins are looked for among retained data; here are none")
     tolerance = check_number("tolerance", tolerance, 0, ends="[)")
-    chunk = check_count("chunk", chunk, 1)
     flat = request.train.inputs.reshape(len(request.mask), -1).double()
     flat = flat - flat.mean()  # smaller numbers, smaller rounding in the products below
-    root = max(flat.shape[1], 1) ** 0.5
-    scale = float(flat.std()) * root or 1.0  # all inputs alike: every distance is 0
+    scale = float(flat.std()) * max(flat.shape[1], 1) ** 0.5 or 1.0  # all alike: all distances 0
     retain = (~request.mask).nonzero().flatten()
     near = []
-    for part in request.indices.split(chunk):
+    for part in request.indices.split(check_count("chunk", chunk, 1)):
         # By products, which is fast and a little inexact: it proposes pairs, with some to spare.
         far = torch.cdist(flat[part], flat[retain], compute_mode="use_mm_for_euclid_dist")
         row, column = (far <= (tolerance + 1e-6) * scale).nonzero().T.cpu()

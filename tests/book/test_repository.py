@@ -77,12 +77,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1812,
-    ("metrics",): 1702,
+    ("metrics",): 1711,
     ("kernels",): 1000,
     ("data",): 1282,
     ("course",): 1167,
 }
-WHOLE = 11343  # without check/
+WHOLE = 11367  # without check/
 
 
 def test_budgets_of_files():
