@@ -16,7 +16,8 @@ STUDENTS := $(patsubst notebooks/assignments/%,notebooks/students/%,\
     $(wildcard notebooks/assignments/*.ipynb))
 
 # A file of tests or a notebook stays in one process, which runs it from top to bottom. What takes
-# long comes first, so that no process is left alone with it at the end.
+# long comes first, so that no process is left alone with it at the end. The students' versions are
+# executed by `make book`, and their cells are those of the assignments.
 NBVAL := --nbval-lax --nbval-cell-timeout 300 --numprocesses 2 --dist loadfile
 
 # Where rows of a GPU are measured: in the environment if there is one, else with what the machine has.
@@ -50,7 +51,7 @@ test: $(VENV)/.nbgrader $(STUDENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest notebooks tests/notebooks tests minilearn book/experiments \
-	    --doctest-modules $(NBVAL) --no-loadscope-reorder --nbval-current-env
+	    --ignore notebooks/students --doctest-modules $(NBVAL) --no-loadscope-reorder --nbval-current-env
 
 prose: $(VENV)/.package
 	@$(BIN)/python book/prose.py

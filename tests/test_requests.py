@@ -159,6 +159,14 @@ def test_mislabelled_are_wrong_and_the_rest_is_untouched(train):
     assert request.name == "60 % of classes [0, 1, 2, 3, 4] mislabelled"
 
 
+def test_another_seed_writes_other_wrong_labels_on_the_same_examples(train):
+    first, again, other = (mislabel(train, 1.0, range(5), seed) for seed in (0, 0, 1))
+    assert torch.equal(first.mask, other.mask)
+    assert torch.equal(first.train.targets, again.train.targets)
+    same = first.train.targets[first.mask] == other.train.targets[first.mask]
+    assert same.double().mean() == pytest.approx(1 / 9, abs=0.05)
+
+
 def test_wrong_labels_are_uniform_over_all_other_classes():
     from scipy.stats import chisquare
 

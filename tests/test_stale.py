@@ -34,7 +34,7 @@ from minilearn.requests import Request, by_class, by_group
 from minilearn.run import Run
 from minilearn.sweep import sweep
 from minilearn.training import Best, Training, fit
-from minilearn.trials import pairs_of_draws
+from minilearn.trials import pairs_of_draws, trials
 from minilearn.unlearn import Unlearned, method
 from minilearn.unlearned import History
 
@@ -186,6 +186,16 @@ def test_a_sweep_knows_an_own_method_by_its_code(train, tmp_path, monkeypatch):
         table = sweep(network, by_class(train, 1), {"mine": None}, tmp_path / "s.csv", **options)
         found.append(table["mean"]["mine"]["accuracy on retain"])
     assert found[0] > found[1] + 0.2
+
+
+def test_trials_know_an_own_method_by_its_code(train, tmp_path, monkeypatch):
+    unseen, found = Examples(train.inputs.flip(1), train.targets), []
+    for factor in (1.0, -1.0):
+        monkeypatch.setitem(METHODS, "mine", own_method(factor))
+        options = {"draws": 2, "training": Training(epochs=1)}
+        done = trials(network, train, range(8), unseen, {"mine": None}, tmp_path, **options)
+        found.append(torch.equal(done.candidates["mine"], done.candidates["original"]))
+    assert found == [True, False]
 
 
 # ---- inputs alone, lists, small units

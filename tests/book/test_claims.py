@@ -1,5 +1,6 @@
 """What the page of results says, held against the rows, with margins."""
 
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -14,11 +15,12 @@ from minilearn.sweep import read_rows
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 TASKS = ("random", "class", "noisy")
+rows_in = cache(read_rows)  # a file is read once
 
 
 def reader(name: str):
     """A function that gives the mean over seeds of a metric, by task and method."""
-    rows = read_rows(RESULTS / f"{name}.csv")
+    rows = rows_in(RESULTS / f"{name}.csv")
     settings = {}  # the first of a request and method, which the page calls by its name alone
     for row in rows:
         settings.setdefault((row["request"], row["method"]), row["config"])
@@ -43,7 +45,7 @@ def regained(value, method: str) -> float:
 
 def test_every_task_and_seed_is_there():
     for name, seeds in (("laf_digits", 5), ("laf_mnist", 3), ("laf_fashion", 5)):
-        rows = read_rows(RESULTS / f"{name}.csv")
+        rows = rows_in(RESULTS / f"{name}.csv")
         for task in TASKS:
             for method in ("original", "retrained", "laf", "laf_repair"):
                 those = [r for r in rows if r["request"].startswith(task) and r["method"] == method]
@@ -144,7 +146,7 @@ def test_fashion_mnist():
 
 
 def test_speed_of_laf():
-    rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"] == "ratio"]
+    rows = [r for r in rows_in(RESULTS / "speed.csv") if r["metric"] == "ratio"]
 
     def ratios(data: str, method: str) -> list[float]:
         return [float(r["value"]) for r in rows if (r["dataset"], r["method"]) == (data, method)]
@@ -156,7 +158,7 @@ def test_speed_of_laf():
 
 
 def test_no_method_takes_more_than_a_tenth_on_top_of_its_passes():
-    rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"] == "overhead"]
+    rows = [r for r in rows_in(RESULTS / "speed.csv") if r["metric"] == "overhead"]
     methods = {row["method"] for row in rows}
     assert methods == set(METHODS) - {"unrolling"}  # which has no loop
     for method in methods:
@@ -168,7 +170,7 @@ LARGER = ("allcnn", "resnet20", "resnet18")
 
 
 def test_importance_in_passes():
-    rows = [r for r in read_rows(RESULTS / "speed.csv") if r["metric"].endswith("_passes")]
+    rows = [r for r in rows_in(RESULTS / "speed.csv") if r["metric"].endswith("_passes")]
 
     def passes(way: str, network: str) -> list[float]:
         chosen = [r for r in rows if (r["metric"], r["method"]) == (f"{way}_passes", network)]
@@ -235,7 +237,7 @@ def laf_of(task: str) -> dict:
 
 
 def test_the_ruler_holds_what_its_page_says():
-    rows = read_rows(RESULTS / "coverage.csv")
+    rows = rows_in(RESULTS / "coverage.csv")
 
     def shares(data: str, ruler: str, more: int, ks, pairwise: bool | None = None) -> list[float]:
         return [
@@ -266,7 +268,7 @@ def test_the_ruler_holds_what_its_page_says():
 def means(name: str, request: str = "", label: str = "", size: str = "size=") -> dict:
     """Mean and half of its interval over seeds, by method, metric and split."""
     values = {}
-    for row in read_rows(RESULTS / f"{name}.csv"):
+    for row in rows_in(RESULTS / f"{name}.csv"):
         scale, _, rest = row["config"].partition("; ")
         asked = row["request"] == request or not request
         if asked and scale.startswith(size) and (not label or rest.split("; ")[0] == label):
@@ -296,7 +298,7 @@ def test_pairs_of_sentences():
     found = means("stsb")
     published = {
         row["method"]: float(row["published"])
-        for row in read_rows(RESULTS / "stsb.csv")
+        for row in rows_in(RESULTS / "stsb.csv")
         if row["published"] and (row["metric"], row["split"]) == ("mse", "test_forget")
     }
     order = ["original", "amnesiac", "finetune"]
@@ -373,7 +375,7 @@ def test_single_items_of_cifar10():
 
 
 def test_every_run_that_forgot_sixteen_photographs_lost_accuracy():
-    rows = [r for r in read_rows(RESULTS / "l2ul_cifar10.csv") if r["metric"] == "accuracy"]
+    rows = [r for r in rows_in(RESULTS / "l2ul_cifar10.csv") if r["metric"] == "accuracy"]
     runs = {}
     for row in rows:
         key = tuple(row[c] for c in ("request", "method", "seed", "config"))
@@ -391,7 +393,7 @@ def test_every_run_that_forgot_sixteen_photographs_lost_accuracy():
 
 
 def test_kernels():
-    rows = pandas.DataFrame(read_rows(RESULTS / "kernels.csv")).astype({"value": float})
+    rows = pandas.DataFrame(rows_in(RESULTS / "kernels.csv")).astype({"value": float})
     rows = rows[rows["dataset"].isin(NAMES)]
     values = rows.groupby(["device", "dataset", "request", "method", "metric"])["value"].mean()
     compiled = []

@@ -152,6 +152,27 @@ def test_other_settings_and_data_are_added(call, path, request_of_ten, tiny_net)
         before = rows
 
 
+def test_other_examples_under_the_same_mask_are_measured_anew(call, path, request_of_ten):
+    train = request_of_ten.train
+    moved = by_index(replace(train, inputs=train.inputs.flip(0)), range(10))
+    turned = by_index(train.with_targets((train.targets + 1) % 3), range(10))
+    asked = (request_of_ten, moved, turned, request_of_ten)
+    tables = [call(request=one, seeds=[0], methods={}, measure=loss_of) for one in asked]
+    losses = [table.loc[("original", "loss"), "mean"] for table in tables]
+    assert len(set(losses)) == 3 and losses[0] == losses[3]
+    assert len({unit_of(row) for row in read_rows(path)}) == 6
+
+
+def test_the_retrained_model_has_other_first_weights_than_the_original(call, request_of_ten):
+    table = call(seeds=[1], methods={}, measure=loss_of)
+    for name, data, seed in (
+        ("original", request_of_ten.train, 1),
+        ("retrained", request_of_ten.retain, 101),
+    ):
+        by_hand = retrain(call.network, data, config=RECIPE, seed=seed).model
+        assert table.loc[(name, "loss"), "mean"] == loss_of(by_hand, request_of_ten)["loss"]
+
+
 def test_several_processes_measure_the_same(call, tmp_path):
     alone = call(seeds=[0, 1])
     several = call(seeds=[0, 1], jobs=2, path=tmp_path / "several" / "mine.csv")

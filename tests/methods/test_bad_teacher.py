@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 import torch
@@ -42,6 +43,22 @@ def test_the_first_loss_is_the_divergence_from_the_two_teachers(tiny_net, classi
     read = 7 + round(0.3 * 17)
     assert result.history.loss[0].item() == pytest.approx(total / read, rel=1e-5)
     assert result.cost.by_source() == {"forget": 7 * 4, "retain": (read - 7) * 4}
+
+
+def test_what_is_read_of_the_retained_is_drawn_by_the_seed(tiny_net, classification, monkeypatch):
+    read, module = [], sys.modules["minilearn.methods.bad_teacher"]
+    mixed = module.mixed
+
+    def noted(forget, chosen, *given, **options):
+        read.append(chosen)
+        return mixed(forget, chosen, *given, **options)
+
+    monkeypatch.setattr(module, "mixed", noted)
+    net, x = tiny_net(), classification.inputs
+    for seed in (0, 0, 1):
+        bad_teacher(net, x[:7], x[7:], fresh=type(net), config=SHORT, seed=seed)
+    sets = [{tuple(row.tolist()) for row in each} for each in read]
+    assert sets[0] == sets[1] != sets[2] and all(len(each) == 5 for each in sets)
 
 
 def test_forgotten_answers_become_the_untrained_ones(trained, classification):

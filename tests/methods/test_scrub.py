@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from shared import bits
 
 from minilearn.data import batches
 from minilearn.methods import SCRUB, scrub
@@ -47,6 +48,15 @@ def test_it_is_the_plain_loop(tiny_net, classification):
     x = classification.inputs  # a bias before batch normalisation has no effect, and no gradient
     torch.testing.assert_close(mine.model.train()(x), student(x), rtol=1e-4, atol=1e-4)
     assert mine.cost.by_source() == {"forget": 7 * 2 * 4, "retain": 17 * 3 * 4}
+
+
+def test_the_original_answers_in_evaluation_mode_whatever_mode_it_comes_in(
+    tiny_net, classification
+):
+    forget, retain = classification.inputs[:7], classification[7:]
+    nets = tiny_net().eval(), tiny_net().train()
+    runs = [scrub(net, forget, retain, config=SHORT, seed=5) for net in nets]
+    assert bits(runs[0]) == bits(runs[1])
 
 
 def test_a_resumed_run_makes_no_ascent_twice(tiny_net, classification, tmp_path):

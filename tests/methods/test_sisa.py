@@ -1,6 +1,7 @@
 """SISA forgets exactly: bit for bit what training without the forgotten items gives."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -90,6 +91,24 @@ def test_the_number_of_processes_does_not_count(classification):
 def test_shards_and_slices_share_out_the_set(records):
     counts = records.place.bincount()
     assert len(counts) == 6 and counts.tolist() == [4] * 6
+
+
+def test_the_parts_are_drawn_by_the_seed(records, classification):
+    for seed, same in ((2, True), (3, False)):
+        other = sharded(small, classification, config=CONFIG, seed=seed)
+        assert torch.equal(records.place, other.place) == same
+    assert not torch.equal(records.place, torch.arange(24) % 6)
+
+
+def test_every_seed_and_every_shard_has_first_weights_of_its_own(classification):
+    still = SISA(2, 1, Training(1, 24, 1e-12))  # the first weights stay where they are
+    found = [sharded(small, classification, config=still, seed=seed) for seed in (2, 2, 3)]
+    first = [states[0]["tensors"]["0.weight"] for done in found for states in done.weights]
+    for one, other in ((0, 2), (1, 3)):
+        torch.testing.assert_close(first[one], first[other])
+    different = first[0], first[1], first[4], first[5]
+    for one, other in itertools.combinations(different, 2):
+        assert (one - other).abs().max() > 0.1
 
 
 def test_the_answer_is_the_mean_of_probabilities(records, classification):

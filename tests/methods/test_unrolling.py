@@ -31,6 +31,19 @@ def gap(net, other):
     return sum((a - b).detach().square().sum().item() for a, b in pairs) ** 0.5
 
 
+def test_every_item_has_a_gradient_of_its_own_whatever_mode_the_start_comes_in(
+    tiny_net, classification
+):
+    """Neither dropout nor the statistics of a batch are in it."""
+    net, start, items = tiny_net(seed=1), tiny_net().train(), classification[:7]
+    found = unrolling(net, items, start=start, config=Unrolling(2, 8, 0.1)).model
+    still = copy.deepcopy(start).eval()
+    for x, y in zip(items.inputs, items.targets, strict=True):
+        nn.functional.cross_entropy(still(x[None]), y[None]).backward()
+    for new, old, p in zip(found.parameters(), net.parameters(), still.parameters(), strict=True):
+        torch.testing.assert_close(new, old + 0.1 * 2 / 8 * p.grad)
+
+
 def test_it_is_exact_to_first_order(classification):
     """Halving the rate quarters the distance to the model that never saw them."""
     start = build(lambda: nn.Sequential(nn.Linear(6, 3)), 0).double()

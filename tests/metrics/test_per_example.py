@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import norm, sem
 from scipy.stats import t as student
 
 from minilearn.evaluation import Evaluation
@@ -84,6 +84,20 @@ def test_a_second_retrained_model_is_at_one_half_and_inside_the_interval():
     assert sum(null.low <= 0.5 <= null.high for null in nulls) >= 27
 
 
+def test_the_interval_is_students_where_every_pair_has_a_share_of_its_own():
+    """Then the area is the mean of the shares, and the jackknife the error of that mean."""
+    found = torch.tensor([3, 4, 5, 6, 5, 4, 2, 6])  # of 8 candidates, by pair
+
+    def scores(fit, read):
+        members = torch.arange(8) < found[read][:, None]
+        return 2.0 * members - 1, torch.zeros(len(read), 8)
+
+    verdict = per_example._verdict(scores, 8, 8, 16, 0)
+    shares = found.double().numpy() / 8
+    low, high = student.interval(0.95, 7, shares.mean(), sem(shares))
+    assert (verdict.auc, verdict.low, verdict.high) == pytest.approx((shares.mean(), low, high))
+
+
 def test_fitting_where_one_reads_finds_what_is_not_there(monkeypatch):
     """The planted fault that the folds are for."""
     verdict = per_example._verdict
@@ -110,6 +124,16 @@ def test_memory_left_is_one_at_the_original_and_nought_at_the_retrained():
     assert memory_left(*two).isnan().all()  # one model of a kind has no spread
     beyond = memory_left(retrained - 2.0, retrained, original, forgotten)
     assert beyond[3:] == pytest.approx(-0.5)
+
+
+def test_what_is_known_stands_out_from_the_spread_of_the_retrained_models_alone():
+    _, retrained, forgotten = world(32, 2, 0.0)
+    middle = retrained.mean(0)
+    scattered = middle + 5.0 + 9.0 * (retrained - middle)
+    alike = (middle + 1.0).expand(32, 2)
+    for original, known in ((scattered, True), (alike, False)):
+        left = memory_left(retrained, retrained, original, forgotten)
+        assert bool(left.isfinite().all()) == known and bool(left.isnan().any()) != known
 
 
 def test_memory_of_numbers_is_the_same_whether_they_are_read_up_or_down():

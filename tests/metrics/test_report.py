@@ -27,6 +27,7 @@ from minilearn.metrics import (
     gap,
     js,
     linear_probe,
+    loss_attack,
     mean_loss,
     null_band,
     reference_error,
@@ -101,6 +102,49 @@ def test_every_number_is_the_metric_itself(request_, classification, models, tes
     own = [sum(each) / 2 for each in apart[:3]]  # the distance from itself is 0
     expected = null_band(own, more=3, side="low", pairwise=True, least=0, most=math.log(2))
     assert row.band == pytest.approx(expected, rel=1e-5)
+
+
+def test_divergences_and_tugs_of_war_are_written_out(request_, models, tests_of):
+    found = made(request_, tests_of, models, metrics=["kl", "tow", "tow_mia"])
+    splits = {"forget": request_.forget, "retain": request_.retain} | tests_of
+    evaluated = [
+        [{split: evaluate(m, data) for split, data in splits.items()} for m in each]
+        for each in models[1:]
+    ]
+
+    def divergence(mine, gold):
+        log_p, log_q = (e["forget"].outputs.double().log_softmax(1) for e in (gold, mine))
+        return (log_p.exp() * (log_p - log_q)).sum(1).mean().item()
+
+    def kept(mine, gold, *names):
+        return math.prod(1 - abs(gap(mine[name], gold[name])) for name in names)
+
+    def attacked(mine, gold):
+        areas = [loss_attack(e["forget"], e["test_forget"]).auc for e in (mine, gold)]
+        return (1 - abs(areas[0] - areas[1])) * kept(mine, gold, "retain", "test")
+
+    def tug(mine, gold):
+        return kept(mine, gold, "forget", "retain", "test")
+
+    for split, name, each in (
+        ("forget", "kl", divergence),
+        ("", "tow", tug),
+        ("", "tow_mia", attacked),
+    ):
+        expected = [sum(each(mine, gold) for gold in evaluated[0]) / 3 for mine in evaluated[1]]
+        assert found.row(name, split, "finetune").values == pytest.approx(expected)
+
+
+def test_where_retrained_models_agree_a_tug_of_war_may_miss_one_example_a_split(
+    request_, models, tests_of
+):
+    original, (gold, *_), method = models
+    alike = [copy.deepcopy(gold) for _ in range(3)]
+    for factor, net in enumerate(alike, start=1):  # as right as each other, and not as sure
+        net.scale.fill_(factor)
+    found = made(request_, tests_of, [original, alike, method], metrics=["tow"])
+    low, high = found.row("tow", "", "finetune").band
+    assert (low, high) == pytest.approx((tow(1 / 5, 1 / 19, 1 / 16), 1))
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -103,6 +103,7 @@ def test_tow_lies_between_0_and_1_and_ignores_order_and_sign(gaps):
 def test_reference_error_closed_forms():
     assert reference_error(torch.tensor([10.0, 30.0])) == 10
     assert reference_error(torch.tensor([7.0])) == 0
+    assert reference_error(torch.tensor([0.0, 0.0, 0.0, 8.0])) == 3  # from the mean, no median
     # two targets of different size: each column has its own mean
     assert reference_error(torch.tensor([[0.0, 100.0], [2.0, 104.0]])) == 1.5
     grid = (torch.arange(10_000) + 0.5) / 10_000
