@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from minilearn.check import EXERCISES, check, verdict
 from minilearn.check.puzzles import between_canaries
@@ -133,6 +134,17 @@ def test_a_loop_that_asks_for_ever_is_ended(capsys):
 
     check("lazy", for_ever)
     assert "has asked 1000 times" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("look", [bool, int, float, Tensor.item, Tensor.tolist, Tensor.numpy])
+def test_whatever_waits_for_the_flag_is_counted(capsys, look):
+    def eager(weight, step, done, every):
+        while not look(done(weight)):
+            weight = step(weight)
+        return weight
+
+    check("lazy", eager)
+    assert "It looks as if it asked after every step" in capsys.readouterr().out
 
 
 def exercises(chapter: Path) -> list[str]:
