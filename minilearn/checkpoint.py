@@ -15,7 +15,7 @@ from torch import nn
 from minilearn.cost import Cost
 from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint, settings_of
-from minilearn.identity import code_of, contents, structure
+from minilearn.identity import code_of, contents, frozen_in, structure
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
 NAMES = {"run", "left", "finished", "cost", *KEPT}
@@ -47,9 +47,8 @@ class Checkpoint:
         self.cost = cost
         self.begun = cost + Cost()  # what the ledger had before
         self.device = next(model.parameters()).device
-        frozen = tuple(name for name, p in model.named_parameters() if not p.requires_grad)
         self.run = {name: _identity(value) for name, value in run.items()}
-        self.run["frozen parts"] = _identity(frozen)
+        self.run["frozen parts"] = _identity(frozen_in(model))
         self.run["code of the network"] = {"mark": code_of(model), "words": {}}
         self.run |= self._form()
         self.left = [self._form()]

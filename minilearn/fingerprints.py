@@ -16,8 +16,18 @@ from minilearn.data.examples import Examples
 from minilearn.data.held import ITEMS, held, spread
 from minilearn.data.reading import Told
 from minilearn.draws import seeded
-from minilearn.identity import code_of, code_of_class, contents, structure, without_addresses
+from minilearn.identity import (
+    code_of,
+    code_of_class,
+    contents,
+    frozen_in,
+    notes_in,
+    structure,
+    without_addresses,
+)
+from minilearn.notes import settings_in, within
 from minilearn.requests import Request
+from minilearn.said import in_words, mark, said
 
 PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
 
@@ -25,9 +35,10 @@ PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.d
 def fingerprint(thing) -> str:
     """A short text that differs where kind, structure or contents differ.
 
-    Of a network count its parts, their settings, and all parameters and buffers; of a dataset the
-    tensors, arrays and positions that it holds, and `ITEMS` of its items. They are read under a
-    fixed seed, and one that differs at its next reading all the same does not count.
+    Of a network count its parts, their settings, all parameters and buffers, and which of them are
+    frozen; of a dataset the tensors, arrays and positions that it holds, its numbers, the objects
+    inside of it, and `ITEMS` of its items. They are read under a fixed seed. What differs at its
+    next reading all the same, or after it, does not count.
 
     Args: thing: numbers, texts, tensors, arrays, datasets, networks, and whatever is made of them
     Raises: ValueError for a function, which cannot be looked into
@@ -59,9 +70,9 @@ def fingerprint(thing) -> str:
 
 
 def fresh_network(model: nn.Module) -> str:
-    """Of a network that nobody has used yet: its parts, settings, weights and code."""
+    """Of a network that nobody has used yet: parts, settings, weights, what is frozen, and code."""
     parts = [*structure(model, fresh=True).items()], [*contents(model).items()]
-    return fingerprint((*parts, code_of(model)))
+    return fingerprint((*parts, code_of(model), frozen_in(model)))
 
 
 def settings_of(thing) -> dict[str, str]:
@@ -172,7 +183,8 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(nn.Module)
 def _(thing) -> tuple[str, list]:
-    return "network", [[*structure(thing).items()], [*contents(thing).items()]]
+    parts = [*structure(thing).items()], [*contents(thing).items()]
+    return "network", [*parts, frozen_in(thing)]
 
 
 @_opened.register(torch.Generator)
@@ -193,8 +205,20 @@ def _(thing) -> tuple[str, list]:
 
 @_opened.register(Dataset)
 def _dataset(thing) -> tuple[str, list]:
-    code = code_of_class(type(thing))
-    return f"{type(thing).__name__} {len(thing)} {code}", [held(thing), _items(thing)]
+    kinds = [type(thing)]
+    for _ in range(2):  # what they make later is left out, and so is what that would change
+        notes = notes_in(kinds)
+        inside = [type(each) for _, each in within(thing, skip=notes.any)]
+        kinds = [*dict.fromkeys([type(thing), *inside])]
+    codes = [*map(code_of_class, kinds)]
+    before, items, after = _settings(thing, notes), _items(thing), _settings(thing, notes)
+    settings = sorted(before.items() & after.items())
+    return f"{type(thing).__name__} {len(thing)}", [codes, held(thing), items, settings]
+
+
+def _settings(data, notes) -> dict[str, str]:
+    found = settings_in(data, notes).items()
+    return {name: mark(in_words(lambda seen, v=v: said(v, seen))) for name, v in found}
 
 
 def _items(data) -> list:

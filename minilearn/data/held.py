@@ -37,7 +37,12 @@ def held(data):
     if isinstance(data, (*PLAIN, dict, set, frozenset)) or hasattr(data, "to_numpy"):
         return data
     own = getattr(data, "__dict__", {})  # a number among them may count the readings
-    return {k: held(v) for k, v in own.items() if _is_content(v) and not isinstance(v, PLAIN)}
+    return {k: held(v) for k, v in own.items() if is_data(v)}
+
+
+def is_data(value) -> bool:
+    """Whether it is something that data are made of, or holds such, and more than one number."""
+    return _is_content(value) and not isinstance(value, PLAIN)
 
 
 def _is_content(value) -> bool:
