@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from minilearn.data.examples import Examples
-from minilearn.data.held import ITEMS, held, spread
+from minilearn.data.held import ITEMS, held, is_flat, spread
 from minilearn.data.reading import Told
 from minilearn.draws import seeded
 from minilearn.identity import (
@@ -144,7 +144,7 @@ def _(thing) -> tuple[str, list]:
 @_opened.register(list)
 @_opened.register(tuple)
 def _(thing) -> tuple[str, list]:
-    if all(type(each) in (bool, int, float, str) for each in thing):
+    if is_flat(thing):
         return f"plain {type(thing).__name__}", [_bytes(repr(list(thing)))]
     return type(thing).__name__, list(thing)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from minilearn.data.held import held, is_data
+from minilearn.data.held import held, is_data, is_flat
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device)
 FUNCTIONS = (FunctionType, BuiltinFunctionType, np.ufunc)
@@ -99,6 +99,7 @@ def within(value, place: str = "", *, skip: Set[str] = frozenset(), lists: bool 
         inner = ()
         if isinstance(value, tuple | list | deque):
             inner = enumerate(value) if lists or isinstance(value, tuple) else ()
+            inner = () if is_flat(value) else inner
         elif isinstance(value, dict):  # other mappings may read what is asked for from the disk
             inner = value.items() if lists else ()
         elif isinstance(value, nn.Module | Dataset) or is_own(value):

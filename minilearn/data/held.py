@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, Tenso
 from minilearn.data.examples import Examples, Unlabelled
 
 PLAIN = (bool, int, float, str, bytes, type(None), np.generic, os.PathLike)
+FLAT = {bool, int, float, str, bytes, type(None)}
 ITEMS = 8  # so many items of a dataset are read, the first and the last among them
 
 
@@ -33,11 +34,20 @@ def held(data):
         named = isinstance(data.datasets, dict)
         return list(map(held, data.datasets.values() if named else data.datasets))
     if isinstance(data, list | tuple):
-        return [held(each) for each in data if _is_content(each)]
+        return data if is_flat(data) else [held(each) for each in data if _is_content(each)]
     if isinstance(data, (*PLAIN, dict, set, frozenset)) or hasattr(data, "to_numpy"):
         return data
     own = getattr(data, "__dict__", {})  # a number among them may count the readings
     return {k: held(v) for k, v in own.items() if is_data(v)}
+
+
+def is_flat(values: list | tuple) -> bool:
+    """Whether there is nothing in it but numbers, texts and tuples of these, as paths with labels.
+
+    Many of these are quickly read as one text, and slowly one by one.
+    """
+    rows = (each if type(each) is tuple else (each,) for each in values)
+    return all(type(part) in FLAT for row in rows for part in row)
 
 
 def is_data(value) -> bool:

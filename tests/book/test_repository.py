@@ -79,10 +79,10 @@ WINGS = {
     ("methods", "parts"): 1812,
     ("metrics",): 1711,
     ("kernels",): 1000,
-    ("data",): 1284,
+    ("data",): 1288,
     ("course",): 1167,
 }
-WHOLE = 11568  # without check/
+WHOLE = 11574  # without check/
 
 
 def test_budgets_of_files():
