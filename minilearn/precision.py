@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minilearn.kernels import dispatch
 from minilearn.models import tensors_of
+from minilearn.unlearned import NonFiniteLoss
 
 DTYPES = ("auto", torch.float32, torch.bfloat16, torch.float16)
+FIRST_SCALE = 2.0**16  # of a loss in float16; every step that is left out halves it
+SOME = 0.1  # of a run's steps: so many are left out while the scale is found
 _asked: list = []
 
 
@@ -112,6 +117,12 @@ class Chosen:
             return {"fused": None, "foreach": True}
         return {"fused": True, "foreach": False}
 
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler | None:
+        """What scales the loss up, in float16 alone."""
+        if self.dtype != torch.float16:
+            return None
+        return torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE)
+
 
 def chosen(device: torch.device) -> Chosen:
     """What the innermost `fast` asks for on this device."""
@@ -132,6 +143,41 @@ def fill_momentum(optimizer: torch.optim.Optimizer):
     for group in optimizer.param_groups:
         for p in group["params"]:
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+
+
+def step_down(loss: Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None):
+    """One step of an optimiser down a loss; the device leaves out one whose gradients overflow.
+
+    Raises: ValueError if no weight of the optimiser has a gradient
+    """
+    optimizer.zero_grad()
+    (loss if scaler is None else scaler.scale(loss)).backward()
+    if all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            "no weight that is trained has a gradient: the loss comes from other weights, as where "
+            "a network's forward was replaced by a function that names another network, and a "
+            "copy still asks that one; write forward(self, x) in its class"
+        )
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()
+
+
+def check_left_out(scaler: torch.amp.GradScaler | None, steps: int):
+    """Refuse a run whose steps were all left out in float16, and warn if more than a few were.
+
+    Raises: NonFiniteLoss
+    """
+    left_out = round(math.log2(FIRST_SCALE / scaler.get_scale())) if scaler else 0
+    if left_out <= SOME * steps:
+        return
+    what = f"in float16 the gradients of {left_out} of {steps} steps overflowed"
+    cure = "take fast(torch.bfloat16) or fast(torch.float32), inputs of smaller numbers, more steps"
+    if left_out >= steps:
+        raise NonFiniteLoss(f"{what}, so that nothing was trained: {cure}")
+    warnings.warn(f"{what}, and these were left out: {cure}", stacklevel=3)
 
 
 def _best(device: torch.device) -> torch.dtype:

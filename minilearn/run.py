@@ -90,8 +90,7 @@ class Run:
         self._before: list[Tensor] | None = None  # the weights that an unfinished epoch began with
         self._stop = Stop(self.model, None)
         self._clock = ExitStack()
-        half = self._fast.dtype == torch.float16
-        self._scaler = torch.amp.GradScaler(self.device.type) if half else None
+        self._scaler = self._fast.scaler(self.device)
         recorded = self._fast.graph and graphs.can_record(self.device)
         self._replayed = graphs.Replayed(self._step, self._state) if recorded else None
 
@@ -109,6 +108,8 @@ class Run:
             try:
                 if error is None and self._before is not None:  # the loop was left by `break`
                     self._finish_epoch()
+                if error is None:
+                    precision.check_left_out(self._scaler, len(self.history.loss))
             finally:
                 self._clean()
         if isinstance(error, KeyboardInterrupt) and self._undone:
@@ -190,6 +191,7 @@ class Run:
         `minilearn.stack` items become rows, and each network has the gradient of its own mean.
 
         Raises: ValueError if the model refuses the tensors, or the loss is no scalar of the weights
+            that the optimiser has
         """
         if self._before is None:
             raise ValueError("run.step belongs inside the loop `for epoch in run.epochs(...)`")
@@ -240,15 +242,8 @@ class Run:
             raise ValueError("the loss must be a scalar tensor that depends on the weights")
         for group in optimizer.param_groups if self._replayed else ():
             group["capturable"] = graphs.recording()  # for Adam, which warns outside
-        optimizer.zero_grad()
         descended = loss if self._networks == 1 else self._networks * loss
-        if self._scaler is None:
-            descended.backward()
-            optimizer.step()
-        else:  # a step whose gradients overflowed is left out, by the device itself
-            self._scaler.scale(descended).backward()
-            self._scaler.step(optimizer)
-            self._scaler.update()
+        precision.step_down(descended, optimizer, self._scaler)
         return loss.detach()
 
     def _finish_epoch(self):

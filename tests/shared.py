@@ -47,6 +47,12 @@ def numbered(n: int, regression: bool = False) -> Examples:
     return Examples(torch.arange(n * 2.0).reshape(n, 2), targets, torch.arange(n) // 2)
 
 
+def labelled(n: int, seed: int) -> Examples:
+    """Examples of 5 numbers in 3 classes, those of the largest of the first three."""
+    x = random(n, 5, seed=seed)
+    return Examples(x, x[:, :3].argmax(1))
+
+
 def classes_of(*labels: int) -> Examples:
     """Examples with these labels."""
     return Examples(torch.arange(len(labels) * 2.0).reshape(-1, 2), torch.tensor(labels))

@@ -120,7 +120,7 @@ def test_a_first_step_that_overflows_leaves_no_trace(data):
     before = [p.detach().clone() for p in model.parameters()]
     torch.use_deterministic_algorithms(True)
     try:
-        with fast(torch.float16):
+        with fast(torch.float16), pytest.warns(UserWarning, match="of 8 steps overflowed"):
             descend(model, data, config, lambda net, x, y: net(x).sum())
     finally:
         torch.use_deterministic_algorithms(False)

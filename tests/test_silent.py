@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from shared import Pairs
+from shared import Pairs, labelled
 from torch import nn
 from torch.utils.data import Subset
 
@@ -48,14 +48,12 @@ SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
 
 @pytest.fixture
 def train() -> Examples:
-    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(1))
-    return Examples(x, x[:, :3].argmax(1))
+    return labelled(60, seed=1)
 
 
 @pytest.fixture
 def test() -> Examples:
-    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(2))
-    return Examples(x, x[:, :3].argmax(1))
+    return labelled(40, seed=2)
 
 
 def network():

@@ -30,13 +30,26 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 
 def duplicate(model: nn.Module) -> nn.Module:
-    """The model once more, as it is.
+    """The model once more, as it is; of the hooks on its weights' gradients it is warned.
+
+    A tensor that a part has computed from its weights, as where they are pruned, is copied without
+    the way back to them: the part computes it anew.
 
     Raises: ValueError if `model` is no module, has no parameters or cannot be copied
     """
     device_of(model)
+    for name, weight in model.named_parameters():
+        if weight._backward_hooks or weight._post_accumulate_grad_hooks:
+            warnings.warn(
+                f"a copy of the model lacks the hook on the gradient of {name}, so that it is "
+                "trained otherwise: compute in forward what the hook does, as "
+                "torch.nn.utils.prune does with a mask",
+                stacklevel=4,
+            )
+    kept = [value for part in model.modules() for value in vars(part).values()]
+    computed = [value for value in kept if isinstance(value, Tensor) and value.grad_fn is not None]
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
     except Exception as error:  # whatever a module holds may refuse
         raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
 

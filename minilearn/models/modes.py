@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.draws import seeded
+from minilearn.models.copies import duplicate
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def looked_at(model: nn.Module) -> Iterator[nn.Module]:
 
     Numbers drawn there disturb nobody: the generators are as before afterwards.
     """
-    twin = copy.deepcopy(model)
+    twin = duplicate(model)
     with seeded(0), mode(twin, train=False):
         yield twin
 
@@ -105,12 +105,11 @@ def put_back(model: nn.Module, values: list[Tensor]):
 
 
 def _keep_frozen_statistics(model: nn.Module):
-    """Let batch normalisation whose weights are frozen keep its statistics, too."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            weights = [*module.parameters()]
-            if weights and not any(weight.requires_grad for weight in weights):
-                module.eval()
+    """Let batch normalisation in parts that are frozen whole keep its statistics, too."""
+    for part in model.modules():
+        weights = [*part.parameters()]
+        if weights and not any(weight.requires_grad for weight in weights):
+            freeze_batch_norm(part)
 
 
 def freeze_batch_norm(model: nn.Module):

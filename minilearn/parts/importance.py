@@ -187,6 +187,8 @@ def _opened(model: nn.Module) -> list[str]:
 
 
 def _refuse(path: str, module: nn.Module):
+    if type(module) in RULES and any(isinstance(value, Tensor) for value in vars(module).values()):
+        raise ValueError(f"{path} computes a weight from others, which has no product here; {LOOP}")
     if isinstance(module, BATCH_NORM) and module.running_mean is None:
         raise ValueError(f"{path} normalises by its batch: an item has no gradient of its own")
     if isinstance(module, nn.Conv2d) and module.groups > 1:
