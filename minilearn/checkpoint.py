@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import random
 import warnings
+from ast import literal_eval
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,7 @@ class Checkpoint:
         try:
             self._take_over(state)
             self._take_cost(**state["cost"])
+            self._take_settings(left["network"]["words"])
         except BaseException as error:
             self._take_over(before)
             if not isinstance(error, Exception):
@@ -160,6 +163,22 @@ class Checkpoint:
         both = self.begun + spent
         self.cost.seconds, self.cost.peak_bytes = both.seconds, both.peak_bytes
         self.cost.forward, self.cost.backward = both.forward, both.backward
+
+    def _take_settings(self, left: dict[str, str]):
+        """Let the parts have the numbers that they had then, as steps that they count.
+
+        A part that keeps more than numbers and texts beside them, as a table that it makes anew
+        when it is needed, is left as it came.
+        """
+        now, parts = structure(self.model), dict(self.model.named_modules())
+        changed = {path: {} for path in parts}
+        for name in now | left:
+            path, _, setting = name.rpartition(".")
+            if name not in parts and now.get(name) != left.get(name):
+                changed[path][setting] = left.get(name, "")
+        for path, words in changed.items():
+            with suppress(SyntaxError, ValueError):  # what is no number, text or truth value
+                vars(parts[path]).update({name: literal_eval(w) for name, w in words.items()})
 
     def _generators(self) -> dict:
         states = {"order": self.order.get_state(), "cpu": torch.get_rng_state()}

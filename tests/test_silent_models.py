@@ -96,3 +96,47 @@ def test_a_frozen_part_keeps_its_statistics_without_weights_of_their_own(train):
     before = body(train.inputs)
     new = finetune(net, Examples(3 * train.inputs + 2, train.targets), config=SHORT).model
     assert torch.equal(new.eval()[0](train.inputs), before)
+
+
+class Annealed(Net):
+    """Counts its steps in a number of Python."""
+
+    steps = 0
+
+    def forward(self, x):
+        self.steps = self.steps + self.training
+        return super().forward(x) * (1 + 0.1 * self.steps)
+
+
+class Tabled(Net):
+    """Keeps a table, and the size that it is for."""
+
+    def __init__(self):
+        super().__init__()
+        self.size, self.table, self.steps = 0, None, 0
+
+    def forward(self, x):
+        self.steps += self.training
+        if self.size < len(x):
+            self.size, self.table = len(x), torch.arange(len(x))
+        return super().forward(x) + 0 * self.table[: len(x), None]
+
+
+def stop_after_two(epoch, net):
+    if epoch == 3:
+        raise KeyboardInterrupt
+    return {}
+
+
+@pytest.mark.parametrize("kind", [Annealed, Tabled])
+def test_a_run_goes_on_with_the_numbers_that_a_network_counts_in(train, tmp_path, kind):
+    longer = Training(epochs=5, batch_size=16, lr=1e-2)
+    whole = build(kind, 0)
+    fit(whole, train, longer)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(kind, 0), train, longer, checkpoint=tmp_path / "run", watch=stop_after_two)
+    new = build(kind, 0)
+    fit(new, train, longer, checkpoint=tmp_path / "run")
+    assert whole.steps == 5 * 4 and torch.equal(new.one.weight, whole.one.weight)
+    if kind is Annealed:
+        assert new.steps == whole.steps
