@@ -43,7 +43,8 @@ MODULES |= {f"audit_{what}": f"audit_{what}" for what in ("null", "sources", "sp
 NAMES = tuple(MODULES)
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Settings that are younger than the stored rows, by config.
-YOUNG = {"L2UL": ("shuffle",), "PGD": ("floor",), "NegGrad": ("loss",)}
+YOUNG = {"L2UL": ("shuffle",), "PGD": ("floor",)}
+YOUNG |= dict.fromkeys(("NegGrad", "Repair", "Unrolling"), ("loss",))
 KNOWN = {
     *METRICS,
     *("seconds", "samples", "peak_bytes", "ratio", "released_seconds"),

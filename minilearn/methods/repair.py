@@ -11,7 +11,7 @@ from minilearn.checks import FRACTION, check_settings, device_of
 from minilearn.cost import Cost
 from minilearn.data import Examples, batches, first_of, pair, random_part
 from minilearn.evaluation import number_of_classes
-from minilearn.losses import mean_loss
+from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.models import copy_of, extractor, mode
 from minilearn.parts import recipes
 from minilearn.run import File, Run, Watch
@@ -28,6 +28,7 @@ class Repair:
         batch_size: examples a step, as in LAF
         lr: learning rate (Adam), as in the paper for MNIST and Fashion-MNIST
         layer: the representation; None: see `models.extractor`
+        loss: "auto", cross-entropy or the absolute error; or "squared", or Quantile(levels)
     """
 
     fraction: float = 0.1
@@ -35,9 +36,11 @@ class Repair:
     batch_size: int = 32
     lr: float = 1e-3
     layer: str | None = None
+    loss: Loss = "auto"
 
     def __post_init__(self):
         check_settings(self, fraction=FRACTION)
+        check_loss(self.loss)
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> Repair:
@@ -80,7 +83,7 @@ def repair(
     frozen = _freeze_extractor(student, x, config.layer, setup_cost)
 
     def loss(x, y):
-        return mean_loss(student(x), y, classes)
+        return mean_loss(student(x), y, classes, config.loss)
 
     with Run(student, config, seed, watch, checkpoint, train=False, data=retain) as run:
         run.adam(config.lr)

@@ -11,7 +11,7 @@ from minilearn.checks import check_settings, device_of
 from minilearn.cost import Cost
 from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
-from minilearn.losses import loss_per_example
+from minilearn.losses import Loss, check_loss, loss_per_example
 from minilearn.models import check_architecture, copy_of, in_words, mode
 from minilearn.unlearn import Unlearned, method
 from minilearn.unlearned import History, NonFiniteLoss
@@ -25,14 +25,17 @@ class Unrolling:
         epochs: passes over the training data, E
         batch_size: examples a step, b
         lr: learning rate, eta
+        loss: "auto", cross-entropy or the absolute error; or "squared", or Quantile(levels)
     """
 
     epochs: int = 20
     batch_size: int = 32
     lr: float = 1e-3
+    loss: Loss = "auto"
 
     def __post_init__(self):
         check_settings(self)
+        check_loss(self.loss)
 
 
 @method
@@ -74,7 +77,7 @@ def unrolling(
     student, cost = copy_of(model), Cost()
     scale = config.lr * config.epochs / config.batch_size
     with cost.clock(device_of(model)):
-        loss, gradients = _summed_gradients(copy_of(start), forget, cost)
+        loss, gradients = _summed_gradients(copy_of(start), forget, config.loss, cost)
         if not all(bool(gradient.isfinite().all()) for gradient in gradients):
             raise NonFiniteLoss("a gradient at the start is not finite")
         with torch.no_grad():
@@ -85,7 +88,9 @@ def unrolling(
     return Unlearned(student, "unrolling", config, seed, history, cost)
 
 
-def _summed_gradients(start: nn.Module, data, cost: Cost) -> tuple[Tensor, list[Tensor]]:
+def _summed_gradients(
+    start: nn.Module, data, kind: Loss, cost: Cost
+) -> tuple[Tensor, list[Tensor]]:
     """The mean loss at the start, and the sum of all gradients there, one for each parameter."""
     start.requires_grad_(True)
     total = 0.0
@@ -94,7 +99,7 @@ def _summed_gradients(start: nn.Module, data, cost: Cost) -> tuple[Tensor, list[
         for x, y in map(pair, batches(data, 256, device=device_of(start))):
             cost.trained(forget=len(x))
             with in_words(x, y):
-                loss = loss_per_example(start(x), y, classes).sum()
+                loss = loss_per_example(start(x), y, classes, kind).sum()
             loss.backward()
             total = total + loss.detach()
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in start.parameters()]

@@ -75,6 +75,16 @@ def test_it_learns_new_places_from_a_few_labels(trained, classification):
     assert right[0] < 0.3 and right[1] > 0.7
 
 
+def test_it_has_the_loss_of_the_training():
+    """Three tenths of the targets are 10, the rest 0: the mean is 3, the median 0."""
+    data = Examples(torch.zeros(20, 2), torch.tensor([10.0] * 6 + [0.0] * 14))
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1), nn.Flatten(0))
+    for loss, answer in (("auto", 0.0), ("squared", 3.0)):
+        config = Repair(fraction=1.0, epochs=500, lr=0.03, loss=loss)
+        found = repair(net, data, config=config).model(data.inputs[:1]).item()
+        assert found == pytest.approx(answer, abs=0.1)
+
+
 def test_a_dataset_will_do(tiny_net, classification):
     data = StackDataset(classification.inputs, classification.targets)
     one, other = (repair(tiny_net(), d, config=SHORT) for d in (classification, data))
@@ -95,6 +105,13 @@ def test_bad_input(tiny_net, classification):
         repair(net, classification.inputs, config=SHORT)
     with pytest.raises(ValueError, match="no linear layer inside"):
         repair(nn.Sequential(nn.Conv1d(1, 1, 1)), classification, config=SHORT)
-    for wrong in ({"fraction": 0}, {"fraction": 2}, {"layer": 3}, {"lr": -1}, {"epochs": -1}):
-        with pytest.raises(ValueError, match="must|layer is"):
+    for wrong in (
+        {"fraction": 0},
+        {"fraction": 2},
+        {"layer": 3},
+        {"lr": -1},
+        {"epochs": -1},
+        {"loss": 1},
+    ):
+        with pytest.raises(ValueError, match="must|layer is|loss"):
             Repair(**wrong)

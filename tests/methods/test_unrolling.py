@@ -65,6 +65,16 @@ def test_it_is_exact_to_first_order(classification):
     assert 3.5 < errors[0] / errors[1] < 4.5 and 1.8 < moves[0] / moves[1] < 2.2
 
 
+@pytest.mark.parametrize("loss", ["absolute", "squared"])
+def test_of_one_step_of_a_regression_it_takes_back_that_step(regression, loss):
+    start = build(lambda: nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)), 0)
+    one_step = {"epochs": 1, "batch_size": 24, "lr": 0.01, "loss": loss}
+    whole = copy.deepcopy(start)
+    fit(whole, regression, Training(**one_step, optimizer="sgd", momentum=0.0), progress=False)
+    found = unrolling(whole, regression, start=start, config=Unrolling(**one_step)).model
+    assert gap(found, start) < 1e-5 < gap(whole, start)
+
+
 def test_after_a_real_training_it_is_not(classification, tiny_net):
     """What the page says of it: trained well beyond first order, it misses."""
     kind = type(tiny_net())
@@ -98,6 +108,6 @@ def test_bad_input(tiny_net, classification):
     nn.init.constant_(broken.head.weight, torch.nan)
     with pytest.raises(NonFiniteLoss, match="a gradient at the start is not finite"):
         unrolling(net, items, start=broken)
-    for wrong in ({"lr": -1}, {"lr": "1"}, {"epochs": -1}, {"batch_size": 0}):
-        with pytest.raises(ValueError, match="must be"):
+    for wrong in ({"lr": -1}, {"lr": "1"}, {"epochs": -1}, {"batch_size": 0}, {"loss": 1}):
+        with pytest.raises(ValueError, match="must be|loss"):
             Unrolling(**wrong)
