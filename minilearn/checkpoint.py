@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from minilearn.cost import Cost
+from minilearn.data.reading import strays
 from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint, settings_of
 from minilearn.identity import code_of, contents, frozen_in, structure
@@ -42,6 +44,7 @@ class Checkpoint:
         self.as_left = False  # whether the model came as the file left it
         if path is None:
             return
+        _warn_of_strays(run)
         self.model = model
         self.optimizers = optimizers
         self.order = order
@@ -210,6 +213,20 @@ def check_resumable(path, config, seed: int):
     now = {"settings": _identity(config), "seed": _identity(seed)}
     if saved["settings"]["kind"] == now["settings"]["kind"]:
         _refuse_another(path, {name: saved[name] for name in now}, now)
+
+
+def _warn_of_strays(run: dict):
+    """Warn of data whose next reading no file can hold."""
+    parts = [
+        part for value in run.values() for part in (value if type(value) is tuple else [value])
+    ]
+    if any(isinstance(part, Dataset) and strays(part) for part in parts):
+        warnings.warn(
+            "the data give other examples at every reading, by a generator of their own that a "
+            "checkpoint does not hold: a run that goes on from it is another one; let them draw "
+            "from torch's global generator",
+            stacklevel=5,
+        )
 
 
 def held_by(model: nn.Module) -> dict[str, dict]:

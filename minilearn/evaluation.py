@@ -64,8 +64,10 @@ class Evaluation:
         if self.targets.is_floating_point():
             return -self.loss
         # In logits: z_y - log sum_{k != y} exp z_k, exact where 1 - p_y would round to 0.
-        true = self.outputs.gather(1, self.targets[:, None])
-        others = self.outputs.scatter(1, self.targets[:, None], -torch.inf).logsumexp(1)
+        # Of answers in half precision in single precision, or most would be alike.
+        outputs = self.outputs.to(torch.promote_types(self.outputs.dtype, torch.float32))
+        true = outputs.gather(1, self.targets[:, None])
+        others = outputs.scatter(1, self.targets[:, None], -torch.inf).logsumexp(1)
         return true.squeeze(1) - others
 
     def _logits(self) -> Tensor:

@@ -80,10 +80,15 @@ def divergence_of_fits(
     Shapes: as `ulira`
     Target: what a second retrained model has; near 0 with many draws.
     Cannot see: what is not normal.
-    Raises: ValueError as `ulira`
+    Raises: ValueError as `ulira`, or if a candidate was forgotten in fewer than two draws
     """
     prior = check_number("prior", prior, 0)
     u, r = (of_forgotten(values, forgotten) for values in (unlearned, retrained))
+    if len(u) < 2:
+        raise ValueError(
+            f"one model a candidate, of {len(forgotten)} draws, has no spread: give four draws in "
+            "pairs or more, or two that forget every candidate"
+        )
     (mean_u, var_u), (mean_r, var_r) = fit_of(u, prior), fit_of(r, prior)
     apart = (mean_u - mean_r).square()
     each = 0.5 * (var_u / var_r + apart / var_r - 1 - (var_u / var_r).log())
