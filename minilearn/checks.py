@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 
@@ -157,12 +158,17 @@ def _shown(value) -> str:
     return f"{value!r:.80}" if known else type(value).__name__
 
 
+def without_index(values):
+    """What a column of pandas holds, in its order and whatever its index is; else as it is."""
+    return values.to_numpy().copy() if hasattr(values, "to_numpy") else values
+
+
 def as_numbers(name: str, values) -> Tensor:
     """A tensor of real numbers, made of a tensor, an array or a list; else ValueError."""
     try:
         if isinstance(values, tuple | list):  # of which torch would make single precision
             values = np.asarray(values)
-        numbers = torch.as_tensor(values).detach()
+        numbers = torch.as_tensor(without_index(values)).detach()
     except (RuntimeError, TypeError, ValueError):
         numbers = None
     if numbers is None or numbers.is_complex() or numbers.is_meta:
@@ -173,29 +179,21 @@ def as_numbers(name: str, values) -> Tensor:
 def check_integers(name: str, values) -> Tensor:
     """A flat list of integers, in any form, as int64 on the CPU; ValueError if it is a mask."""
     try:
-        values = torch.as_tensor(values)
+        numbers = torch.as_tensor(without_index(values))
     except (RuntimeError, TypeError, ValueError):
-        values = None
-    if values is not None and values.numel() == 0:
-        values = values.long()
-    if values is None or values.dtype == torch.bool or not _flat_integers(values):
+        numbers = None
+    if numbers is not None and numbers.numel() == 0:
+        numbers = numbers.long()
+    if numbers is None or numbers.dtype == torch.bool or not _flat_integers(numbers):
         raise ValueError(
-            f"{name} must be a flat list of integers: of a boolean mask give "
-            "mask.nonzero().flatten(), of a request its indices"
+            f"{name} must be a flat list of integers, got a {type(values).__name__}: of a boolean "
+            "mask give mask.nonzero().flatten(), of a request its indices, of a set sorted(...)"
         )
-    return values.long().cpu()
+    return numbers.long().cpu()
 
 
 def _flat_integers(values: Tensor) -> bool:
     return values.ndim == 1 and not values.is_floating_point() and not values.is_complex()
-
-
-def check_mask(mask: Tensor, length: int):
-    """Refuse, by ValueError, what is not a boolean mask (N,) over `length` examples."""
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim != 1:
-        raise ValueError("a mask must be a boolean tensor of shape (N,)")
-    if len(mask) != length:
-        raise ValueError(f"the mask has length {len(mask)} but the set has {length} examples")
 
 
 def check_dataset(data):
@@ -261,6 +259,10 @@ def device_of(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ValueError("the model has no parameters, so there is nothing to train or to forget")
+    if any(isinstance(each, UninitializedParameter) for each in model.parameters()):
+        raise ValueError(
+            "a lazy layer of the model has no weights yet: call it once on a batch, as in model(x)"
+        )
     if parameter.device.type == "mps":
         raise ValueError("an Apple GPU (mps) has no float64, which is needed here: use model.cpu()")
     return parameter.device

@@ -15,11 +15,10 @@ from minilearn.checks import (
     check_flag,
     check_integers,
     check_kind,
-    check_mask,
     check_number,
 )
-from minilearn.data.examples import Examples, subset
-from minilearn.data.reading import targets_of
+from minilearn.data.examples import Examples, check_mask, subset
+from minilearn.data.reading import labels_of, targets_of, warn_of_twins
 from minilearn.draws import order_of
 
 
@@ -57,6 +56,7 @@ class Request:
             raise ValueError(f"{self.name}: nothing is to be forgotten; the forget set is empty")
         if self.mask.all() and not alone:
             raise ValueError(f"{self.name}: nothing is retained; the whole set is forgotten")
+        warn_of_twins(self.name, self.train, self.mask)
 
     def __repr__(self) -> str:
         return f"Request({self.name}: forget {int(self.mask.sum())} of {len(self.mask)})"
@@ -86,7 +86,7 @@ def by_class(train, classes: int | Sequence[int]) -> Request:
     Args: train: as in `Request`, with class labels. classes: one number or several
     Raises: ValueError if a class does not occur in `train`, or the targets are no class labels
     """
-    targets = _labels(train)
+    targets = labels_of(train)
     chosen = _occurring("class", classes, targets)
     name = f"class {chosen[0]}" if len(chosen) == 1 else f"classes {chosen}"
     return Request(train, torch.isin(targets, torch.tensor(chosen, dtype=torch.long)), name)
@@ -118,7 +118,7 @@ def by_fraction(
     Raises: ValueError if fraction is outside (0, 1], a class does not occur, or the targets are no
         class labels
     """
-    return Request(train, *_fraction(_labels(train), fraction, classes, seed))
+    return Request(train, *_fraction(labels_of(train), fraction, classes, seed))
 
 
 def by_range(train, low: float, high: float) -> Request:
@@ -169,7 +169,7 @@ def by_typicality(train: Examples, count: int, typical: bool = False) -> Request
     Raises: ValueError if `train` is not `Examples` with class labels, or count is out of range
     """
     _require_examples("typicality compares inputs", train)
-    classes, targets = _labels(train).to(train.device).unique(return_inverse=True)
+    classes, targets = labels_of(train).to(train.device).unique(return_inverse=True)
     check_flag("typical", typical)
     if check_count("count", count, 1) >= len(train):
         raise ValueError(f"count must lie in 1..{len(train) - 1}, got {count}")
@@ -208,7 +208,7 @@ def mislabel(
         occur or lies outside `reach`, or there is one class only
     """
     _require_examples("mislabel writes labels", train)
-    targets = _labels(train)
+    targets = labels_of(train)
     occurring, number = targets.unique(return_inverse=True)
     if len(occurring) < 2:
         raise ValueError("a wrong label needs at least two classes")
@@ -265,13 +265,6 @@ def near_duplicates(
 def _require_examples(why: str, train):
     if not isinstance(train, Examples):
         raise ValueError(f"{why} as tensors: make Examples first, got {type(train).__name__}")
-
-
-def _labels(train) -> Tensor:
-    targets = targets_of(train)
-    if targets.is_floating_point():
-        raise ValueError("this is about classes, but the targets are floating-point: use by_range")
-    return targets.cpu()
 
 
 def _occurring(kind: str, chosen, values: Tensor) -> list[int]:

@@ -3,16 +3,22 @@
 import copy
 import warnings
 
+import pandas
 import pytest
 import torch
-from shared import labelled, random
+from shared import Pairs, labelled, random
 from torch import nn
 from torch.nn.utils import prune, spectral_norm, weight_norm
+from torch.utils.data import Subset
 
 from minilearn.data import Examples
+from minilearn.evaluation import Evaluation
 from minilearn.methods import NegGrad, finetune, importance, neggrad
+from minilearn.metrics import auc, divergence_of_fits, report, signal
 from minilearn.models import build
 from minilearn.precision import fast
+from minilearn.requests import by_index
+from minilearn.stack import stack
 from minilearn.training import Training, fit
 from minilearn.unlearned import NonFiniteLoss
 
@@ -140,3 +146,93 @@ def test_a_run_goes_on_with_the_numbers_that_a_network_counts_in(train, tmp_path
     assert whole.steps == 5 * 4 and torch.equal(new.one.weight, whole.one.weight)
     if kind is Annealed:
         assert new.steps == whole.steps
+
+
+class Mixed(Net):
+    """Draws as dropout does, and in training mode mixes the rows of a batch."""
+
+    def __init__(self, mixed: bool = True):
+        super().__init__()
+        self.drop, self.mixed = nn.Dropout(0.1), mixed
+
+    def forward(self, x):
+        h = self.drop(self.one(x).relu())
+        if self.training and self.mixed:
+            h = (h + h[torch.randperm(len(h))]) / 2
+        return self.two(h)
+
+
+def test_a_stack_of_networks_that_mix_rows_beside_dropout_is_refused(train):
+    with pytest.raises(ValueError, match="in training mode the answers of one depend on"):
+        stack([Mixed() for _ in range(3)], train.inputs)
+    assert stack([Mixed(False) for _ in range(3)], train.inputs)
+
+
+class Straying(Pairs):
+    """Draws from a generator of its own."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.draws = torch.Generator().manual_seed(0)
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x + torch.randn(5, generator=self.draws), y
+
+
+def test_data_that_no_checkpoint_can_give_again_are_said(train, tmp_path):
+    call = {"config": SHORT, "checkpoint": tmp_path / "run"}
+    with pytest.warns(UserWarning, match="a generator of their own that a checkpoint does not"):
+        finetune(build(Net, 0), Straying(train), **call)
+
+
+def test_a_report_refuses_the_original_as_a_methods_model(train):
+    net, request = build(Net, 0), by_index(train, range(9))
+    told = {"original": [net], "metrics": ["accuracy"]}
+    with pytest.raises(ValueError, match="mine holds the original itself"):
+        report(request, labelled(40, seed=2), methods={"mine": [net]}, **told)
+    assert report(request, labelled(40, seed=2), methods={"mine": [copy.deepcopy(net)]}, **told)
+
+
+def test_a_position_that_is_forgotten_once_and_retained_once_is_said(train):
+    twice = Subset(Subset(Pairs(train), range(20)), [*range(10)] * 2)
+    with pytest.warns(UserWarning, match="4 of the forgotten examples stand in the Subset once"):
+        by_index(twice, range(4))
+    assert by_index(twice, [*range(4), *range(10, 14)])
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_answers_in_half_precision_are_told_apart(half):
+    logits, labels = (8 * random(400, 10, seed=0)).to(half), torch.arange(400) % 10
+    result, exact = (Evaluation(z, labels, torch.zeros(400)) for z in (logits, logits.double()))
+    torch.testing.assert_close(signal(result), signal(exact), rtol=1e-5, atol=1e-5)
+
+
+def test_one_draw_has_no_spread():
+    forgotten = torch.tensor([[True, False], [False, True]])
+    with pytest.raises(ValueError, match="one model a candidate, of 2 draws, has no spread"):
+        divergence_of_fits(random(2, 2, seed=0), random(2, 2, seed=1), forgotten)
+    both = torch.ones(2, 2, dtype=torch.bool)
+    assert divergence_of_fits(random(2, 2, seed=0), random(2, 2, seed=1), both) >= 0
+
+
+def test_columns_of_pandas_are_read_in_their_order(train):
+    frame = pandas.DataFrame({"place": range(9), "who": [*"abcabcabc"]})
+    theirs = frame[frame.who == "a"].place
+    assert by_index(train, theirs).indices.tolist() == [0, 3, 6]
+    assert torch.equal(train[theirs[::-1]].targets, train[[6, 3, 0]].targets)
+    assert auc(theirs, theirs.iloc[:1]) == auc([0, 3, 6], [0])
+    for wrong in ({1, 2}, {1: 0}.keys(), frame.who):
+        with pytest.raises(ValueError, match=f"got a {type(wrong).__name__}: .*of a set sorted"):
+            by_index(train, wrong)
+
+
+def test_what_has_no_weights_yet_or_is_sparse_is_said(train):
+    net = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(3))
+    for call in (lambda: fit(net, train, SHORT), lambda: finetune(net, train, config=SHORT)):
+        with pytest.raises(ValueError, match="no weights yet: call it once on a batch"):
+            call()
+    net(train.inputs)
+    assert finetune(net, train, config=SHORT)
+    with pytest.raises(ValueError, match=r"inputs is a sparse tensor.*give inputs.to_dense\(\)"):
+        Examples(train.inputs.to_sparse(), train.targets)

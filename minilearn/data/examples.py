@@ -12,11 +12,11 @@ from torch.utils.data import Dataset, StackDataset, Subset
 from minilearn.checks import (
     check_count,
     check_dataset,
-    check_mask,
     check_number,
     device_of,
     refuse_non_finite,
     whole_numbers,
+    without_index,
 )
 from minilearn.draws import order_of
 
@@ -186,6 +186,14 @@ def check_device(model: nn.Module, data):
         )
 
 
+def check_mask(mask: Tensor, length: int):
+    """Refuse, by ValueError, what is not a boolean mask (N,) over `length` examples."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim != 1:
+        raise ValueError("a mask must be a boolean tensor of shape (N,)")
+    if len(mask) != length:
+        raise ValueError(f"the mask has length {len(mask)} but the set has {length} examples")
+
+
 def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor | Subset:
     """The examples where `mask` (N,) bool is true, of the same kind as `data`.
 
@@ -234,6 +242,8 @@ def _check_part(name: str, value, inputs: Tensor):
             f"{name} must be a torch tensor, got {type(value).__name__}; "
             "numpy arrays go through torch.from_numpy"
         )
+    if value.layout != torch.strided:
+        raise ValueError(f"{name} is a sparse tensor, {value.layout}: give {name}.to_dense()")
     if value.ndim == 0:
         raise ValueError(f"{name} is a single number; it needs one entry per example")
     if len(value) != len(inputs):
@@ -256,7 +266,7 @@ def _positions(index, length: int, device) -> slice | Tensor:
     if isinstance(index, slice):
         return index
     try:
-        chosen = torch.as_tensor(index, device=device)
+        chosen = torch.as_tensor(without_index(index), device=device)
         chosen = chosen.reshape(1) if chosen.ndim == 0 else chosen
         if chosen.dtype == torch.bool:
             check_mask(chosen, length)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -45,6 +47,14 @@ def targets_of(data: Examples | Dataset) -> Tensor:
         with seeded(0):
             targets = _stacked([pair_of(Told(data)[i])[1] for i in range(len(data))])
     return checked_targets(targets)
+
+
+def labels_of(data) -> Tensor:
+    """All class labels of a set, on the CPU; ValueError if its targets are numbers."""
+    targets = targets_of(data)
+    if targets.is_floating_point():
+        raise ValueError("this is about classes, but the targets are floating-point: use by_range")
+    return targets.cpu()
 
 
 def _stacked(targets) -> Tensor:
@@ -132,6 +142,32 @@ def strays(data) -> bool:
         with seeded(0):
             readings.append(_inputs_at(data, _places(data)))
     return not _alike(*readings)
+
+
+def rooted(data) -> tuple[object, list[int]]:
+    """The dataset that Subsets of Subsets are of, and the positions there."""
+    positions = [*range(len(data))]
+    while type(data) is Subset:
+        positions = [int(data.indices[i]) for i in positions]
+        data = data.dataset
+    return data, positions
+
+
+def warn_of_twins(name: str, data, forgotten: Tensor):
+    """Warn where a Subset has one position twice, once to be forgotten and once not.
+
+    Shapes: forgotten (N,) bool
+    """
+    if type(data) is not Subset:
+        return
+    places = torch.tensor(rooted(data)[1])
+    count = int(torch.isin(places[forgotten], places[~forgotten]).sum())
+    if count:
+        warnings.warn(
+            f"{name}: {count} of the forgotten examples stand in the Subset once more and are "
+            "retained there: name each position once, or forget all of them",
+            stacklevel=5,
+        )
 
 
 def _places(data) -> list[int]:

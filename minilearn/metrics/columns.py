@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from minilearn.checks import check_dataset
 from minilearn.data.examples import Examples
-from minilearn.data.reading import distinct, targets_of
+from minilearn.data.reading import distinct, rooted, targets_of
 from minilearn.metrics.band import BAND, RETRAINED, Row
 from minilearn.requests import Request
 from minilearn.unlearned import Unlearned
@@ -25,7 +24,8 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
     """The lists of models by their names, the retrained ones where there are any.
 
     Raises: ValueError if a list is empty or no list, holds a model twice, or the original is among
-        the retrained models; if methods is no dictionary or has a name that is taken
+        the retrained models or a bare one of a method; if methods is no dictionary or has a name
+        that is taken
     """
     if not isinstance(methods, dict) or {ORIGINAL, RETRAINED, UNTRAINED, BAND} & set(methods):
         raise ValueError(
@@ -50,6 +50,12 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
             "retrained holds the original, or its weights: it takes models that were trained "
             "without the forgotten data; where there are none, leave retrained out"
         )
+    for name, entries in methods.items():
+        if any(entry is model_of(o) for entry in entries for o in original):
+            raise ValueError(
+                f"{name} holds the original itself, as if a method had changed it in place: let it "
+                "change copy.deepcopy(model), and give that"
+            )
     return columns
 
 
@@ -97,18 +103,8 @@ def refuse_seen(train, tests: dict):
 
 def _part(some, others) -> float:
     """The share of a dataset's items that are another's, by their positions in one set."""
-    root, positions = _rooted(some)
-    other, others = _rooted(others)
-    return len(positions & others) / len(positions) if root is other else 0.0
-
-
-def _rooted(data) -> tuple[object, set[int]]:
-    """The dataset that Subsets of Subsets are of, and the positions there."""
-    positions = [*range(len(data))]
-    while type(data) is Subset:
-        positions = [int(data.indices[i]) for i in positions]
-        data = data.dataset
-    return data, set(positions)
+    (root, positions), (other, others) = rooted(some), rooted(others)
+    return len({*positions} & {*others}) / len({*positions}) if root is other else 0.0
 
 
 def _seen(some: Tensor, others: Tensor) -> float:

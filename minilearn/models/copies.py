@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
 from minilearn.checks import device_of
 from minilearn.draws import seeded
@@ -87,7 +86,7 @@ def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) ->
 def _begin_alike(first: nn.Module, second: nn.Module) -> bool:
     """Whether two new networks have the same weights, and some that could have been drawn."""
     pairs = list(zip(first.parameters(), second.parameters(), strict=False))
-    if any(a.is_meta or isinstance(a, UninitializedParameter) for a, _ in pairs):
+    if any(a.is_meta for a, _ in pairs):
         return False
     drawn = any(a.numel() > 1 and bool((a != a.flatten()[0]).any()) for a, _ in pairs)
     return drawn and all(torch.equal(a, b) for a, b in pairs)
