@@ -44,7 +44,7 @@ class Checkpoint:
         self.as_left = False  # whether the model came as the file left it
         if path is None:
             return
-        _warn_of_strays(run)
+        self.data = [d for v in run.values() for d in (v if isinstance(v, tuple) else [v])]
         self.model = model
         self.optimizers = optimizers
         self.order = order
@@ -95,12 +95,19 @@ class Checkpoint:
         self.left = state["left"]
         return state["finished"]
 
-    def warn_of_nothing(self, finished: int, count: int):
-        """Warn if the file holds a finished run that ended with this very model."""
+    def warn(self, finished: int, count: int):
+        """Warn of a finished run that ended with this very model, and of data that cannot go on."""
         if self.as_left and finished == count:
             warnings.warn(
                 f"{self.path} holds a finished run that ended with this very model, so nothing is "
                 "done: to go on from the model choose another file",
+                stacklevel=5,
+            )
+        if 0 < finished < count and any(isinstance(d, Dataset) and strays(d) for d in self.data):
+            warnings.warn(
+                "the data give other examples at every reading, by a generator of their own that a "
+                "checkpoint does not hold: this run goes on otherwise than if it had not stopped; "
+                "let them draw from torch's global generator",
                 stacklevel=5,
             )
 
@@ -177,7 +184,7 @@ class Checkpoint:
         changed = {path: {} for path in parts}
         for name in now | left:
             path, _, setting = name.rpartition(".")
-            if name not in parts and now.get(name) != left.get(name):
+            if name not in parts and path in parts and now.get(name) != left.get(name):
                 changed[path][setting] = left.get(name, "")
         for path, words in changed.items():
             with suppress(SyntaxError, ValueError):  # what is no number, text or truth value
@@ -213,20 +220,6 @@ def check_resumable(path, config, seed: int):
     now = {"settings": _identity(config), "seed": _identity(seed)}
     if saved["settings"]["kind"] == now["settings"]["kind"]:
         _refuse_another(path, {name: saved[name] for name in now}, now)
-
-
-def _warn_of_strays(run: dict):
-    """Warn of data whose next reading no file can hold."""
-    parts = [
-        part for value in run.values() for part in (value if type(value) is tuple else [value])
-    ]
-    if any(isinstance(part, Dataset) and strays(part) for part in parts):
-        warnings.warn(
-            "the data give other examples at every reading, by a generator of their own that a "
-            "checkpoint does not hold: a run that goes on from it is another one; let them draw "
-            "from torch's global generator",
-            stacklevel=5,
-        )
 
 
 def held_by(model: nn.Module) -> dict[str, dict]:

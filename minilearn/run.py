@@ -152,7 +152,7 @@ class Run:
         parts = self.model, kept, self.order, self.history, self.cost
         self._checkpoint = Checkpoint(self.file, about, *parts)
         begin = self._block.enter_context(self._checkpoint)
-        self._checkpoint.warn_of_nothing(begin, count)
+        self._checkpoint.warn(begin, count)
         options = {"initial": begin, "total": count, "desc": "training", "unit": "epoch"}
         options |= {"delay": 1, "leave": False, "disable": not self.progress}
         for epoch in tqdm(range(begin, count), **options):

@@ -39,9 +39,26 @@ class Net(nn.Module):
         return self.two(self.one(x).relu())
 
 
-def test_a_copy_that_computes_with_the_originals_weights_is_refused(train):
+def test_a_copy_that_would_compute_with_the_originals_weights_is_refused(train):
     net = build(Net, 0)
-    net.forward = lambda x: net.two(net.one(x).relu()) * 2
+    replaced, before = net.forward, net.two.forward
+    for part, forward, named in (
+        (net, lambda x: net.two(net.one(x).relu()) * 2, "the model"),
+        (net, lambda x: replaced(x) * 2, "the model"),
+        (net.two, lambda x: before(x) * 2, "two"),
+    ):
+        part.forward = forward
+        with pytest.raises(ValueError, match=f"forward of {named} was replaced by a function that"):
+            finetune(net, train, config=SHORT)
+        assert net.one.weight.grad is None
+        del part.forward
+    assert finetune(net, train, config=SHORT)
+
+
+def test_a_step_that_no_trained_weight_takes_part_in_is_refused(train):
+    net = build(Net, 0)
+    held = [net.one, net.two]
+    net.forward = lambda x: held[1](held[0](x).relu()) * 2
     with pytest.raises(ValueError, match="no weight that is trained has a gradient.*its class"):
         finetune(net, train, config=SHORT)
 
@@ -128,8 +145,8 @@ class Tabled(Net):
         return super().forward(x) + 0 * self.table[: len(x), None]
 
 
-def stop_after_two(epoch, net):
-    if epoch == 3:
+def stop_after_one(epoch, net):
+    if epoch == 2:
         raise KeyboardInterrupt
     return {}
 
@@ -140,7 +157,7 @@ def test_a_run_goes_on_with_the_numbers_that_a_network_counts_in(train, tmp_path
     whole = build(kind, 0)
     fit(whole, train, longer)
     with pytest.raises(KeyboardInterrupt):
-        fit(build(kind, 0), train, longer, checkpoint=tmp_path / "run", watch=stop_after_two)
+        fit(build(kind, 0), train, longer, checkpoint=tmp_path / "run", watch=stop_after_one)
     new = build(kind, 0)
     fit(new, train, longer, checkpoint=tmp_path / "run")
     assert whole.steps == 5 * 4 and torch.equal(new.one.weight, whole.one.weight)
@@ -182,6 +199,8 @@ class Straying(Pairs):
 
 def test_data_that_no_checkpoint_can_give_again_are_said(train, tmp_path):
     call = {"config": SHORT, "checkpoint": tmp_path / "run"}
+    with pytest.raises(KeyboardInterrupt):
+        finetune(build(Net, 0), Straying(train), watch=stop_after_one, **call)
     with pytest.warns(UserWarning, match="a generator of their own that a checkpoint does not"):
         finetune(build(Net, 0), Straying(train), **call)
 

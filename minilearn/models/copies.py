@@ -6,6 +6,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +49,28 @@ def duplicate(model: nn.Module) -> nn.Module:
     kept = [value for part in model.modules() for value in vars(part).values()]
     computed = [value for value in kept if isinstance(value, Tensor) and value.grad_fn is not None]
     try:
-        return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
+        twin = copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
     except Exception as error:  # whatever a module holds may refuse
         raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
+    _refuse_shared_forward(model, twin)
+    return twin
+
+
+def _refuse_shared_forward(model: nn.Module, twin: nn.Module):
+    """Refuse, by ValueError, a copy whose forward is a function that names parts of the model."""
+    parts = {id(part) for part in model.modules()}
+    for name, part in twin.named_modules():
+        forward = vars(part).get("forward")
+        if not isinstance(forward, FunctionType):
+            continue
+        named = inspect.getclosurevars(forward)
+        values = [*named.nonlocals.values(), *named.globals.values()]
+        if any(id(getattr(value, "__self__", value)) in parts for value in values):
+            raise ValueError(
+                f"forward of {name or 'the model'} was replaced by a function that names this very "
+                "network, so that a copy would compute with its weights: write forward(self, x) "
+                "in a class"
+            )
 
 
 def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) -> nn.Module:
