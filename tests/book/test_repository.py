@@ -76,13 +76,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1812,
-    ("metrics",): 1711,
+    ("methods", "parts"): 1820,
+    ("metrics",): 1714,
     ("kernels",): 1000,
-    ("data",): 1288,
+    ("data",): 1318,
     ("course",): 1167,
 }
-WHOLE = 11574  # without check/
+WHOLE = 11698  # without check/
 
 
 def test_budgets_of_files():
