@@ -1,7 +1,5 @@
 """How the results page shows L2UL on networks of several widths."""
 
-from math import isnan
-
 import pandas
 import sweep
 from pictures import Picture, point
@@ -46,14 +44,14 @@ def _picture(rows: pandas.DataFrame) -> Picture:
     for ax, (split, words) in zip(axes.flat, sweep.PANELS.items(), strict=True):
         for label, name in LABELS.items():
             own = rows[rows["label"] == label]
-            points = {
-                width: point(sweep.values(here, "accuracy", split))
-                for width, here in own.groupby("width")
+            values = {
+                width: sweep.values(here, "accuracy", split) for width, here in own.groupby("width")
             }
-            points = {width: mean for width, mean in points.items() if mean}
+            points = {width: point(each) for width, each in values.items() if point(each)}
             if not points:
                 continue
-            halves = [0 if isnan(p.half) else p.half for p in points.values()]
+            # an interval over two seeds is wider than the picture
+            halves = [p.half if len(values[width]) > 2 else 0 for width, p in points.items()]
             look = plots.role(name, list(LABELS.values())) | {"label": name, "capsize": 2}
             ax.errorbar(list(points), [p.mean for p in points.values()], yerr=halves, **look)
             numbers = ", ".join(f"{p} at {width:g}" for width, p in points.items())
@@ -64,6 +62,7 @@ def _picture(rows: pandas.DataFrame) -> Picture:
         ax.minorticks_off()
     sweep.keyed(figure, axes[0, 0])
     caption = (
-        f"The whole method, ADV + IMP, on {ASKED} of CIFAR-10. Bars are 95 % intervals over seeds."
+        f"The whole method, ADV + IMP, on {ASKED} of CIFAR-10. Bars are 95 % intervals over three "
+        "seeds; a point without a bar has fewer."
     )
     return Picture(figure, caption, ALT + " ".join(said))
