@@ -137,7 +137,7 @@ class Course:
     def earlier(self, student: str) -> dict | None:
         """What came of a submission in an earlier run; None if it is new."""
         try:
-            self._path("autograded", student).stat()  # made last: without it a run was killed
+            self._path("graded", student).stat()  # made last: without it a run was killed
             text = self._path("submitted", student).read_text("utf-8")
             return json.loads(text)["metadata"]["minilearn"]
         except (OSError, ValueError, KeyError):
@@ -150,9 +150,10 @@ class Course:
         when = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC)
         path.with_name("timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S} UTC")
         self._page(student).unlink(missing_ok=True)
-        self._path("autograded", student).unlink(missing_ok=True)
+        self._path("graded", student).unlink(missing_ok=True)
         write_text(path, json.dumps(notebook, ensure_ascii=False))
         self._call("autograde", self.assignment, student)
+        write_text(self._path("graded", student), "")  # nbgrader's own file is there before points
 
     def mark(self, student: str, question: str, points: float | None):
         """Enter what a reader has typed into the table, unless it stood there before.

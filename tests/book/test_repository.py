@@ -80,9 +80,9 @@ WINGS = {
     ("metrics",): 1714,
     ("kernels",): 1000,
     ("data",): 1318,
-    ("course",): 1167,
+    ("course",): 1168,
 }
-WHOLE = 11698  # without check/
+WHOLE = 11699  # without check/
 
 
 def test_budgets_of_files():

@@ -313,7 +313,7 @@ def course(source, student, tmp_path_factory):
         here = os.path.relpath(source), "in", "grades.csv"
         command = [sys.executable, "-m", "minilearn.course", "grade", *here[:2], "--out", here[2]]
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        done = "gradebook/autograded/*/*/*.ipynb"
+        done = "gradebook/graded/*/*/*.ipynb"
         while not list(home.glob(done)) and running.poll() is None:
             time.sleep(0.05)
         with pytest.raises(ValueError, match="another run"):
@@ -348,6 +348,34 @@ def test_a_class_gets_its_points_exactly(course):
         assert "<script>alert" not in path.read_text("utf-8")
     answers = (home / "answers.md").read_text("utf-8")
     assert "Because of this and that." in answers and "## argued\n\n> Because &lt;script" in answers
+
+
+@sandboxed
+@graded_here
+def test_a_run_that_is_killed_between_two_points_is_taken_up(
+    source, student, tmp_path, monkeypatch
+):
+    """nbgrader writes its file before it writes the points."""
+    from nbgrader.preprocessors import SaveAutoGrades
+
+    class Killed(BaseException):
+        pass
+
+    save = SaveAutoGrades._add_score
+
+    def killed(self, cell, resources):
+        if cell.metadata["nbgrader"]["grade_id"] == "mean":
+            raise Killed
+        save(self, cell, resources)
+
+    folder = hand_in(tmp_path / "in", {"good": classroom(student)["good"]})
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveAutoGrades, "_add_score", killed)
+        with pytest.raises(ValueError, match="nbgrader stopped"):
+            grade(source, folder, tmp_path / "grades.csv")
+    assert list(tmp_path.glob("gradebook/autograded/good/*/*.ipynb"))
+    [row] = grade(source, folder, tmp_path / "grades.csv")
+    assert row["points"] == "5"
 
 
 @sandboxed
