@@ -667,6 +667,7 @@ def test_what_the_page_says_of_one_photograph_and_of_sixty_four():
     assert climbed["lost"].between(0.06, 0.295).all()
     assert (whole["accuracy forget"] == 1).sum() == 2 and whole["lost"].between(0.13, 0.36).all()
     assert (whole["finished "] == 0).sum() == 2
+    assert whole["lost"].mean() > of("16 random items", "as released", "l2ul")["lost"].mean()
     assert one["base", "neggrad"]["lost"].between(0.01, 0.07).all()
     for method in ("l2ul", "l2ul_adv"):
         own = one["base", method]

@@ -1,12 +1,10 @@
 """The papers' rows: each runs from end to end on made files, and says what it wants without any."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
 
-from book.experiments import KNOWN, Run, faces, l2ul_images, laf_images, made, units_of
+from book.experiments import KNOWN, Run, faces, l2ul_images, made, units_of
 from book.experiments.__main__ import main
 from book.experiments.papers import ROWS, TERMS, brief, row_of
 from minilearn.data import Examples
@@ -29,33 +27,8 @@ METHODS = {
 }
 
 
-def slim(classes: int) -> nn.Module:
-    """A network with batch normalisation."""
-    body = [nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
-    return nn.Sequential(*body, nn.Flatten(), nn.Linear(8, classes))
-
-
-@pytest.fixture
-def no_network_twice(monkeypatch):
-    """A network runs on one set; on the next set of the same work a small one does."""
-
-    def on_the_next_set(name: str):
-        if name == "l2ul_utkface_resnet18":
-            own = {"network": lambda size, classes: slim(classes)}
-            case = dataclasses.replace(l2ul_images.ROWS[name], **own)
-            monkeypatch.setitem(l2ul_images.ROWS, name, case)
-        if name.startswith("imdb_wiki"):
-            for known in (faces.NETWORKS, faces.PIXELS):
-                monkeypatch.setitem(known, faces.ROWS[name][1], known["allcnn"])
-        if name == "laf_svhn_224":
-            monkeypatch.setitem(laf_images.ROWS, name, ("svhn", 32))
-
-    return on_the_next_set
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_runs_from_end_to_end_on_made_files(name, tmp_path, no_network_twice):
-    no_network_twice(name)
+def test_a_row_runs_from_end_to_end_on_made_files(name, tmp_path):
     written = main([name, "--made", "--seeds", "1", "--out", str(tmp_path)])
     rows, about = read_rows(tmp_path / f"{name}.csv"), row_of(name)
     assert written == len({tuple(row[c] for c in COLUMNS[1:5] + ("config",)) for row in rows})
