@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from minilearn.cost import Cost
 from minilearn.data.reading import strays
 from minilearn.files import check_file, read_state, write_state
-from minilearn.fingerprints import fingerprint, settings_of
-from minilearn.identity import code_of, contents, frozen_in, structure
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import code_of, contents, frozen_in, settings_of, structure
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
 NAMES = {"run", "left", "finished", "cost", *KEPT}
@@ -263,10 +263,10 @@ def _refuse_another(path: Path, saved: dict[str, dict], now: dict[str, dict]):
         if there["mark"] != here["mark"]
     ]
     if different:
-        raise ValueError(
-            f"{path} belongs to a run with {' and '.join(different)}; delete it or choose another "
-            "file"
-        )
+        cures = "delete it or choose another file"
+        if any(each.startswith("other network") for each in different):
+            cures += ", or build the network anew, if it keeps what it has computed"
+        raise ValueError(f"{path} belongs to a run with {' and '.join(different)}; {cures}")
 
 
 def _difference(there: dict[str, str], here: dict[str, str]) -> str:

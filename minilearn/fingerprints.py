@@ -1,233 +1,298 @@
-"""What a run is about, as short texts that are compared, and as words for who has to be told."""
+"""A short text that says what a thing is: another thing is noticed, and the same known again."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import copyreg
+import functools
 import hashlib
-from collections.abc import Mapping, Set
-from functools import singledispatch
+import re
+from collections import deque
+from collections.abc import Mapping, Sized
+from types import FunctionType, ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from minilearn.data.examples import Examples
-from minilearn.data.held import ITEMS, held, is_flat, spread
 from minilearn.data.reading import Told
 from minilearn.draws import seeded
-from minilearn.identity import (
-    code_of,
-    code_of_class,
-    contents,
-    frozen_in,
-    notes_in,
-    structure,
-    without_addresses,
-)
-from minilearn.notes import settings_in, within
+from minilearn.programs import in_class, in_function, is_installed
 from minilearn.requests import Request
-from minilearn.said import in_words, mark, said
 
 PLAIN = (bool, int, float, complex, str, type(None), range, torch.dtype, torch.device)
+FLAT = {bool, int, float, str, bytes, type(None)}
+ITEMS = 8  # so many items of a dataset are read, the first and the last among them
+USUAL = vars(nn.Module()).keys()
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+WRAPPERS = (staticmethod, classmethod, type(functools.cache(len)))
 
 
-def fingerprint(thing) -> str:
-    """A short text that differs where kind, structure or contents differ.
+def fingerprint(thing, names: Mapping[int, str] | None = None) -> str:
+    """A short text that differs where two things do, and is the same in another process.
 
-    Of a network count its parts, their settings, all parameters and buffers, and which of them are
-    frozen; of a dataset the tensors, arrays and positions that it holds, its numbers, the objects
-    inside of it, and `ITEMS` of its items. They are read under a fixed seed. What differs at its
-    next reading all the same, or after it, does not count.
+    Everything counts that a thing would be pickled with, and more: of a function its code, what it
+    closes over, and the variables, functions and classes of the user's that it reads; of an object
+    its class too; of a network its parts, their attributes, weights and buffers, what is frozen,
+    and its hooks; of a dataset what it keeps, and `ITEMS` of its items, read under a fixed seed.
+    Of what is installed only the name counts.
 
-    Args: thing: numbers, texts, tensors, arrays, datasets, networks, and whatever is made of them
-    Raises: ValueError for a function, which cannot be looked into
+    So a counter or a log counts as well. Of a dataset that does not count which a reading changes,
+    nor a dictionary of tensors by position. Leave out other notes in `__getstate__`, as for pickle.
+
+    Args:
+        thing: anything
+        names: what stands for things with these ids, instead of what is in them
     Example:
         >>> fingerprint((1, (2, 3))) == fingerprint(((1, 2), 3))
         False
-        >>> fingerprint(nn.ReLU()) == fingerprint(nn.Tanh())
-        False
     """
-    digest = hashlib.sha256()
-    around = []
+    reader = _Reader(dict(names or {}))
+    reader.read(thing)
+    return reader.digest.hexdigest()[:16]
 
-    def feed(part):
+
+def without_addresses(text: str) -> str:
+    """The text of an object, wherever it lies in memory."""
+    return re.sub(r" at 0x\w+", "", text)
+
+
+class _Reader:
+    """Reads things into a digest: values where they stand, and every object once, by its number."""
+
+    def __init__(self, names: dict[int, str]):
+        self.digest = hashlib.sha256()
+        self.names = names
+        self.numbers = {}
+        self.waiting = deque()
+        self.around = []
+
+    def read(self, thing):
+        """All of it, and all that it leads to."""
+        self.feed(thing)
+        while self.waiting:
+            head, parts = self.opened(self.waiting.popleft())
+            self.feed([head, *parts])
+
+    def feed(self, part):
+        """The part if it is a value, else its number."""
         if isinstance(part, memoryview):
-            digest.update(f"{part.nbytes}:".encode())
-            digest.update(part)
-        elif id(part) in around:
-            feed(_bytes("the thing around it"))
+            self.digest.update(f"{part.nbytes}:".encode())
+            self.digest.update(part)
+        elif id(part) in self.names:
+            self.feed(_bytes(f"the part {self.names[id(part)]}"))
+        elif id(part) in self.around:
+            self.feed(_bytes("the thing around it"))
+        elif (value := self.value(part)) is None:
+            self.feed(_bytes(f"object {self.number(part)}"))
         else:
-            around.append(id(part))
-            head, parts = _opened(part)
-            feed(_bytes(f"{head} {len(parts)}"))
+            head, parts = value
+            self.around.append(id(part))
+            self.feed(_bytes(f"{head} {len(parts)}"))
             for each in parts:
-                feed(each)
-            around.pop()
+                self.feed(each)
+            self.around.pop()
 
-    feed(thing)
-    return digest.hexdigest()[:16]
+    def value(self, thing) -> tuple[str, list] | None:
+        """The kind of a value and what is in it, in its order; None of an object."""
+        thing = thing.item() if isinstance(thing, np.generic) else thing
+        kind = type(thing).__name__
+        if isinstance(thing, PLAIN):
+            return kind, [_bytes(repr(thing))]
+        if isinstance(thing, bytes | bytearray):
+            return "bytes", [memoryview(thing)]
+        if isinstance(thing, list | tuple | deque):
+            own = [] if type(thing) in (list, tuple) else [type(thing)]
+            if _is_flat(thing):
+                return f"plain {kind}", [_bytes(repr(list(thing))), *own]
+            return kind, [*thing, *own]
+        if isinstance(thing, dict):
+            return "mapping", [each for key in self.in_order(thing) for each in (key, thing[key])]
+        if isinstance(thing, set | frozenset):
+            return "set", self.in_order(thing)
+        if isinstance(thing, Tensor):
+            return _tensor(thing)
+        if isinstance(thing, np.ndarray):
+            return _array(thing)
+        if hasattr(type(thing), "to_numpy"):  # of pandas, and the like
+            return kind, [thing.to_numpy(), list(map(str, getattr(thing, "columns", ())))]
+        if hasattr(type(thing), "__array_interface__"):  # an image
+            return kind, [np.asarray(thing)]
+        return None
+
+    def in_order(self, collection) -> list:
+        """What is in a set, or the keys of a dictionary, in an order that no process changes."""
+        if all(isinstance(each, PLAIN) for each in collection):
+            return sorted(collection, key=lambda each: (type(each).__name__, repr(each)))
+        names = self.names | {id(collection): "the thing around it"}
+        names |= {id(thing): f"object {number}" for number, thing in self.numbers.values()}
+        return sorted(collection, key=lambda each: fingerprint(each, names))
+
+    def number(self, thing) -> int:
+        """The number of an object, which is read in its turn if it is new."""
+        if id(thing) not in self.numbers:
+            self.numbers[id(thing)] = len(self.numbers), thing  # kept, or another gets its id
+            self.waiting.append(thing)
+        return self.numbers[id(thing)][0]
+
+    def opened(self, thing) -> tuple[str, list]:
+        """What is said of an object, and its parts."""
+        if isinstance(thing, FunctionType):
+            return in_function(thing)
+        if isinstance(thing, type):
+            return in_class(thing)
+        if isinstance(thing, ModuleType):
+            return f"module {thing.__name__}", []
+        if isinstance(thing, nn.Module):
+            return _network(thing)
+        if isinstance(thing, Examples):
+            return "examples", [thing.inputs, thing.targets, thing.groups]
+        if isinstance(thing, Request):
+            return "request", [thing.train, thing.mask]
+        if isinstance(thing, Dataset):
+            return _dataset(thing, self.names)
+        if _has_items(thing):
+            with contextlib.suppress(ValueError):  # what is read by word, and not by position
+                return _dataset(thing, self.names)
+        if isinstance(thing, torch.Generator):
+            return "generator", [thing.get_state()]
+        if isinstance(thing, property):
+            return "property", [thing.fget, thing.fset]
+        if isinstance(thing, WRAPPERS):
+            return type(thing).__name__, [thing.__wrapped__]
+        return "object", [type(thing), _state(thing)]
 
 
-def fresh_network(model: nn.Module) -> str:
-    """Of a network that nobody has used yet: parts, settings, weights, what is frozen, and code."""
-    parts = [*structure(model, fresh=True).items()], [*contents(model).items()]
-    return fingerprint((*parts, code_of(model), frozen_in(model)))
-
-
-def settings_of(thing) -> dict[str, str]:
-    """What can be said of it in a line: its settings, parts or size, by name.
-
-    Example:
-        >>> settings_of((3, torch.zeros(4)))
-        {'[0]': '3', '[1]': 'Tensor of 4'}
-    """
-    if isinstance(thing, nn.Module):
-        return structure(thing)
-    if isinstance(thing, (*PLAIN, np.generic)):
-        return {"": repr(thing.item() if isinstance(thing, np.generic) else thing)}
-    if isinstance(thing, tuple) and len(thing) <= ITEMS:
-        parts = {f"[{i}]": part for i, part in enumerate(thing)}
-    elif dataclasses.is_dataclass(thing) and not isinstance(thing, Examples | Request):
-        parts = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
-    else:
-        sized = hasattr(thing, "__len__") and getattr(thing, "ndim", 1)
-        return {"": type(thing).__name__ + (f" of {len(thing)}" if sized else "")}
-    return {
-        f"{name}.{inner}".rstrip("."): text
-        for name, part in parts.items()
-        for inner, text in settings_of(part).items()
-    }
+# ---- values
 
 
 def _bytes(text: str) -> memoryview:
     return memoryview(text.encode())
 
 
-@singledispatch
-def _opened(thing) -> tuple[str, list]:
-    """The kind of a thing, and its parts in their order: things, or bytes as a memoryview."""
-    kind = type(thing).__name__
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        names = [field.name for field in dataclasses.fields(thing)]
-        return f"dataclass {kind}", [each for n in names for each in (n, getattr(thing, n))]
-    if isinstance(thing, np.generic):
-        return _opened(thing.item())
-    if isinstance(thing, type):
-        return f"class {thing.__name__}", []
-    if callable(thing):
-        raise ValueError("a function cannot be looked into: name what it reads instead")
-    if hasattr(thing, "to_numpy") or hasattr(thing, "__array_interface__"):  # pandas, an image
-        names = [list(map(str, thing.columns))] if hasattr(thing, "columns") else []
-        array = thing.to_numpy() if hasattr(thing, "to_numpy") else np.asarray(thing)
-        return kind, [array, *names]
-    if hasattr(thing, "__getitem__") and hasattr(thing, "__len__"):
-        return _dataset(thing)
-    if hasattr(thing, "__dict__"):
-        return f"object {kind}", [vars(thing)]
-    return f"object {kind} {without_addresses(repr(thing))}", []
+def _is_flat(values: list | tuple) -> bool:
+    """Whether there is nothing in it but numbers, texts and tuples of these, as paths with labels.
+
+    Many of these are quickly read as one text, and slowly one by one.
+    """
+    rows = (each if type(each) is tuple else (each,) for each in values)
+    return all(type(part) in FLAT for row in rows for part in row)
 
 
-for plain in PLAIN:
-
-    @_opened.register(plain)
-    def _(thing) -> tuple[str, list]:
-        return type(thing).__name__, [_bytes(repr(thing))]
-
-
-@_opened.register(bytes)
-@_opened.register(bytearray)
-def _(thing) -> tuple[str, list]:
-    return "bytes", [memoryview(thing)]
-
-
-@_opened.register(list)
-@_opened.register(tuple)
-def _(thing) -> tuple[str, list]:
-    if is_flat(thing):
-        return f"plain {type(thing).__name__}", [_bytes(repr(list(thing)))]
-    return type(thing).__name__, list(thing)
-
-
-@_opened.register(Mapping)
-def _(thing) -> tuple[str, list]:
-    keys = sorted(thing, key=fingerprint)
-    return "mapping", [each for key in keys for each in (key, thing[key])]
-
-
-@_opened.register(Set)
-def _(thing) -> tuple[str, list]:
-    return "set", sorted(map(fingerprint, thing))
-
-
-@_opened.register(Tensor)
-def _(thing) -> tuple[str, list]:
-    if thing.is_meta:
-        raise ValueError("a tensor is on the meta device, which holds no numbers: load it")
-    if thing.layout != torch.strided:
-        thing = thing.to_dense()
+def _tensor(thing: Tensor) -> tuple[str, list]:
+    frozen = isinstance(thing, nn.Parameter) and not thing.requires_grad
+    head = "frozen tensor" if frozen else "tensor"
+    if is_lazy(thing):
+        return f"{head} without a shape", []
+    head = f"{head} {thing.dtype} {tuple(thing.shape)}"
+    if thing.is_meta:  # it holds no numbers
+        return head, []
+    thing = thing.to_dense() if thing.layout != torch.strided else thing
     flat = thing.detach().cpu().contiguous().reshape(-1)
-    raw = memoryview(flat.resolve_conj().view(torch.uint8).numpy())
-    return f"tensor {thing.dtype} {tuple(thing.shape)}", [raw]
+    return head, [memoryview(flat.resolve_conj().view(torch.uint8).numpy())]
 
 
-@_opened.register(np.ndarray)
-def _(thing) -> tuple[str, list]:
+def _array(thing: np.ndarray) -> tuple[str, list]:
     if thing.dtype.hasobject:
         return "array", [thing.tolist()]
+    head = f"array {thing.dtype} {thing.shape}"
     if isinstance(thing, np.memmap) and thing.ndim:  # may be larger than the memory
-        return f"array on the disk {thing.dtype} {thing.shape}", [np.array(thing[spread(thing)])]
-    raw = np.ascontiguousarray(thing).reshape(-1).view(np.uint8)
-    return f"array {thing.dtype} {thing.shape}", [memoryview(raw)]
+        thing = np.array(thing[_spread(len(thing))])
+    return head, [memoryview(np.ascontiguousarray(thing).reshape(-1).view(np.uint8))]
 
 
-@_opened.register(nn.Module)
-def _(thing) -> tuple[str, list]:
-    parts = [*structure(thing).items()], [*contents(thing).items()]
-    return "network", [*parts, frozen_in(thing)]
+def _spread(length: int) -> list[int]:
+    """A few positions, evenly from the first to the last."""
+    return sorted({round((length - 1) * i / (ITEMS - 1)) for i in range(ITEMS)}) if length else []
 
 
-@_opened.register(torch.Generator)
-def _(thing) -> tuple[str, list]:
-    return "generator", [thing.get_state()]
+# ---- objects
 
 
-@_opened.register(Examples)
-def _(thing) -> tuple[str, list]:
-    groups = [] if thing.groups is None else [thing.groups]
-    return "examples", [thing.inputs, thing.targets, *groups]
+def _state(thing):
+    """What an object would be made of again by pickle; nothing of a file or a lock."""
+    reduce = copyreg.dispatch_table.get(type(thing))
+    try:
+        how = reduce(thing) if reduce else thing.__reduce_ex__(4)
+    except Exception:  # whatever it says of why it cannot be pickled
+        return None
+    if isinstance(how, str):
+        return how
+    made, arguments, *rest = how
+    listed = (list(each) if hasattr(each, "__next__") else each for each in rest)
+    return [made, *arguments, *listed]
 
 
-@_opened.register(Request)
-def _(thing) -> tuple[str, list]:
-    return "request", [thing.train, thing.mask]
+def _network(thing: nn.Module) -> tuple[str, list]:
+    hooks = [hook for name in HOOKS for hook in getattr(thing, name).values()]
+    inside = (thing._parameters, thing._buffers, thing._modules)
+    return "network", [type(thing), attributes_of(thing), *([*d.items()] for d in inside), hooks]
 
 
-@_opened.register(Dataset)
-def _dataset(thing) -> tuple[str, list]:
-    kinds = [type(thing)]
-    for _ in range(2):  # what they make later is left out, and so is what that would change
-        notes = notes_in(kinds)
-        inside = [type(each) for _, each in within(thing, skip=notes.any)]
-        kinds = [*dict.fromkeys([type(thing), *inside])]
-    codes = [*map(code_of_class, kinds)]
-    before, items, after = _settings(thing, notes), _items(thing), _settings(thing, notes)
+def attributes_of(part: nn.Module) -> dict[str, object]:
+    """What a part of a network keeps besides parameters, buffers and parts."""
+    if type(part).__module__.startswith("torch._"):  # what a compiled network keeps for itself
+        return {}
+    return {name: value for name, value in vars(part).items() if name not in USUAL}
+
+
+# ---- datasets
+
+
+def _has_items(thing) -> bool:
+    """Whether it can be read as a dataset of no torch class."""
+    items = isinstance(thing, Sized) and hasattr(thing, "__getitem__")
+    return items and not isinstance(thing, Mapping)
+
+
+def _dataset(thing, names: dict[int, str]) -> tuple[str, list]:
+    """What it keeps and no reading changes, and a few items, which are read first.
+
+    So what it opens, loads or notes at its first reading does not count.
+    """
+    places = _spread(len(thing))
+    items = [_item(thing, i, names) for i in places]
+    before = _kept(thing, dict(names))
+    for i in places[:1]:
+        _item(thing, i, names)
+    after = _kept(thing, dict(names))
     settings = sorted(before.items() & after.items())
-    return f"{type(thing).__name__} {len(thing)}", [codes, held(thing), items, settings]
+    state = None if hasattr(thing, "__dict__") else _state(thing)
+    return f"{len(thing)} items", [type(thing), settings, state, items]
 
 
-def _settings(data, notes) -> dict[str, str]:
-    found = settings_in(data, notes).items()
-    return {name: mark(in_words(lambda seen, v=v: said(v, seen))) for name, v in found}
+def _item(data, place: int, names: dict[int, str]) -> str:
+    """The fingerprint of an item; of one that is drawn anew at every reading, nothing."""
+    readings = set()
+    for _ in range(2):
+        with seeded(0):
+            readings.add(fingerprint(Told(data)[place], names))
+    return readings.pop() if len(readings) == 1 else "drawn anew"
 
 
-def _items(data) -> list:
-    """Fingerprints of a few items; of one that is drawn anew at every reading, nothing."""
-    found = []
-    for i in spread(data):
-        readings = []
-        for _ in range(2):
-            with seeded(0):
-                readings.append(fingerprint(Told(data)[i]))
-        found.append(readings[0] if readings[0] == readings[1] else "drawn anew")
+def _kept(thing, names: dict[int, str], place: str = "") -> dict[str, str]:
+    """Fingerprints of its attributes, and of those of objects in them, by place."""
+    names[id(thing)] = place
+    found = {}
+    for name, value in getattr(thing, "__dict__", {}).items():
+        inner = f"{place}.{name}"
+        if _is_object(value) and id(value) not in names:
+            found |= {inner: fingerprint(type(value))} | _kept(value, names, inner)
+        elif not _may_be_readings(value):
+            found[inner] = fingerprint(value, names)
     return found
+
+
+def _is_object(value) -> bool:
+    """Whether it is an object of a class of the user's, with attributes."""
+    other = isinstance(value, FunctionType | type | ModuleType | nn.Module | Dataset)
+    return hasattr(value, "__dict__") and not other and not is_installed(type(value))
+
+
+def _may_be_readings(value) -> bool:
+    """Whether it is a dictionary of tensors by position, as a dataset may keep what it has read."""
+    by_name = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return isinstance(value, dict) and not by_name and any(map(torch.is_tensor, value.values()))

@@ -30,7 +30,7 @@ def own_tensors(part: nn.Module) -> list[tuple[str, Tensor]]:
 def check_alike(first: nn.Module, network: nn.Module, number: int):
     """Refuse network `number` if it differs from the first in more than its weights."""
     check_architecture(first, network)
-    here, there = (structure(each, fresh=True) for each in (first, network))
+    here, there = (structure(each) for each in (first, network))
     unlike = [name for name in here | there if here.get(name) != there.get(name)]
     if unlike:
         refuse(f"{unlike[0] or 'the whole'} is another one in network {number} than in network 0")

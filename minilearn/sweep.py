@@ -23,8 +23,8 @@ from minilearn.cost import Cost
 from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file
-from minilearn.fingerprints import fingerprint, fresh_network
-from minilearn.identity import code_of_function, code_of_own, without_addresses
+from minilearn.fingerprints import fingerprint, without_addresses
+from minilearn.identity import code_of_own, fresh_network
 from minilearn.losses import Loss
 from minilearn.measured import checked_numbers
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
@@ -170,7 +170,7 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
     start, process = build(fresh, seed), Process()
     measure = partial(scores, loss=training.loss) if measure is scores else measure
     name = getattr(measure, "__name__", type(measure).__name__)
-    common = f"training={training}; measure={name} {code_of_function(measure)}; "
+    common = f"training={training}; measure={name} {fingerprint(measure)}; "
     common += f"data={fingerprint((request.train, request.mask))}; "
     common += f"network={fresh_network(start)}" + process.identity()
 

@@ -26,8 +26,8 @@ from minilearn.data.reading import distinct, targets_of
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
-from minilearn.fingerprints import fingerprint, fresh_network
-from minilearn.identity import code_of_own
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import code_of_own, fresh_network
 from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics import Verdict, memory_left, signal, ulira

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from minilearn.data import Examples, batches
 from minilearn.evaluation import Evaluation
-from minilearn.fingerprints import contents, fingerprint
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import contents
 from minilearn.run import Run
 from minilearn.training import Training
 from minilearn.unlearned import History, Unlearned

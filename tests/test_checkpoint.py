@@ -22,7 +22,8 @@ from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.files import HOUR, read_state, write_state
-from minilearn.fingerprints import contents, fingerprint
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import contents
 from minilearn.run import Run
 from minilearn.training import Training, fit
 
@@ -166,9 +167,12 @@ def test_a_run_is_about_what_it_names(tiny_net, classification, tmp_path):
     def stream(order):
         yield classification.inputs, classification.targets
 
-    with pytest.raises(ValueError, match="a function cannot be looked into: name what it reads"):
-        descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", read=stream)
-    assert not os.listdir(tmp_path)
+    def other(order):
+        yield classification.inputs, 1 - classification.targets
+
+    descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "code", read=stream)
+    with pytest.raises(ValueError, match="belongs to a run with other read;"):
+        descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "code", read=other)
     descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", read=classification)
     with pytest.raises(ValueError, match="other read .Examples of 24, here Examples of 23.;"):
         descend(tiny_net(), stream, SHORT, checkpoint=tmp_path / "run", read=classification[1:])

@@ -11,9 +11,8 @@ from torch import nn
 
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, batches
-from minilearn.data.held import ITEMS
 from minilearn.evaluation import evaluate
-from minilearn.fingerprints import fingerprint
+from minilearn.fingerprints import ITEMS, fingerprint
 from minilearn.models import tensors_of
 from minilearn.run import Run
 from minilearn.training import Training, fit

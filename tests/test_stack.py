@@ -9,7 +9,7 @@ from torch import nn
 
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
-from minilearn.fingerprints import contents
+from minilearn.identity import contents
 from minilearn.methods import (
     METHODS,
     SCRUB,

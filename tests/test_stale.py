@@ -19,8 +19,8 @@ from minilearn.checks import device_of
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, has_numbers, with_targets
 from minilearn.evaluation import evaluate
-from minilearn.fingerprints import fingerprint, fresh_network
-from minilearn.identity import code_of_function
+from minilearn.fingerprints import fingerprint
+from minilearn.identity import fresh_network
 from minilearn.methods import METHODS, finetune, neggrad, retrain, unlearn
 from minilearn.methods.bad_teacher import BadTeacher, bad_teacher
 from minilearn.metrics import auc, divergence_of_fits, null_band, tpr_at_fpr, ulira, wasserstein
@@ -135,14 +135,14 @@ def averaged(x):
 
 
 def test_a_measure_is_known_by_what_it_reads_and_calls(monkeypatch):
-    tuples, classes, names = map(code_of_function, (read_tuple, read_class, averaged))
+    tuples, classes, names = map(fingerprint, (read_tuple, read_class, averaged))
     monkeypatch.setitem(globals(), "data", Pair(2))
     monkeypatch.setattr(Score, "of", lambda self, x: -x)
     monkeypatch.setitem(globals(), "mean", 2.0)
-    assert code_of_function(read_tuple) != tuples
-    assert code_of_function(read_class) != classes
-    assert code_of_function(averaged) == names  # an attribute is no variable of this name
-    weights = [code_of_function(Judge(weight).measure) for weight in (1, 1, 2)]
+    assert fingerprint(read_tuple) != tuples
+    assert fingerprint(read_class) != classes
+    assert fingerprint(averaged) == names  # an attribute is no variable of this name
+    weights = [fingerprint(Judge(weight).measure) for weight in (1, 1, 2)]
     assert weights[0] == weights[1] != weights[2]
 
 

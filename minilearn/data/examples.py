@@ -167,8 +167,8 @@ def with_targets(data: Examples | Tensor | Dataset, targets: Tensor) -> Examples
     """
     inputs = without_targets(data)
     if isinstance(inputs, Tensor):
-        there = targets.to(inputs.device) if isinstance(targets, Tensor) else targets
-        return Examples(inputs, there)
+        numbers = isinstance(targets, Tensor) and not targets.is_meta
+        return Examples(inputs, targets.to(inputs.device) if numbers else targets)
     if not isinstance(targets, Tensor) or targets.shape[:1] != (len(inputs),):
         raise ValueError(f"{len(inputs)} inputs need as many targets, as a tensor")
     return StackDataset(inputs, targets)
@@ -256,6 +256,8 @@ def _check_part(name: str, value, inputs: Tensor):
             f"{name} is on {value.device} but inputs is on {inputs.device}; "
             "move both with .to(device)"
         )
+    if value.is_meta:
+        raise ValueError(f"{name} is on the meta device, which holds no numbers: load it")
 
 
 def _positions(index, length: int, device) -> slice | Tensor:

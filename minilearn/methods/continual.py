@@ -18,7 +18,7 @@ from minilearn.data.reading import targets_of
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import code_of, code_of_function, structure
+from minilearn.identity import code_of, structure
 from minilearn.measured import checked_numbers
 from minilearn.metrics.utility import accuracy
 from minilearn.models import build, duplicate, looked_at
@@ -105,7 +105,7 @@ def continual(
     model, served = duplicate(model), []
     about = ""
     if path:
-        settings = repr(config), seed, code_of_function(measure), fresh and build(fresh, 0)
+        settings = repr(config), seed, measure, fresh and build(fresh, 0)
         about = _identity(method, model, requests, options, settings)
     if path and path.exists():
         model, served = _load(path, about, model, fresh)
@@ -179,7 +179,7 @@ def _recognised(model: nn.Module, request: Request) -> list[float]:
 
 def _identity(method, model, requests, options, settings: tuple) -> str:
     asked = (requests[0].train, *(r.mask for r in requests), *map(dict, options))
-    code = code_of_function(method), access(method), code_of(model)
+    code = method, access(method), code_of(model)
     return fingerprint((code, settings, model, *asked))
 
 

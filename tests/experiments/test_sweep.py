@@ -60,24 +60,33 @@ def test_the_table_has_the_numbers_of_the_calls_by_hand(call, request_of_ten):
     assert samples["finetune long"] == 3 * samples["finetune"]
 
 
-def test_it_goes_on_where_it_was_stopped(call, path):
-    counted, limit = [], [7]
+class CountingWeights:
+    """A measure that counts its calls, up to a limit, and says that this is no setting of it."""
 
-    def own(model, request):
-        if len(counted) == limit[0]:
+    def __init__(self):
+        self.calls, self.limit = 0, 7
+
+    def __call__(self, model, request):
+        if self.calls == self.limit:
             raise RuntimeError("the lights went out")
-        counted.append(model)
+        self.calls += 1
         return {"weights": sum(p.numel() for p in model.parameters())}
 
+    def __getstate__(self):
+        return {}
+
+
+def test_it_goes_on_where_it_was_stopped(call, path):
+    own = CountingWeights()
     with pytest.raises(RuntimeError, match="the lights went out"):
         call(measure=own)
     assert len({(row["method"], row["seed"]) for row in read_rows(path)}) == 7
     table = call(measure=own, seeds=[0])  # whole: nothing is measured, nor is more room for it
-    assert len(counted) == 7 and set(table["seeds"]) == {1} and table["spread"].isna().all()
-    limit[0] = None
-    assert set(call(measure=own)["seeds"]) == {3} and len(counted) == 15
+    assert own.calls == 7 and set(table["seeds"]) == {1} and table["spread"].isna().all()
+    own.limit = None
+    assert set(call(measure=own)["seeds"]) == {3} and own.calls == 15
     call(measure=scores, seeds=[0])  # another measure is another unit
-    assert len(counted) == 15 and len({unit_of(row) for row in read_rows(path)}) == 20
+    assert own.calls == 15 and len({unit_of(row) for row in read_rows(path)}) == 20
 
 
 def test_a_measure_looks_at_a_copy_in_evaluation_mode(call, path):
