@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import warnings
 from ast import literal_eval
 from collections import Counter
 from contextlib import suppress
@@ -20,6 +19,7 @@ from minilearn.data.reading import strays
 from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint
 from minilearn.identity import code_of, contents, frozen_in, settings_of, structure
+from minilearn.warn import warn
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
 NAMES = {"run", "left", "finished", "cost", *KEPT}
@@ -55,8 +55,8 @@ class Checkpoint:
         self.run = {name: _identity(value) for name, value in run.items()}
         self.run["frozen parts"] = _identity(frozen_in(model))
         self.run["code of the network"] = {"mark": code_of(model), "words": {}}
-        self.run |= self._form()
         self.left = [self._form()]
+        self.run |= self.left[0]
 
     def load(self) -> int:
         """Take over what the file holds; returns the number of finished epochs, 0 without a file.
@@ -72,11 +72,12 @@ class Checkpoint:
             read_state(self.path, NAMES)
             return 0
         state = read_state(self.path, NAMES)
-        now, left, start = self._form(), state["left"][-1], state["run"]
-        marks = [form["starting weights"]["mark"] for form in (now, left, start)]
-        self.as_left = marks[0] == marks[1] != marks[2]
-        for name, now in self._form().items():
-            if now["mark"] in [form[name]["mark"] for form in state["left"]]:  # as it was left
+        form, left = self.left[0], state["left"][-1]
+        forms = form, left, state["run"]
+        now, at_end, at_start = (each["starting weights"]["mark"] for each in forms)
+        self.as_left = now == at_end != at_start
+        for name, part in form.items():
+            if part["mark"] in [each[name]["mark"] for each in state["left"]]:  # as it was left
                 self.run[name] = state["run"][name]
         _refuse_another(self.path, state["run"], self.run)
         before = copy.deepcopy(self._kept())
@@ -98,17 +99,15 @@ class Checkpoint:
     def warn(self, finished: int, count: int):
         """Warn of a finished run that ended with this very model, and of data that cannot go on."""
         if self.as_left and finished == count:
-            warnings.warn(
+            warn(
                 f"{self.path} holds a finished run that ended with this very model, so nothing is "
-                "done: to go on from the model choose another file",
-                stacklevel=5,
+                "done: to go on from the model choose another file"
             )
         if 0 < finished < count and any(isinstance(d, Dataset) and strays(d) for d in self.data):
-            warnings.warn(
+            warn(
                 "the data give other examples at every reading, by a generator of their own that a "
                 "checkpoint does not hold: this run goes on otherwise than if it had not stopped; "
-                "let them draw from torch's global generator",
-                stacklevel=5,
+                "let them draw from torch's global generator"
             )
 
     def save(self, finished: int):
@@ -265,7 +264,10 @@ def _refuse_another(path: Path, saved: dict[str, dict], now: dict[str, dict]):
     if different:
         cures = "delete it or choose another file"
         if any(each.startswith("other network") for each in different):
-            cures += ", or build the network anew, if it keeps what it has computed"
+            cures += (
+                "; if the network keeps what it has computed, build it anew, or leave that out in "
+                "__getstate__"
+            )
         raise ValueError(f"{path} belongs to a run with {' and '.join(different)}; {cures}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from minilearn.draws import seeded
 from minilearn.losses import Loss, loss_per_example
 from minilearn.models import device_of, in_words, mode
 from minilearn.stack import check_single
+from minilearn.warn import warn
 
 SEED = 0  # of what is drawn at random while a model is evaluated
 
@@ -38,11 +38,10 @@ class Evaluation:
 
     def __post_init__(self):
         if not self.targets.is_floating_point() and _probabilities(self.outputs):
-            warnings.warn(
+            warn(
                 "the outputs lie in [0, 1] and their rows sum to 1, as after a softmax, and they "
                 "are read as logits: losses, distances and attacks are then those of a softmax of "
-                "a softmax; take the network without its last softmax",
-                stacklevel=3,
+                "a softmax; take the network without its last softmax"
             )
 
     @property
@@ -109,7 +108,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
             targets.append(y)
         targets = torch.cat(targets)
         if not isinstance(data, Examples):  # of which `number_of_classes` has told it
-            _warn_of_labels_as_numbers(targets, 3)
+            _warn_of_labels_as_numbers(targets)
         return Evaluation(torch.cat(outputs), targets, torch.cat(losses))
 
 
@@ -117,16 +116,15 @@ def _warn_of_batch_statistics(model: nn.Module):
     """Warn of a normalisation through which an answer depends on what else is in its batch."""
     for name, part in model.named_modules():
         if isinstance(part, _BatchNorm) and part.running_mean is None:
-            warnings.warn(
+            warn(
                 f"layer {name!r} normalises by the batch in evaluation mode, too: answers depend "
                 "on the examples beside it, and a forget set alone is read otherwise than among "
-                "all, so give it track_running_stats=True",
-                stacklevel=3,
+                "all, so give it track_running_stats=True"
             )
 
 
-def number_of_classes(model: nn.Module, data) -> int | None:
-    """The number of classes, or None where the data do not tell at once.
+def number_of_classes(model: nn.Module, data) -> int:
+    """The number of classes, 0 where the data do not tell at once.
 
     `Examples` of class labels do; numbers as targets, and a dataset, do not.
 
@@ -136,14 +134,13 @@ def number_of_classes(model: nn.Module, data) -> int | None:
     if isinstance(data, Tensor | Unlabelled):
         raise ValueError(WITHOUT_TARGETS)
     check_device(model, data)
-    if isinstance(data, Examples) and data.task == "classification":
-        return data.classes
-    if isinstance(data, Examples):
-        _warn_of_labels_as_numbers(data.targets, 4)
-    return None
+    if not isinstance(data, Examples):
+        return 0
+    _warn_of_labels_as_numbers(data.targets)
+    return data.classes
 
 
-def _warn_of_labels_as_numbers(targets: Tensor, stacklevel: int):
+def _warn_of_labels_as_numbers(targets: Tensor):
     """Warn where 50 targets or more are 0 and 1, or have a single 1 in a row of zeros."""
     if len(targets) < 50 or not targets.is_floating_point():  # of few it may be chance
         return
@@ -155,17 +152,10 @@ def _warn_of_labels_as_numbers(targets: Tensor, stacklevel: int):
         what, cure = "every target is a row of zeros with a single 1", "targets.argmax(1)"
     else:
         return
-    warnings.warn(
+    warn(
         f"{what}, and they are fitted as numbers, by their error: for classes give {cure}, and a "
-        "network with an output for each class",
-        stacklevel=stacklevel,
+        "network with an output for each class"
     )
-
-
-def classes_needed(model: nn.Module, *sets) -> int | None:
-    """The largest `number_of_classes` of several sets, None where none of them tells."""
-    counts = [number_of_classes(model, data) for data in sets]
-    return max((count for count in counts if count is not None), default=None)
 
 
 def logits_of(model: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
@@ -181,6 +171,12 @@ def logits_of(model: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
     if logits.shape[1] < classes:
         raise ValueError(f"{classes} classes are needed, but the model has {logits.shape[1]}")
     return logits
+
+
+def frozen_logits(network: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
+    """`logits_of` in evaluation mode, without a gradient; the network may write into its input."""
+    with mode(network, train=False), torch.no_grad():
+        return logits_of(network, x.clone(), classes)
 
 
 def recognised(model: nn.Module, items: Examples, classes: int, otherwise: bool) -> Tensor:

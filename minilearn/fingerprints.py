@@ -41,7 +41,7 @@ def fingerprint(thing, names: Mapping[int, str] | None = None) -> str:
     Of what is installed only the name counts.
 
     So a counter or a log counts as well. Of a dataset that does not count which a reading changes,
-    nor a dictionary of tensors by position. Leave out other notes in `__getstate__`, as for pickle.
+    nor a dictionary of tensors by position. Leave other notes out in `__getstate__`, as for pickle.
 
     Args:
         thing: anything
@@ -236,7 +236,9 @@ def attributes_of(part: nn.Module) -> dict[str, object]:
     """What a part of a network keeps besides parameters, buffers and parts."""
     if type(part).__module__.startswith("torch._"):  # what a compiled network keeps for itself
         return {}
-    return {name: value for name, value in vars(part).items() if name not in USUAL}
+    kept = vars(part) if is_installed(type(part)) else part.__getstate__()
+    kept = kept if isinstance(kept, dict) else vars(part)
+    return {name: value for name, value in kept.items() if name not in USUAL}
 
 
 # ---- datasets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from minilearn.kernels import dispatch
 from minilearn.models import tensors_of
 from minilearn.unlearned import NonFiniteLoss
+from minilearn.warn import warn
 
 DTYPES = ("auto", torch.float32, torch.bfloat16, torch.float16)
 FIRST_SCALE = 2.0**16  # of a loss in float16; every step that is left out halves it
@@ -177,7 +177,7 @@ def check_left_out(scaler: torch.amp.GradScaler | None, steps: int):
     cure = "take fast(torch.bfloat16) or fast(torch.float32), inputs of smaller numbers, more steps"
     if left_out >= steps:
         raise NonFiniteLoss(f"{what}, so that nothing was trained: {cure}")
-    warnings.warn(f"{what}, and these were left out: {cure}", stacklevel=3)
+    warn(f"{what}, and these were left out: {cure}")
 
 
 def _best(device: torch.device) -> torch.dtype:

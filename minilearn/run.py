@@ -14,6 +14,7 @@ from minilearn import graphs, precision
 from minilearn.checkpoint import Checkpoint, plain
 from minilearn.checks import check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
+from minilearn.data.batches import batches, mixed
 from minilearn.draws import seeded
 from minilearn.files import check_file
 from minilearn.models import in_mode, in_words, mode, put_back, tensors_of, with_gradients
@@ -44,14 +45,12 @@ class Run:
         train: whether the model trains in training mode (batch statistics, dropout)
         progress: whether a bar is shown once the run has taken a second
         about: what else the run depends on, by name: data, other networks; for the checkpoint
-    Raises: ValueError if an argument makes no sense
     Example:
-        >>> from minilearn.data import batches
         >>> net, x = nn.Linear(2, 1), torch.ones(8, 2)
         >>> with Run(net, "zero", data=x) as run:
         ...     optimizer = run.sgd(lr=0.1)
         ...     for epoch in run.epochs(50):
-        ...         for batch in batches(x, 4, order=run.order):
+        ...         for batch in run.batches(x, 4):
         ...             loss = run.step(lambda x: net(x).square().mean(), batch)
         >>> len(run.history.loss), round(float(run.history.loss[-1]), 4)
         (100, 0.0)
@@ -81,14 +80,14 @@ class Run:
         self.train = train
         self.progress = progress
         self.order = torch.Generator().manual_seed(self.seed)
-        self.reading = {"order": self.order, "device": self.device}  # for `batches` and `mixed`
         self.history = History()
         self._networks = networks_in(self.model)
         self._fast = precision.chosen(self.device)
         self._optimizers: list[torch.optim.Optimizer] = []
         self._losses: list[Tensor] = []
-        self._before: list[Tensor] | None = None  # the weights that an unfinished epoch began with
+        self._before: tuple | None = None  # weights and history that an unfinished epoch began with
         self._stop = Stop(self.model, None)
+        self._count: int | None = None  # epochs that were asked for
         self._clock = ExitStack()
         self._scaler = self._fast.scaler(self.device)
         recorded = self._fast.graph and graphs.can_record(self.device)
@@ -113,7 +112,11 @@ class Run:
             finally:
                 self._clean()
         if isinstance(error, KeyboardInterrupt) and self._undone:
-            raise KeyboardInterrupt(self._stopped_in_words()) from None
+            kept = f"; {self.file} goes on from there" if self.file else ""
+            raise KeyboardInterrupt(
+                f"training stopped in epoch {self._epoch + 1} of {self._count}; the model has the "
+                f"weights of {self._epoch} finished epochs{kept}"
+            ) from None
 
     def adam(self, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
         """An Adam optimiser over all weights that are not frozen; ValueError if there are none."""
@@ -145,6 +148,8 @@ class Run:
         Raises: NonFiniteLoss; ValueError if an epoch had no step, or the checkpoint is of another
             run; OSError if the checkpoint cannot be written
         """
+        if self._count is not None:
+            raise ValueError("run.epochs is called once in a run: a second loop needs a second Run")
         self._stop = Stop(self.model, check_function("until", until))
         self._count = count
         about = {"settings": self.config, "seed": self.seed} | self.about | self._fast.identity()
@@ -153,10 +158,10 @@ class Run:
         self._checkpoint = Checkpoint(self.file, about, *parts)
         begin = self._block.enter_context(self._checkpoint)
         self._checkpoint.warn(begin, count)
-        options = {"initial": begin, "total": count, "desc": "training", "unit": "epoch"}
-        options |= {"delay": 1, "leave": False, "disable": not self.progress}
-        for epoch in tqdm(range(begin, count), **options):
-            self._before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
+        bar = {"initial": begin, "unit": "epoch", "delay": 1, "leave": False}
+        for epoch in tqdm(range(begin, count), "training", count, **bar, disable=not self.progress):
+            weights = [tensor.detach().clone() for tensor in tensors_of(self.model)]
+            self._before = weights, self.history.loss, [*self.history.epochs]
             self._losses = []
             self._epoch = epoch
             self._clock.enter_context(self.cost.clock(self.device))
@@ -166,6 +171,14 @@ class Run:
                 return
             yield epoch
             self._finish_epoch()
+
+    def batches(self, data, size: int) -> Iterator:
+        """`data.batches` in the run's order, on the model's device."""
+        return batches(data, size, order=self.order, device=self.device)
+
+    def mixed(self, forget, retain, size: int) -> Iterator:
+        """`data.mixed` in the run's order, on the model's device."""
+        return mixed(forget, retain, size, order=self.order, device=self.device)
 
     @property
     def stopped(self) -> bool:
@@ -205,19 +218,15 @@ class Run:
         self._stop.after_step()
         return loss
 
-    def unlearned(
-        self, method: str, setup_cost: Cost | None = None, finished: bool = True
-    ) -> Unlearned:
-        """What a method returns; `setup_cost` is what was done before the loop."""
-        cost = self.cost if setup_cost is None else setup_cost + self.cost
-        return Unlearned(self.model, method, self.config, self.seed, self.history, cost, finished)
+    def unlearned(self, method: str, finished: bool = True) -> Unlearned:
+        """What a method returns."""
+        kept = self.config, self.seed, self.history, self.cost
+        return Unlearned(self.model, method, *kept, finished)
 
     def _weights(self) -> list[Tensor]:
-        weights = [p for p in self.model.parameters() if p.requires_grad]
-        if not weights:
-            frozen = "every parameter is frozen (requires_grad is False)"
-            raise ValueError(f"{frozen}: nothing can be trained")
-        return weights
+        if weights := [p for p in self.model.parameters() if p.requires_grad]:
+            return weights
+        raise ValueError("every parameter is frozen (requires_grad=False): nothing can be trained")
 
     def _chosen(self, optimizer: torch.optim.Optimizer | None) -> torch.optim.Optimizer:
         """An optimiser, by default the first; refused if a checkpoint would not have all of it."""
@@ -261,17 +270,13 @@ class Run:
         """Undo an epoch that is not finished; leave no gradient and no recording's memory."""
         self._undone = self._before is not None
         if self._undone:
-            put_back(self.model, self._before)
+            weights, self.history.loss, self.history.epochs = self._before
+            put_back(self.model, weights)
         self._before = None
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         if self._replayed:
             self._replayed.forget()
-
-    def _stopped_in_words(self) -> str:
-        kept = f"; {self.file} goes on from there" if self.file else ""
-        where = f"training stopped in epoch {self._epoch + 1} of {self._count}"
-        return f"{where}; the model has the weights of {self._epoch} finished epochs{kept}"
 
     def _watched(self) -> list[dict]:
         if self.watch is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from minilearn.checks import check_number, check_settings, whole
 from minilearn.unlearned import History
-
-FELL = 1e-4  # by this share of the lowest loss so far, at least
-SMALLEST = 1e-8  # a rate that falls by no more than this stays
 
 
 @dataclass(frozen=True)
@@ -64,17 +63,11 @@ class Plateau:
 
     def rate(self, lr: float, epoch: int, history: History) -> float:
         """The learning rate of epoch 0, 1, ..., after what happened in the epochs before it."""
-        lowest = math.inf
-        waited = 0
+        optimizer = torch.optim.SGD([torch.zeros(())], lr)  # it holds the rate, and takes no step
+        schedule = ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
         for loss in self._losses(epoch, history):
-            waited += 1
-            if loss < lowest * (1 - FELL):
-                lowest = loss
-                waited = 0
-            if waited > self.patience:
-                waited = 0
-                lr = lr * self.factor if lr - lr * self.factor > SMALLEST else lr
-        return lr
+            schedule.step(loss)
+        return optimizer.param_groups[0]["lr"]
 
     def _losses(self, epochs: int, history: History) -> list[float]:
         if not epochs:

@@ -29,6 +29,7 @@ from minilearn.losses import Loss
 from minilearn.measured import checked_numbers
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
 from minilearn.methods.retrain import RECIPE
+from minilearn.metrics.metric import ALL
 from minilearn.metrics.report import t_half_width
 from minilearn.metrics.utility import accuracy
 from minilearn.models import build, device_of, looked_at
@@ -37,6 +38,8 @@ from minilearn.requests import Request
 from minilearn.results import COLUMNS, UNIT, append_unit, read_rows, unit_of
 from minilearn.training import NonFiniteLoss, Training
 from minilearn.unlearned import NothingToDo
+
+OWN_METRICS = ("samples", "seconds", "overflowed")  # of every unit, whatever `measure` returns
 
 
 @dataclass(frozen=True)
@@ -147,16 +150,15 @@ def sweep(
     check_kind("measure", measure, Callable)
     path = _checked(path)
     keys = set()
-    originals = {}
     for seed in seeds:
         check_count("a seed", seed, 0)
-        units = _units(fresh, request, methods, training, measure, seed, originals)
+        units = _units(fresh, request, methods, training, measure, seed)
         keys |= {unit_of(unit._texts("sweep")) for unit in units}
         if missing("sweep", units, path):  # the original is trained here, not in every process
-            originals[seed] = retrain(fresh, request.train, config=training, seed=seed)
-            origin = provenance(device_of(originals[seed].model), "minilearn.sweep", Path.cwd())
+            original = retrain(fresh, request.train, config=training, seed=seed)
+            units = [replace(unit, measure=partial(unit.measure, original)) for unit in units]
+            origin = provenance(device_of(original.model), "minilearn.sweep", Path.cwd())
             run_units("sweep", units, path, origin, jobs)
-            originals.clear()
     rows = [row for row in read_rows(path) if unit_of(row) in keys]
     rows.sort(key=lambda row: ["original", "retrained", *methods].index(row["method"]))
     frame = pandas.DataFrame(rows, columns=list(COLUMNS)).astype({"value": float})
@@ -165,8 +167,8 @@ def sweep(
     return groups.agg(mean="mean", spread=lambda each: t_half_width(list(each)), seeds="count")
 
 
-def _units(fresh, request, methods, training, measure, seed, originals: dict) -> list[Unit]:
-    """The units of one seed, whose original is in `originals` when they are measured."""
+def _units(fresh, request, methods, training, measure, seed) -> list[Unit]:
+    """The units of one seed, whose `measure` is given the original."""
     start, process = build(fresh, seed), Process()
     measure = partial(scores, loss=training.loss) if measure is scores else measure
     name = getattr(measure, "__name__", type(measure).__name__)
@@ -174,30 +176,28 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
     common += f"data={fingerprint((request.train, request.mask))}; "
     common += f"network={fresh_network(start)}" + process.identity()
 
-    def result(name: str) -> Unlearned:
+    def result(name: str, original: Unlearned) -> Unlearned:
         if name == "original":
-            return originals[seed]
+            return original
         if name == "retrained":  # from other new weights than the original
             return retrain(fresh, request.retain, config=training, seed=100 + seed)
-        begin = start.to(device_of(originals[seed].model))
+        begin = start.to(device_of(original.model))
         arguments = {"fresh": fresh, "start": begin, "config": methods[name], "seed": seed}
         try:
-            return unlearn(METHODS[name.split(" ")[0]], originals[seed].model, request, **arguments)
+            return unlearn(METHODS[name.split(" ")[0]], original.model, request, **arguments)
         except NothingToDo:  # the original answers as asked
-            return replace(originals[seed], cost=Cost())
+            return replace(original, cost=Cost())
 
-    def numbers(name: str) -> list[dict]:
+    def numbers(name: str, original: Unlearned) -> list[dict]:
         try:
-            unlearned = result(name)
+            unlearned = result(name, original)
             with looked_at(unlearned.model) as twin:
                 measured = checked_numbers("measure", measure(twin, request))
         except NonFiniteLoss:
             return [value("overflowed", "", 1, "runs")]
         rows = [value("samples", "", unlearned.cost.samples, "sample units")]
         rows.append(value("seconds", "", unlearned.cost.seconds, "s"))
-        for key, number in measured.items():
-            metric, split = (key, "") if isinstance(key, str) else key
-            rows.append(value(metric, split, number, "as measured"))
+        rows += [value(*_metric_and_split(key), n, "as measured") for key, n in measured.items()]
         return rows
 
     units = []
@@ -207,6 +207,17 @@ def _units(fresh, request, methods, training, measure, seed, originals: dict) ->
         data = f"{len(request.train)} examples"
         units.append(Unit(data, request.name, name, seed, config, partial(numbers, name)))
     return units
+
+
+def _metric_and_split(key: str | tuple[str, str]) -> tuple[str, str]:
+    """The two of a name that `measure` returns."""
+    metric, split = (key, "") if isinstance(key, str) else key
+    if metric in OWN_METRICS or split not in ("", *ALL):
+        raise ValueError(
+            f"measure returns {key!r}: give other names than {', '.join(OWN_METRICS)}, and as the "
+            f"split of (metric, split) one of {', '.join(ALL)}"
+        )
+    return metric, split
 
 
 def _settings(name: str, config) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 from minilearn.checkpoint import fill, held_by
 from minilearn.checks import check_dataset, check_kind, check_settings
 from minilearn.cost import Cost
-from minilearn.data.batches import batches, pair
+from minilearn.data.batches import pair
 from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.parts import recipes
@@ -131,7 +131,7 @@ def fit(
         config.make_optimizer(run)
         for epoch in run.epochs(config.epochs):
             run.set_lr(config.lr_at(epoch, run.history))
-            for x, y in map(pair, batches(data, config.batch_size, **run.reading)):
+            for x, y in map(pair, run.batches(data, config.batch_size)):
                 run.step(loss, x, y)
                 run.cost.touch("retain", forward=len(x), backward=len(x))
     return run.history

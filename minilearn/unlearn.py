@@ -79,12 +79,13 @@ def unlearn(
     if config is not None:
         arguments["config"] = config
     networks = {"model": model, "fresh": fresh, "start": start}
-    for part in sees:
-        name, *inputs_alone = part.split()
-        if name in options:  # a request need not have what is withheld
-            continue
-        value = networks[name] if name in networks else getattr(request, name)
-        arguments[name] = without_targets(value) if inputs_alone else value
+    for name, parameter in inspect.signature(method).parameters.items():
+        if name in networks:
+            arguments[name] = networks[name]
+        elif name in ("forget", "retain") and name not in options:  # withheld data need not exist
+            data = getattr(request, name)
+            inputs_alone = _inputs_alone(parameter.annotation)
+            arguments[name] = without_targets(data) if inputs_alone else data
     return method(**arguments | options)
 
 

@@ -500,7 +500,27 @@ class Counting:
         return {"by": self.by}
 
 
+class Noting(nn.Module):
+    """Keeps what it computed last, and leaves that out of a pickle."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.last = by, None
+
+    def forward(self, x):
+        self.last = x * self.by
+        return self.last
+
+    def __getstate__(self):
+        return vars(self) | {"last": None}
+
+
 def test_what_is_left_out_of_a_pickle_does_not_count():
+    net = Noting(2)
+    marks = structure(net), fingerprint(net), fresh_network(net)
+    net(torch.ones(2))
+    assert (structure(net), fingerprint(net), fresh_network(net)) == marks
+    assert fingerprint(Noting(3)) != marks[1]
     counting, fresh = Counting(2), fingerprint(Counting(2))
     counting(1)
     assert fingerprint(counting) == fresh != fingerprint(Counting(3))

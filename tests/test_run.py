@@ -9,6 +9,7 @@ import torch
 from shared import Pairs, bits, cross_entropy, descend, same, weights
 from torch import nn
 
+from minilearn.checkpoint import Checkpoint
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, batches
 from minilearn.evaluation import evaluate
@@ -74,18 +75,48 @@ def test_the_model_that_is_given_is_the_one_that_is_trained(tiny_net, classifica
     """The method's copy, and no copy of that."""
     net = tiny_net()
     held = list(net.parameters()) + list(net.buffers())
-    with Run(net, SHORT, 4, progress=False) as run:
+    cost = Cost(2.0, 0, Counter(forget=5))  # of what was done before
+    with Run(net, SHORT, 4, cost=cost, progress=False) as run:
         run.adam(1e-2)
         for _ in run.epochs(2):
             run.step(lambda x: net(x).square().mean(), classification.inputs)
-        result = run.unlearned("ours", Cost(2.0, 0, Counter(forget=5)))
+            run.cost.trained(forget=3)
+        result = run.unlearned("ours")
     assert run.model is net and result.model is net
     now = [*net.parameters(), *net.buffers()]
     assert len(now) == len(held) and all(a is b for a, b in zip(now, held, strict=True))
     assert not same(weights(net), weights(tiny_net()))
     assert (result.method, result.config, result.seed) == ("ours", SHORT, 4)
     assert result.history is run.history and result.finished
-    assert result.cost == run.cost + Cost(2.0, 0, Counter(forget=5))
+    assert result.cost.forward["forget"] == 5 + 2 * 3 and result.cost.seconds > 2
+
+
+def test_a_second_loop_is_refused(tiny_net, classification):
+    with Run(tiny_net(), SHORT, progress=False) as run:
+        run.adam(1e-2)
+        for _ in run.epochs(1):
+            run.step(lambda x: run.model(x).square().mean(), classification.inputs)
+        with pytest.raises(ValueError, match="a second loop needs a second Run"):
+            next(run.epochs(1))
+
+
+@pytest.mark.parametrize("stopped", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_an_epoch_that_is_undone_is_not_in_the_history(
+    tiny_net, classification, tmp_path, monkeypatch, stopped
+):
+    net, real = tiny_net(), Checkpoint.save
+
+    def save(checkpoint, finished):
+        if finished == 2:
+            raise stopped
+        real(checkpoint, finished)
+
+    monkeypatch.setattr("minilearn.checkpoint.Checkpoint.save", save)
+    with pytest.raises(type(stopped)), Run(net, SHORT, checkpoint=tmp_path / "run") as run:
+        run.adam(1e-2)
+        for _ in run.epochs(3):
+            run.step(lambda x: net(x).square().mean(), classification.inputs)
+    assert len(run.history.loss) == 1 and not run.history.epochs
 
 
 def test_watch_sees_every_epoch_and_cannot_disturb(tiny_net, classification, tmp_path):
@@ -373,7 +404,7 @@ class Stopped(torch.utils.data.Dataset):
     """
 
     def __init__(self, data, when: int, kept: bool = True):
-        self.pairs, self.left = Pairs(data), when + 2 * ITEMS * kept
+        self.pairs, self.left = Pairs(data), when + 2 * (ITEMS + 1) * kept
 
     def __len__(self):
         return len(self.pairs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Subset
 from minilearn.checks import check_dataset
 from minilearn.data.examples import Examples, Unlabelled, checked_targets, pair_of
 from minilearn.draws import seeded
+from minilearn.warn import warn
 
 FEW = 2000  # items of a dataset that are read to see whether its `targets` are true
 
@@ -163,10 +164,9 @@ def warn_of_twins(name: str, data, forgotten: Tensor):
     places = torch.tensor(rooted(data)[1])
     count = int(torch.isin(places[forgotten], places[~forgotten]).sum())
     if count:
-        warnings.warn(
+        warn(
             f"{name}: {count} of the forgotten examples stand in the Subset once more and are "
-            "retained there: name each position once, or forget all of them",
-            stacklevel=5,
+            "retained there: name each position once, or forget all of them"
         )
 
 
@@ -193,11 +193,11 @@ def _alike(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def distinct(inputs: Tensor) -> set[bytes]:
-    """The rows of a tensor, each once, bit by bit.
+    """A digest of every row of a tensor, each once: equal rows are equal bit by bit.
 
     Example:
         >>> len(distinct(torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]])))
         2
     """
     flat = inputs.detach().reshape(len(inputs), -1).cpu().contiguous()
-    return {row.tobytes() for row in flat.view(torch.uint8).numpy()}
+    return {blake2b(row, digest_size=16).digest() for row in flat.view(torch.uint8).numpy()}

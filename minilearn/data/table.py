@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from minilearn.checks import check_count
 from minilearn.data.examples import Examples
+from minilearn.warn import warn
 
 MODES = {1: "L", 3: "RGB"}
 SHOWN = 3
@@ -121,12 +120,7 @@ def leave_out(bad: str, left: int, on_bad: str):
         raise ValueError(f'{bad}; repair them, or leave them out with on_bad="skip"')
     if not left:
         raise ValueError(f"{bad}: none is left")
-    level = 1
-    frame = sys._getframe()
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("minilearn."):
-        level += 1
-        frame = frame.f_back
-    warnings.warn(f"left out: {bad}", stacklevel=level)
+    warn(f"left out: {bad}")
 
 
 def check_on_bad(on_bad: str):

@@ -1,14 +1,12 @@
-"""Attention transfer as a tap on a layer: the activation passes through, and a loss drips out.
+"""Attention transfer: one loss per example from two activations.
 
     q = m / |m|,   m_p = mean_c x_cp^2          where the student looks; r likewise, the teacher
     L_b = 1/P sum_p (q_p - r_p)^2               for forgotten rows, 0 for the others
     dL/dx_cp = 2/C x_cp (u_p - q_p <q, u>) / |m|,   u = 2/P (q - r)
 
-What the backward pass needs besides x is one number a position, C times less than x. The gradient
-from the layers above and the loss's own meet in one pass, where autograd would write the second
-and add it in a third.
+What the backward pass needs besides x is one number per position, C times less than x.
 
-Bytes: with f the forgotten share of rows, 4 (3 f + 2) a number of x for float32, forward and
+Bytes: with f the forgotten share of rows, 4 (3 f + 1) per number of x for float32, forward and
 backward: the rows that are not forgotten are not even read. In torch about 16 times the map.
 """
 
@@ -98,16 +96,14 @@ def _compare(
 
 @jit
 def _back(
-    x, slope, forget, weight, above, out, channels, positions, xb, xc, xp, ab, ac, ap, ob, oc, op,
-    ABOVE: tl.constexpr, ACC: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
+    x, slope, forget, weight, out, channels, positions, xb, xc, xp, ob, oc, op,
+    ACC: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(0).to(tl.int64)  # a tile of channels by positions of one row
     p = tl.program_id(1) * P + tl.arange(0, P)[None, :]
     c = tl.program_id(2) * C + tl.arange(0, C)[:, None]
     here = (c < channels) & (p < positions)
     d = tl.zeros((C, P), ACC)
-    if ABOVE:
-        d += tl.load(above + b * ab + c * ac + p * ap, mask=here, other=0.0).to(ACC)
     if tl.load(forget + b) != 0:
         w = tl.load(weight + b).to(ACC) * 2 / channels
         s = tl.load(slope + b * positions + p, mask=p < positions, other=0.0)
@@ -136,18 +132,15 @@ def _forward(student, teacher, forget):
     return loss, slope
 
 
-def _backward(student, slope, forget, weight, above):
+def _backward(student, slope, forget, weight):
     x = student.flatten(2)
     rows, channels, positions = x.shape
     out = torch.empty_like(x)
     if x.numel():
-        g = x if above is None else above.flatten(2)  # copied only if it cannot be walked through
         grid = (rows, -(-positions // POSITIONS), -(-channels // CHANNELS))
-        strides = (*x.stride(), *g.stride(), *out.stride())
-        options = {"ABOVE": above is not None, "C": CHANNELS, "P": POSITIONS}
-        options["ACC"] = tl.float64 if x.dtype == torch.float64 else tl.float32
-        given = (x, slope, forget, weight.contiguous(), g, out)
-        _back[grid](*given, channels, positions, *strides, **options)
+        acc = tl.float64 if x.dtype == torch.float64 else tl.float32
+        given = (x, slope, forget, weight.contiguous(), out, channels, positions)
+        _back[grid](*given, *x.stride(), *out.stride(), ACC=acc, C=CHANNELS, P=POSITIONS)
     return out.view(student.shape)
 
 
@@ -157,32 +150,28 @@ forward = op(
     _empty,
 )
 backward = op(
-    "attention_backward(Tensor student, Tensor slope, Tensor forget, Tensor weight, "
-    "Tensor? above) -> Tensor",
+    "attention_backward(Tensor student, Tensor slope, Tensor forget, Tensor weight) -> Tensor",
     _backward,
     lambda student, *rest: torch.empty_like(student.flatten(2)).view(student.shape),
 )
 
 
-class _Tap(torch.autograd.Function):
+class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, student, teacher, forget):
         loss, slope = forward(student, teacher, forget)
         ctx.save_for_backward(student, slope, forget)
-        ctx.set_materialize_grads(False)  # None, not zeros to be read, where nothing comes
-        return student.view_as(student), loss
+        return loss
 
     @staticmethod
-    def backward(ctx, above, weight):
+    def backward(ctx, weight):
         refuse_second()
-        if weight is None:
-            return above, None, None
-        return backward(*ctx.saved_tensors, weight, above), None, None
+        return backward(*ctx.saved_tensors, weight), None, None
 
 
 def fused(student, teacher, forget):
-    """The loss of every row by the kernel, which keeps one number a position for later."""
-    return _Tap.apply(student, teacher, forget)[1]
+    """The loss of every row by the kernel, which stores one slope per position for backward."""
+    return _Rows.apply(student, teacher, forget)
 
 
 def example(device):
@@ -195,56 +184,13 @@ KERNEL = register("attention_tap", reference, fused, example)
 
 
 def attention_rows(student: Tensor, teacher: Tensor, *, impl: str | None = None) -> Tensor:
-    """Attention transfer of every example, without the tap: `attention_transfer` uses it.
+    """Attention transfer of every example: `attention_transfer` uses it.
 
     Shapes: student, teacher (B, C, ...) activations of one type; returns (B,), float32 of halves
-    Raises: ValueError as `attention_tap`
-    """
-    return KERNEL(*_checked(student, teacher, None), impl=impl)
-
-
-def attention_tap(
-    student: Tensor,
-    teacher: Tensor,
-    forget: Tensor | None = None,
-    weight: float = 1.0,
-    *,
-    impl: str | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The student's activation, unchanged, and `weight` times the loss of the forgotten rows.
-
-    Use the activation that is returned in the place of the one that was given: the loss's gradient
-    joins there. With weight = beta / B the mean over a batch needs no count of forgotten rows; with
-    none of them the loss is 0. A row that is not forgotten may hold NaN. The teacher gets no
-    gradient, and the gradient cannot be differentiated again; impl="reference" can.
-
-    Paper: Zagoruyko and Komodakis 2017; Tarun et al. 2023.          Chapter: 10
-    Shapes: student, teacher (B, C, ...) of one type, in any layout; forget (B,) bool, by default
-        all; returns (B, C, ...) and a scalar, float32 of halves
-    Differs: none known from the published loss summed over rows. A map shorter than 1e-12 is
-        divided by 1e-12: single precision holds activations between about 1e-6 and 1e9
     Raises: ValueError if shapes, types or devices differ, or there is no axis to average
-    Example:
-        >>> x = torch.tensor([[[1.0, 0.0]]], requires_grad=True)
-        >>> y, loss = attention_tap(x, torch.tensor([[[0.0, 1.0]]]))
-        >>> loss.item(), torch.equal(x, y)
-        (1.0, True)
     """
-    args = _checked(student, teacher, forget)
-    if KERNEL.chosen(args, impl):
-        through, loss = _Tap.apply(*args)
-    else:
-        through, loss = student, reference(*args)
-    return through, weight * loss.sum()
-
-
-def _checked(student, teacher, forget) -> tuple[Tensor, Tensor, Tensor]:
     check_alike(student=student, teacher=teacher)
     if student.ndim < 3:
         raise ValueError(f"needs activations (B, C, ...), got {tuple(student.shape)}")
-    if forget is None:
-        forget = torch.ones(len(student), dtype=torch.bool, device=student.device)
-    size = (len(student),)
-    if not isinstance(forget, Tensor) or forget.dtype != torch.bool or forget.shape != size:
-        raise ValueError("forget must be a boolean tensor (B,), one entry for each row")
-    return student, teacher.detach(), forget.contiguous()
+    every_row = torch.ones(len(student), dtype=torch.bool, device=student.device)
+    return KERNEL(student, teacher.detach(), every_row, impl=impl)

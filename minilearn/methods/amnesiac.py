@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.checks import check_flag, check_settings
-from minilearn.data import Examples, Unlabelled, mixed, targets_of, with_targets
+from minilearn.data import Examples, Unlabelled, targets_of, with_targets
 from minilearn.draws import normal
 from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.models import copy_of
@@ -86,7 +86,7 @@ def amnesiac(
     with Run(student, config, seed, watch, checkpoint, data=(relabelled, retain)) as run:
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
-            for forgotten, retained in mixed(relabelled, retain, config.batch_size, **run.reading):
+            for forgotten, retained in run.mixed(relabelled, retain, config.batch_size):
                 run.step(loss, *forgotten, *retained)
                 run.cost.trained(forget=len(forgotten[0]), retain=len(retained[0]))
     return run.unlearned("amnesiac")

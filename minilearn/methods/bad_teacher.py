@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.checks import FRACTION, check_settings, device_of
-from minilearn.data import mixed, random_part
-from minilearn.evaluation import logits_of
+from minilearn.data import random_part
+from minilearn.evaluation import frozen_logits, logits_of
 from minilearn.losses import divergence
-from minilearn.models import build, check_architecture, copy_of, mode
+from minilearn.models import build, check_architecture, copy_of
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
 
@@ -73,7 +73,7 @@ def bad_teacher(
     chosen = random_part(retain, config.fraction, seed)
 
     def loss(x_forget, x_retain):
-        taught = torch.cat([_answer(bad, x_forget), _answer(good, x_retain)])
+        taught = torch.cat([frozen_logits(bad, x_forget, 2), frozen_logits(good, x_retain, 2)])
         said = logits_of(student, torch.cat([x_forget, x_retain]))
         return divergence(taught, said).mean()
 
@@ -81,14 +81,8 @@ def bad_teacher(
     with Run(student, config, seed, watch, checkpoint, data=data, teachers=(bad, good)) as run:
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
-            for x_forget, x_retain in mixed(forget, chosen, config.batch_size, **run.reading):
+            for x_forget, x_retain in run.mixed(forget, chosen, config.batch_size):
                 run.step(loss, x_forget, x_retain)
                 for source, x in (("forget", x_forget), ("retain", x_retain)):
                     run.cost.touch(source, forward=2 * len(x), backward=len(x))
     return run.unlearned("bad_teacher")
-
-
-def _answer(teacher: nn.Module, x: Tensor) -> Tensor:
-    """A teacher's logits, (B, C), in evaluation mode and without a gradient."""
-    with mode(teacher, train=False), torch.no_grad():
-        return logits_of(teacher, x.clone(), classes=2)  # it may write into what it is given

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.checks import NOT_NEGATIVE, check_settings
-from minilearn.data import Examples, has_numbers, mixed
+from minilearn.cost import Cost
+from minilearn.data import Examples, has_numbers
 from minilearn.losses import Loss, check_loss, copying_loss, mean_loss
 from minilearn.models import activations, chain, check_architecture, check_layers, copy_of
 from minilearn.parts import recipes
 from minilearn.parts.attention import attention_gap, check_axis
 from minilearn.parts.teachers import answer_and_maps, blindspot_model, check_names
-from minilearn.run import Cost, File, Run, Watch
+from minilearn.run import File, Run, Watch
 from minilearn.training import Training
 from minilearn.unlearn import Unlearned, method
 
@@ -92,9 +93,9 @@ def blindspot(
         raise ValueError("blindspot copies numbers, but these targets are class labels")
     layers = chain(model) if config.layers is None else config.layers
     check_layers(model, layers)
-    teacher_cost = Cost()
+    cost = Cost()
     if teacher is None:
-        teacher = blindspot_model(model, fresh, retain, config, seed, checkpoint, teacher_cost)
+        teacher = blindspot_model(model, fresh, retain, config, seed, checkpoint, cost)
     check_architecture(model, teacher)
     student = copy_of(model)
 
@@ -109,14 +110,13 @@ def blindspot(
         gap = attention_gap(maps, maps_teacher, layers, n, config.axis, skip) if config.beta else 0
         return copying_loss(out, answer, y_retain, config.beta * gap, config.loss)
 
-    data = forget, retain
-    with Run(student, config, seed, watch, checkpoint, data=data, teacher=teacher) as run:
+    about = {"data": (forget, retain), "teacher": teacher}
+    with Run(student, config, seed, watch, checkpoint, cost=cost, **about) as run:
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
-            for x_forget, (x_retain, y_retain) in mixed(
-                forget, retain, config.batch_size, **run.reading
-            ):
+            batches = run.mixed(forget, retain, config.batch_size)
+            for x_forget, (x_retain, y_retain) in batches:
                 run.step(loss, x_forget, x_retain, y_retain)
                 run.cost.touch("forget", forward=len(x_forget))  # the teacher's
                 run.cost.trained(forget=len(x_forget), retain=len(x_retain))
-    return run.unlearned("blindspot", teacher_cost)
+    return run.unlearned("blindspot")

@@ -67,20 +67,20 @@ def boundary(
     """
     items = items_of(forget, device_of(model))
     check_inside(items.inputs, config)
-    student, setup_cost = copy_of(model), Cost()
-    with setup_cost.clock(device_of(model)):
-        goal = items.with_targets(neighbours(model, items, config, setup_cost))
+    student, cost = copy_of(model), Cost()
+    with cost.clock(device_of(model)):
+        goal = items.with_targets(neighbours(model, items, config, cost))
 
     def loss(x, y):
         return F.cross_entropy(logits_of(student, x), y)
 
-    with Run(student, config, seed, watch, checkpoint, data=goal) as run:
+    with Run(student, config, seed, watch, checkpoint, cost=cost, data=goal) as run:
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
-            for x, y in batches(goal, config.batch_size, order=run.order):
+            for x, y in run.batches(goal, config.batch_size):
                 run.step(loss, x, y)
                 run.cost.trained(forget=len(x))
-    return run.unlearned("boundary", setup_cost)
+    return run.unlearned("boundary")
 
 
 def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) -> Tensor:

@@ -89,20 +89,20 @@ def l2ul(
         items are tested after every step without `attack` too, and start again with every pass
     Raises: ValueError if an input lies outside the box, a new label is no other class; NothingToDo
     """
-    student, setup_cost, cost = copy_of(model), Cost(), Cost()
+    student, cost = copy_of(model), Cost()
     items = items_of(forget, device_of(model))
     goal = items if relabel is None else relabelled(items, relabel)
     misclassify, classes = relabel is None, goal.classes
 
-    def done(net, ledger=cost):
-        ledger.touch("forget", forward=len(goal))
+    def done(net):
+        cost.touch("forget", forward=len(goal))
         called_so = recognised(net, goal, classes, otherwise=misclassify)  # y, or with `relabel` y*
         return ~called_so.any() if misclassify else called_so.all()
 
-    if done(student, setup_cost):
+    if done(student):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")
-    anchor = anchored(student, items, config, seed, setup_cost)
-    images = around(model, items, config.attack, seed, setup_cost)
+    anchor = anchored(student, items, config, seed, cost)
+    images = around(model, items, config.attack, seed, cost)
 
     def loss(x, y, x_adv, y_adv):
         logits, logits_adv = logits_of_both(student, x, x_adv, config.batch_norm)
@@ -127,4 +127,4 @@ def l2ul(
                 run.cost.trained(forget=len(x) + len(x_adv))
                 if run.stopped:
                     break
-    return run.unlearned("l2ul", setup_cost, finished=bool(done(student)))
+    return run.unlearned("l2ul", finished=bool(done(student)))

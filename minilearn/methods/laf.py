@@ -93,10 +93,10 @@ def laf(
         some it warns), or the representation is not there or the same for all; NonFiniteLoss
     """
     vae.check_sets(forget, retain, config.batch_size)
-    student, setup_cost = copy_of(model), Cost()
-    known_forget = vae.original_features(model, forget, config.layer, "forget", setup_cost)
-    known_retain = vae.original_features(model, retain, config.layer, "retain", setup_cost)
-    h, h_f = vae.autoencoders(known_forget, known_retain, config, seed, checkpoint, setup_cost)
+    student, cost = copy_of(model), Cost()
+    known_forget = vae.original_features(model, forget, config.layer, "forget", cost)
+    known_retain = vae.original_features(model, retain, config.layer, "retain", cost)
+    h, h_f = vae.autoencoders(known_forget, known_retain, config, seed, checkpoint, cost)
     features = vae.student_features(student, config.layer)
 
     def extraction(x_forget, x_retain):
@@ -112,12 +112,13 @@ def laf(
         return alignment_loss(d_retain, d_forget, config.temperature)
 
     about = {"data": (forget, retain), "original": model}
-    with Run(student, config, seed, watch, checkpoint, train=False, **about) as run:
+    with Run(student, config, seed, watch, checkpoint, cost=cost, train=False, **about) as run:
         extracting = run.adam(config.lr_extraction)  # what follows the extractor has no gradient
         aligning = run.adam(config.lr_alignment)
         for _ in run.epochs(config.epochs):
-            for x, original in vae.with_features(known_forget, known_retain, run):
-                run.step(extraction, x.forget, x.retain, optimizer=extracting)
-                run.step(alignment, *x, *original, optimizer=aligning)
-                run.cost.trained(forget=2 * len(x.forget), retain=2 * len(x.retain))
-    return run.unlearned("laf", setup_cost)
+            pairs = vae.with_features(known_forget, known_retain, run)
+            for x_forget, x_retain, e_forget, e_retain in pairs:
+                run.step(extraction, x_forget, x_retain, optimizer=extracting)
+                run.step(alignment, x_forget, x_retain, e_forget, e_retain, optimizer=aligning)
+                run.cost.trained(forget=2 * len(x_forget), retain=2 * len(x_retain))
+    return run.unlearned("laf")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
-from minilearn.checks import between, check_settings, device_of
-from minilearn.data import Examples, batches, pair, paired_batches
-from minilearn.evaluation import classes_needed
+from minilearn.checks import between, check_settings
+from minilearn.data import Examples, pair, paired_batches
+from minilearn.evaluation import number_of_classes
 from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.models import copy_of
 from minilearn.parts import recipes
@@ -76,10 +77,7 @@ def neggrad(
     """
     student = copy_of(model)
     sets = [forget] if retain is None else [forget, retain]
-    classes = classes_needed(model, *sets)
-
-    def read(data, run):
-        return batches(data, config.batch_size, order=run.order, device=device_of(model))
+    classes = max(number_of_classes(model, data) for data in sets)
 
     def ascent(x, y):
         return -mean_loss(student(x), y, classes, config.loss)
@@ -93,11 +91,13 @@ def neggrad(
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
             if retain is None:
-                for x, y in map(pair, read(forget, run)):
+                for x, y in map(pair, run.batches(forget, config.batch_size)):
                     run.step(ascent, x, y)
                     run.cost.trained(forget=len(x))
             else:
-                pairs = paired_batches(read(forget, run), lambda: read(retain, run))
+                size = config.batch_size
+                again = partial(run.batches, retain, size)
+                pairs = paired_batches(run.batches(forget, size), again)
                 for (x, y), (x_retain, y_retain) in pairs:
                     run.step(ascent_and_descent, x, y, x_retain, y_retain)
                     run.cost.trained(forget=len(x), retain=len(x_retain))

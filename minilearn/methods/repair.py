@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from minilearn.checks import FRACTION, check_settings, device_of
 from minilearn.cost import Cost
-from minilearn.data import Examples, batches, first_of, pair, random_part
+from minilearn.data import Examples, first_of, pair, random_part
 from minilearn.evaluation import number_of_classes
 from minilearn.losses import Loss, check_loss, mean_loss
 from minilearn.models import copy_of, extractor, mode
@@ -77,23 +77,23 @@ def repair(
         {'retain': 23}
     """
     labelled = random_part(retain, config.fraction, seed)
-    student, setup_cost = copy_of(model), Cost()
+    student, cost = copy_of(model), Cost()
     classes = number_of_classes(model, retain)
     x, _ = pair(first_of(labelled, device_of(model)))
-    frozen = _freeze_extractor(student, x, config.layer, setup_cost)
+    frozen = _freeze_extractor(student, x, config.layer, cost)
 
     def loss(x, y):
         return mean_loss(student(x), y, classes, config.loss)
 
-    with Run(student, config, seed, watch, checkpoint, train=False, data=retain) as run:
+    with Run(student, config, seed, watch, checkpoint, cost=cost, train=False, data=retain) as run:
         run.adam(config.lr)
         for _ in run.epochs(config.epochs):
-            for x, y in map(pair, batches(labelled, config.batch_size, **run.reading)):
+            for x, y in map(pair, run.batches(labelled, config.batch_size)):
                 run.step(loss, x, y)
                 run.cost.touch("retain", forward=len(x))
     for parameter in frozen:
         parameter.requires_grad_(True)
-    return run.unlearned("repair", setup_cost)
+    return run.unlearned("repair")
 
 
 def _freeze_extractor(model: nn.Module, x: Tensor, layer: str | None, cost: Cost) -> list[Tensor]:

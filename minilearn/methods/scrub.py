@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from minilearn.checks import NOT_NEGATIVE, POSITIVE, check_settings, whole
-from minilearn.data import Examples, batches, has_numbers, pair
-from minilearn.evaluation import logits_of, number_of_classes
+from minilearn.data import Examples, has_numbers, pair
+from minilearn.evaluation import frozen_logits, logits_of, number_of_classes
 from minilearn.losses import divergence, mean_loss
-from minilearn.models import copy_of, mode
+from minilearn.models import copy_of
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
 
@@ -79,8 +78,7 @@ def scrub(
     student = copy_of(model)
 
     def logits_and_divergence(x):
-        with mode(original, train=False), torch.no_grad():
-            original_logits = logits_of(original, x.clone())  # it may write into what it is given
+        original_logits = frozen_logits(original, x)
         logits = logits_of(student, x)
         return logits, divergence(original_logits, logits, config.temperature).mean()
 
@@ -98,10 +96,10 @@ def scrub(
         run.adam(config.lr)
         for epoch in run.epochs(config.epochs):
             if epoch < config.ascents:
-                for x in batches(forget, config.forget_batch, **run.reading):
+                for x in run.batches(forget, config.forget_batch):
                     run.step(away, x)
                     run.cost.touch("forget", forward=2 * len(x), backward=len(x))
-            for x, y in map(pair, batches(retain, config.batch_size, **run.reading)):
+            for x, y in map(pair, run.batches(retain, config.batch_size)):
                 run.step(near, x, y)
                 run.cost.touch("retain", forward=2 * len(x), backward=len(x))
     return run.unlearned("scrub")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import check_settings, device_of
+from minilearn.checks import all_finite, check_settings, device_of
 from minilearn.cost import Cost
 from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
@@ -69,7 +69,8 @@ def unrolling(
         Unlearned(unrolling, seed 0, 24 sample units)
     """
     check_architecture(model, start)
-    if all(map(torch.equal, model.parameters(), start.parameters())):
+    trained = dict(model.named_parameters(remove_duplicate=False))
+    if all(torch.equal(weight, trained[name]) for name, weight in start.named_parameters()):
         raise ValueError(
             "start has the model's own weights, but must be the network before training, which "
             "fit changes in place: take start=copy.deepcopy(model) before it"
@@ -78,20 +79,20 @@ def unrolling(
     scale = config.lr * config.epochs / config.batch_size
     with cost.clock(device_of(model)):
         loss, gradients = _summed_gradients(copy_of(start), forget, config.loss, cost)
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        if not all_finite(gradients.values()):
             raise NonFiniteLoss("a gradient at the start is not finite")
         with torch.no_grad():
-            for parameter, gradient in zip(student.parameters(), gradients, strict=True):
+            for name, parameter in student.named_parameters():
                 if parameter.requires_grad:
-                    parameter.add_(gradient, alpha=scale)
+                    parameter.add_(gradients[name], alpha=scale)
     history = History(loss=loss.detach().cpu().float()[None])
     return Unlearned(student, "unrolling", config, seed, history, cost)
 
 
 def _summed_gradients(
     start: nn.Module, data, kind: Loss, cost: Cost
-) -> tuple[Tensor, list[Tensor]]:
-    """The mean loss at the start, and the sum of all gradients there, one for each parameter."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss at the start, and the sum of all gradients there, by the parameter's name."""
     start.requires_grad_(True)
     total = 0.0
     classes = number_of_classes(start, data)
@@ -102,6 +103,8 @@ def _summed_gradients(
                 loss = loss_per_example(start(x), y, classes, kind).sum()
             loss.backward()
             total = total + loss.detach()
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in start.parameters()]
-    gradients = [gradient.to_dense() for gradient in gradients]  # an embedding's may be sparse
+    gradients = {}
+    for name, parameter in start.named_parameters(remove_duplicate=False):
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        gradients[name] = gradient.to_dense()  # an embedding's may be sparse
     return total / len(data), gradients

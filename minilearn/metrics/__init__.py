@@ -13,4 +13,4 @@ from minilearn.metrics.registry import METRICS
 from minilearn.metrics.relearning import relearn_area, relearn_curve, relearn_time
 from minilearn.metrics.report import Report, report
 from minilearn.metrics.svc_attack import SVCAttack, svc_attack, svc_attack_published
-from minilearn.metrics.utility import accuracy, gap, mae, mean_loss, mse, reference_error, tow
+from minilearn.metrics.utility import accuracy, gap, mae, mean_loss, mse, tow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +13,7 @@ from minilearn.data.reading import distinct, rooted, targets_of
 from minilearn.metrics.band import BAND, RETRAINED, Row
 from minilearn.requests import Request
 from minilearn.unlearned import Unlearned
+from minilearn.warn import warn
 
 ORIGINAL, UNTRAINED = "original", "untrained"
 COSTS = ("samples", "seconds")
@@ -65,17 +65,15 @@ def check_tests(request: Request, tests: dict):
     if "test_forget" not in tests:
         return
     if "test_retain" not in tests:
-        warnings.warn(
+        warn(
             "test_forget comes without test_retain: learnt attacks learn from all of test then, "
-            "and may be asked about what they have learnt, so give test_retain as well",
-            stacklevel=4,
+            "and may be asked about what they have learnt, so give test_retain as well"
         )
     gone, alike = targets_of(request.forget), targets_of(tests["test_forget"])
     if not gone.is_floating_point() and not torch.isin(alike.cpu(), gone.cpu()).any():
-        warnings.warn(
+        warn(
             "no class of test_forget is among the forgotten ones, so that attacks would find the "
-            "class and not the memory: give unseen examples of the forgotten classes",
-            stacklevel=4,
+            "class and not the memory: give unseen examples of the forgotten classes"
         )
 
 
@@ -94,10 +92,9 @@ def refuse_seen(train, tests: dict):
                 "examples of their kind that nobody trained on"
             )
         if seen > SOME:
-            warnings.warn(
+            warn(
                 f"{seen:.0%} of {name!r} are training examples too, but attacks take all of it for "
-                "unseen ones: leave them out",
-                stacklevel=5,
+                "unseen ones: leave them out"
             )
 
 

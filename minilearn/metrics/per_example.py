@@ -181,28 +181,23 @@ def _verdict(scores: Callable, pairs: int, candidates: int, draws: int, seed: in
     from scipy.stats import t
 
     order = order_of(seed)
-    splits = [torch.randperm(pairs, generator=order).tensor_split(2) for _ in range(FOLDS)]
+    halves = [torch.randperm(pairs, generator=order).tensor_split(2) for _ in range(FOLDS)]
+    splits = [split for half in halves for split in (half, half[::-1])]  # fitted, read
 
-    def attacked(without: int = -1) -> tuple[list[Tensor], list[Tensor]]:
-        """Scores of both kinds, read in one fold and fitted in the other; one pair is left out."""
-        members, others = [], []
-        for split in splits:
-            first, second = (fold[fold != without] for fold in split)
-            for fit, read in ((first, second), (second, first)):
-                for side, found in zip((members, others), scores(fit, read), strict=True):
-                    side.append(found)
-        return members, others
+    def scored(without: int = -1) -> list[tuple[Tensor, Tensor]]:
+        """Scores of unlearned and of retrained models in every split; one pair is left out."""
+        return [scores(fit[fit != without], read[read != without]) for fit, read in splits]
 
-    def value(members, others) -> float:
-        each = [_auc(m, o) for m, o in zip(members, others, strict=True)]
-        return torch.cat(each).mean().item()
+    def mean_auc(scored: list[tuple[Tensor, Tensor]]) -> float:
+        return torch.cat([_auc(members, others) for members, others in scored]).mean().item()
 
-    members, others = attacked()
-    whole = value(members, others)
-    left_out = torch.tensor([value(*attacked(j)) for j in range(pairs)], dtype=torch.float64)
-    spread = ((pairs - 1) * left_out.var(correction=0)).sqrt().item()
-    half = float(t.ppf(0.975, pairs - 1)) * spread
-    pooled = [torch.cat([part.flatten() for part in side]) for side in (members, others)]
-    tpr = tpr_at_fpr(*pooled)
-    low, high = max(0.0, whole - half), min(1.0, whole + half)
-    return Verdict(whole, low, high, tpr, candidates, draws, *pooled)
+    every_split = scored()
+    auc = mean_auc(every_split)
+    jackknife = torch.tensor([mean_auc(scored(pair)) for pair in range(pairs)], dtype=torch.float64)
+    standard_error = ((pairs - 1) * jackknife.var(correction=0)).sqrt().item()
+    half_width = float(t.ppf(0.975, pairs - 1)) * standard_error
+    members = torch.cat([scores.flatten() for scores, _ in every_split])
+    others = torch.cat([scores.flatten() for _, scores in every_split])
+    low, high = max(0.0, auc - half_width), min(1.0, auc + half_width)
+    tpr = tpr_at_fpr(members, others)
+    return Verdict(auc, low, high, tpr, candidates, draws, members, others)

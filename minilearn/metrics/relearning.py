@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.checks import as_numbers, check_count, check_kind, check_number
-from minilearn.data.batches import batches, pair
+from minilearn.data.batches import pair
 from minilearn.evaluation import evaluate, number_of_classes
 from minilearn.losses import mean_loss
 from minilearn.metrics.utility import check_evaluations
@@ -131,7 +131,7 @@ def _relearn(
     with Run(model, config, seed=seed, progress=False) as run:
         config.make_optimizer(run)
         for _ in run.epochs(1):  # one without an end: the data are read again and again
-            passes = (batches(data, config.batch_size, **run.reading) for _ in repeat(None))
+            passes = (run.batches(data, config.batch_size) for _ in repeat(None))
             stream = chain.from_iterable(passes)
             for step, batch in enumerate(stream, start=1):
                 run.step(loss, *pair(batch))

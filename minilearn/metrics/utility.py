@@ -132,22 +132,6 @@ def gap(unlearned: Evaluation, retrained: Evaluation) -> float:
     return score(unlearned) - score(retrained)
 
 
-def reference_error(targets: Tensor, loss: Loss = "auto") -> float:
-    """The loss of `constant_answer`, always the mean target: a scale for gaps.
-
-    A gap must be divided by the reference error of its own loss: that of "squared" is the targets'
-    variance.
-
-    Shapes: targets (N,) or (N, ...) float; returns a number in the loss's unit
-    Raises: ValueError if there are no targets, they are not finite numbers, or the loss is none
-    Example:
-        >>> targets = torch.tensor([10.0, 30.0])
-        >>> reference_error(targets), reference_error(targets, "squared")
-        (10.0, 100.0)
-    """
-    return mean_loss(constant_answer(targets, loss))
-
-
 def constant_answer(targets: Tensor, loss: Loss = "auto") -> Evaluation:
     """What a model that always answers the mean target would give, for a `Quantile` at every level.
 
@@ -169,8 +153,9 @@ def tow(forget_gap: float, retain_gap: float, test_gap: float) -> float:
         ToW = (1 - |Delta_f|) (1 - |Delta_r|) (1 - |Delta_t|)
 
     The gaps are fractions, not percent. Give the gap of a membership attack's value instead of the
-    forget gap, and it is ToW-MIA. For regression give |gap| / reference_error(test targets, loss),
-    of the loss that the gap is of; anything above 1 counts as 1.
+    forget gap, and it is ToW-MIA. For regression give |gap| over
+    mean_loss(constant_answer(test targets, loss)), of the loss that the gap is of; anything above 1
+    counts as 1.
 
     Paper: Zhao et al. 2024.          Chapter: 2
     Target: what two retrained models have, a little below 1.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from collections.abc import Callable
 from types import FunctionType
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from minilearn.checks import device_of
 from minilearn.draws import seeded
+from minilearn.warn import warn
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -40,11 +40,10 @@ def duplicate(model: nn.Module) -> nn.Module:
     device_of(model)
     for name, weight in model.named_parameters():
         if weight._backward_hooks or weight._post_accumulate_grad_hooks:
-            warnings.warn(
+            warn(
                 f"a copy of the model lacks the hook on the gradient of {name}, so that it is "
                 "trained otherwise: compute in forward what the hook does, as "
-                "torch.nn.utils.prune does with a mask",
-                stacklevel=4,
+                "torch.nn.utils.prune does with a mask"
             )
     kept = [value for part in model.modules() for value in vars(part).values()]
     computed = [value for value in kept if isinstance(value, Tensor) and value.grad_fn is not None]
@@ -95,10 +94,9 @@ def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) ->
             "already: it must make a new one at every call"
         )
     if varied and _begin_alike(model, second):
-        warnings.warn(
+        warn(
             "fresh() makes the same first weights whatever the seed is, so that models of several "
-            "seeds begin as one: leave torch.manual_seed out of it",
-            stacklevel=3,
+            "seeds begin as one: leave torch.manual_seed out of it"
         )
     return model
 

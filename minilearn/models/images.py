@@ -121,13 +121,12 @@ def _two_convolutions(channels: int, kernel: int, size: int, width: int) -> list
     return [*layers, nn.Flatten(), nn.Linear(32 * (size // 4) ** 2, width)]
 
 
-def allcnn(
-    outputs: int = 1, width: float = 1.0, channels: int = 3, squeeze: bool | None = None
-) -> Network:
+def allcnn(outputs: int = 1, width: float = 1.0, channels: int = 3) -> Network:
     """AllCNN: eight convolutions with batch normalisation, average pooling and one linear layer.
 
-    Args: width: scales the 96 and 192 channels. channels: of the images. squeeze: whether the
-        answer is (B,), by default with one output
+    With one output the answer is squeezed to (B,).
+
+    Args: width: scales the 96 and 192 channels. channels: of the images
     Paper: Springenberg et al. 2015; Tarun et al. 2023 use it for ages (1,618,273 parameters).
     Differs: from the authors' code (models.py:88-130): the average is taken over the whole map
         instead of 8 x 8, the same thing at 32 x 32 pixels
@@ -146,16 +145,16 @@ def allcnn(
         for i, o, k, stride in plan
     ]
     features = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    squeeze = outputs == 1 if squeeze is None else squeeze
-    return Network(features, nn.Linear(b, outputs), squeeze)
+    return Network(features, nn.Linear(b, outputs), squeeze=outputs == 1)
 
 
-def mobilenet_v3(outputs: int = 1, channels: int = 3, squeeze: bool | None = None) -> Network:
+def mobilenet_v3(outputs: int = 1, channels: int = 3) -> Network:
     """MobileNetV3-Large, not pretrained: a small network for larger images.
 
-    The seventeen blocks are `features.0` to `features.16`.
+    The seventeen blocks are `features.0` to `features.16`. With one output the answer is squeezed
+    to (B,).
 
-    Args: channels: of the images. squeeze: whether the answer is (B,), by default with one output
+    Args: channels: of the images
     Paper: Howard et al. 2019, the large form, as Tarun et al. 2023 use it for ages: dropout of one
         half and one linear layer behind the pooled map. 2,972,913 parameters with one output.
     Differs: from Howard et al., who have a hidden layer of 1,280 there; from Tarun et al.'s code
@@ -171,5 +170,5 @@ def mobilenet_v3(outputs: int = 1, channels: int = 3, squeeze: bool | None = Non
         nn.init.kaiming_normal_(first.weight, mode="fan_out")  # as all its convolutions
         net.features[0][0] = first
     features = nn.Sequential(*net.features, net.avgpool, nn.Flatten())
-    squeeze = outputs == 1 if squeeze is None else squeeze
-    return Network(features, nn.Sequential(nn.Dropout(), nn.Linear(960, outputs)), squeeze)
+    head = nn.Sequential(nn.Dropout(), nn.Linear(960, outputs))
+    return Network(features, head, squeeze=outputs == 1)

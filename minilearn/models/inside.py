@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -107,11 +107,11 @@ def _refuse_hidden(model: nn.Module):
 @contextmanager
 def uncompiled(model: nn.Module):
     """Run a compiled network as it is written, for a block: hooks are not called otherwise."""
-    with ExitStack() as block:
-        for module in model.modules():
-            if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None):
-                block.enter_context(torch.compiler.set_stance("force_eager"))
-                break
+    compiled = any(
+        hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None)
+        for part in model.modules()
+    )
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield
 
 

@@ -89,18 +89,16 @@ def resnet18(
     classes: int = 10,
     channels: int = 3,
     representation: int | None = None,
-    squeeze: bool | None = None,
     pool: bool = False,
     width: float = 1.0,
 ) -> Network:
     """ResNet-18 for small images: a 3 x 3 first convolution and no first pooling.
 
     Args:
-        classes: of the answer; with 1 it predicts a number
+        classes: of the answer; with 1 it predicts a number, squeezed to (B,)
         channels: of the images
         representation: width of a linear layer before the last, from which the LAF paper reads its
             features (256); None: without
-        squeeze: whether the answer is (B,), by default with one class
         pool: keep the first pooling, as L2UL's released network for CIFAR-10 does
         width: scales the 64 to 512 channels
     Paper: He et al. 2016; the small-image form is the field's usual one for CIFAR. 11,173,962
@@ -117,8 +115,7 @@ def resnet18(
     else:
         check_count("representation", representation, 1)
         head = [nn.Linear(widths[-1], representation), nn.Linear(representation, classes)]
-    squeeze = classes == 1 if squeeze is None else squeeze
-    return _resnet(widths, (2,) * 4, _projected, channels, head, squeeze, pool)
+    return _resnet(widths, (2,) * 4, _projected, channels, head, classes == 1, pool)
 
 
 def resnet50(classes: int = 100, channels: int = 3) -> Network:

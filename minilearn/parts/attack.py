@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ from minilearn.evaluation import logits_of
 from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
 from minilearn.models import check_training_answers, copy_of, mode, with_gradients
 from minilearn.precision import laid_out
+from minilearn.warn import warn
 
 BATCH_NORM = ("frozen", "train", "released")  # see `logits_of_both`
 
@@ -91,7 +91,6 @@ def l2_pgd(
     data: Examples,
     config: PGD = PGD(),
     *,
-    targets: Tensor | None = None,
     seed: int = 0,
     cost: Cost | None = None,
 ) -> Attacked:
@@ -103,18 +102,18 @@ def l2_pgd(
 
     An attack starts from a uniformly drawn image, pulled into the ball. All attacks of all images
     are one batch, cut into chunks by `config.memory`; only the input's gradient is computed.
-    A target is drawn uniformly from the model's other classes, never the true one, unless
-    `targets` gives one for every attack. An image without a gradient stays where it began.
+    A target is drawn uniformly from the model's other classes, never the true one. An image without
+    a gradient stays where it began.
 
     Paper: Madry et al. 2018; Cha et al. 2024 attack the items that are to be forgotten.  Chapter: 6
-    Shapes: data Examples (N, ...) with class labels; targets (repeats N,) int64
+    Shapes: data Examples (N, ...) with class labels
     Differs: from the released code (utils.py:208-239), whose fallback for a drawn true class is
         class C // 2, which may be the true one; it attacks batch by batch and repeat by repeat,
         and computes the gradients of all weights. Its library, AdverTorch, has a floor of 1e-6, as
         `PGD(floor=1e-6)`: on a pre-trained ResNet-20 from a third of the gradients (20 steps,
         radius 0.4) to nine tenths (100 steps, radius 4) lie below it
-    Raises: ValueError if inputs lie outside the box, labels or targets are none of the model's
-        classes, a target is the true label, or the model does not return one tensor of logits
+    Raises: ValueError if inputs lie outside the box, labels are none of the model's classes, or the
+        model does not return one tensor of logits
     Example:
         >>> data = Examples(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 0]))
         >>> l2_pgd(nn.Linear(2, 3), data, PGD(eps=0.5, repeats=2)).images.shape
@@ -131,11 +130,9 @@ def l2_pgd(
     with mode(model, train=False), seeded(seed), with_gradients():
         classes, bytes_each = _look(model, data, cost)
         true = data.targets.repeat(config.repeats)
-        if targets is None:  # drawn on the CPU: the same on every device
-            shift = torch.randint(1, classes, (len(true),)).to(data.device)
-            targets = (true + shift) % classes
-        else:
-            targets = _checked_targets(targets, true, classes).to(data.device)
+        # drawn on the CPU: the same on every device
+        shift = torch.randint(1, classes, (len(true),))
+        targets = (true + shift.to(data.device)) % classes
         noise = low + (high - low) * torch.rand(
             len(true), *data.inputs.shape[1:], dtype=torch.float32
         )
@@ -209,18 +206,6 @@ def _look(model: nn.Module, data: Examples, cost: Cost) -> tuple[int, int]:
     return classes, saved + 8 * x.numel() * x.element_size()
 
 
-def _checked_targets(targets, true: Tensor, classes: int) -> Tensor:
-    targets = check_integers("targets", targets)
-    if len(targets) != len(true):
-        raise ValueError(f"{len(true)} attacks need as many targets, got {len(targets)}")
-    if int(targets.min()) < 0 or int(targets.max()) >= classes:
-        raise ValueError(f"a target is no class of the model, which has {classes}")
-    same = (targets == true.cpu()).nonzero()
-    if len(same):
-        raise ValueError(f"target {int(same[0])} is the item's true label: an attack leaves it")
-    return targets
-
-
 def relabelled(items: Examples, labels) -> Examples:
     """The items under new labels.
 
@@ -248,11 +233,10 @@ def around(
         attacked = l2_pgd(model, items, attack, seed=seed, cost=cost)
     arrived = int(attacked.reached.sum())
     if 2 * arrived < len(attacked):
-        warnings.warn(
+        warn(
             f"only {arrived} of {len(attacked)} adversarial images reach the class that they were "
             "driven to, so that they hold other answers than the model's: take a larger radius, "
-            f"as PGD(eps={2 * attack.eps:g}), which is in units of the inputs",
-            stacklevel=4,
+            f"as PGD(eps={2 * attack.eps:g}), which is in units of the inputs"
         )
     return Examples(attacked.images, attacked.targets)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from torch import Tensor
 
 from minilearn.kernels.attention_tap import attention_rows, unit_map
+from minilearn.warn import warn
 
 
 def attention_map(activation: Tensor, axis: int | None = 1) -> Tensor:
@@ -84,11 +83,10 @@ def attention_gap(
         looks, goal = _averaged_first(a[:n], axis), _averaged_first(b, axis)
         total = total + attention_rows(looks, goal)
     if skip and not isinstance(total, Tensor):
-        warnings.warn(
+        warn(
             "no layer of this network has an attention map, so that Blindspot goes without its "
             "attention term: with axis=None it compares activations (B, D), with beta=0 it leaves "
-            "the term out and this is not said",
-            stacklevel=2,
+            "the term out and this is not said"
         )
     return total
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from minilearn.data.reading import distinct
 from minilearn.models import VAE, build, extractor, in_words, mode
 from minilearn.run import File, Run
 from minilearn.unlearned import NonFiniteLoss
+from minilearn.warn import warn
 
 AUTOENCODERS = 20_000  # added to the seed, so that each network has first weights of its own
 
@@ -96,22 +95,15 @@ def joined(forget: Features, retain: Features) -> Features:
     return replace(retain, inputs=inputs, source="other", kept=kept)
 
 
-class Both(NamedTuple):
-    """What belongs to a batch of forgotten inputs, and to the batch of retained ones beside it."""
-
-    forget: Tensor
-    retain: Tensor
-
-
-def with_features(forget: Features, retain: Features, run: Run) -> Iterator[tuple[Both, Both]]:
-    """One pass over the forgotten inputs: the inputs, and the original's features of them.
+def with_features(forget: Features, retain: Features, run: Run) -> Iterator[tuple[Tensor, ...]]:
+    """One pass over the forgotten inputs: x_forget, x_retain, and the original's features of both.
 
     Each batch stands beside the next one of retained inputs, begun again as often as it takes.
     """
     read = run.config.batch_size, run.order, run.cost
     pairs = paired_batches(forget.batches(*read), lambda: retain.batches(*read))
     for (x_forget, e_forget), (x_retain, e_retain) in pairs:
-        yield Both(x_forget, x_retain), Both(e_forget, e_retain)
+        yield x_forget, x_retain, e_forget, e_retain
 
 
 def student_features(student: nn.Module, layer: str | None) -> Callable:
@@ -207,4 +199,4 @@ def check_sets(forget, retain, batch_size: int):
     if 2 * common > len(forgotten) and not of_few_values:
         raise ValueError(f"{words}: give the training set without them, as request.retain does")
     if common:
-        warnings.warn(f"{words}, where they are kept: right only for true duplicates", stacklevel=4)
+        warn(f"{words}, where they are kept: right only for true duplicates")

@@ -213,7 +213,11 @@ def test_a_loss_that_is_no_longer_finite_is_counted(call):
         ({"measure": lambda model, request: {3: 1.0}}, r"by name or \(metric, split\), got 3"),
         ({"measure": lambda model, request: {"a": True}}, "measure returned True for 'a'"),
         ({"measure": 3}, "measure"),
-        ({"measure": lambda model, request: {("luck", "train"): 1.0}}, "has split 'train', which"),
+        (
+            {"measure": lambda model, request: {("luck", "train"): 1.0}},
+            "one of forget, retain, test",
+        ),
+        ({"measure": lambda model, request: {"seconds": 1.0}}, "other names than samples, seconds"),
     ],
 )
 def test_bad_input_is_one_sentence(call, path, changes, sentence):

@@ -1,4 +1,4 @@
-"""Attention transfer with its tap: its oracles, its planted faults, and how it is translated."""
+"""Attention transfer: its oracles, its planted faults, and how it is translated."""
 
 import torch
 from kernel_checks import (
@@ -20,31 +20,29 @@ def maps(shape=(5, 7, 6, 7), dtype=torch.float32):
     return *(random(*shape, seed=s, dtype=dtype) for s in (1, 2)), forget
 
 
-def tapped(m, args, above):
-    """Loss of the rows, and what reaches the student from both sides."""
+def fused(m, args):
+    """Loss of the rows, and the gradient that reaches the student."""
     x = args[0].detach().clone(memory_format=torch.preserve_format).requires_grad_()
-    through, loss = m._Tap.apply(x, *args[1:])
-    assert distance(through, x) == 0
+    loss = m.fused(x, *args[1:])
     weight = random(len(x), seed=5).to(loss)
-    return loss, torch.autograd.grad((through, loss), x, (above, weight))[0]
+    return loss, torch.autograd.grad(loss, x, weight)[0]
 
 
-def expected_tap(m, args, above):
+def expected(m, args):
     x = args[0].double().requires_grad_()
     loss = m.reference(x, args[1].double(), args[2])
     weight = random(len(x), seed=5).double()
-    return loss, torch.autograd.grad((loss * weight).sum(), x)[0] + above.double()
+    return loss, torch.autograd.grad((loss * weight).sum(), x)[0]
 
 
 def test_loss_and_gradient_are_the_formula(m):
     shapes = (5, 7, 6, 7), (1, 1, 1, 2), (3, 33, 300), (2, 3, 1, 1100), (4, 17, 16, 16)
     for shape in shapes:
-        args, above = maps(shape), random(*shape, seed=6)
-        near(tapped(m, args, above), expected_tap(m, args, above))
+        args = maps(shape)
+        near(fused(m, args), expected(m, args))
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         args = maps(dtype=dtype)
-        above = random(5, 7, 6, 7, seed=6, dtype=dtype)
-        near(tapped(m, args, above), expected_tap(m, args, above), dtype)
+        near(fused(m, args), expected(m, args), dtype)
 
 
 def test_it_is_attention_transfer_by_its_definition(m):
@@ -55,51 +53,47 @@ def test_it_is_attention_transfer_by_its_definition(m):
     near(m.attention_rows(x, t, impl="triton"), ((q - r) ** 2).sum(1) / 42)
 
 
-def test_any_layout_of_maps_and_of_the_gradient_will_do(m):
-    args, above = maps(), random(5, 7, 6, 7, seed=6)
-    expected = expected_tap(m, args, above)
-    for x, t, g in zip(*map(layouts, (*args[:2], above)), strict=True):
-        near(tapped(m, (x, t, args[2]), g), expected)
-    spread = torch.ones((), device=DEVICE).expand(5, 7, 6, 7)
-    near(tapped(m, args, spread), expected_tap(m, args, spread))
+def test_any_layout_of_maps_will_do(m):
+    args = maps()
+    for x, t in zip(*map(layouts, args[:2]), strict=True):
+        near(fused(m, (x, t, args[2])), expected(m, args))
 
 
 def test_none_or_all_or_no_row_may_be_forgotten(m):
     x, t, _ = maps()
     for forget in (torch.zeros, torch.ones):
         args = x, t, forget(5, dtype=torch.bool, device=DEVICE)
-        near(tapped(m, args, x), expected_tap(m, args, x))
+        near(fused(m, args), expected(m, args))
     empty = x[:0], t[:0], args[2][:0]
-    assert tapped(m, empty, x[:0])[0].shape == (0,)
+    assert fused(m, empty)[0].shape == (0,)
 
 
 def test_nan_in_a_row_that_is_kept_does_no_harm(m):
     x, t, forget = maps()
     x[1], t[3] = NAN, NAN  # both are not forgotten
-    loss, slope = tapped(m, (x, t, forget), torch.zeros_like(x))
+    loss, slope = fused(m, (x, t, forget))
     assert loss.isfinite().all() and slope[[0, 2, 3, 4]].isfinite().all()
     assert not slope[[1, 3]].nan_to_num(1.0).any()
     x[2, 3, 3, 3] = NAN  # this one is
-    loss, slope = tapped(m, (x, t, forget), torch.zeros_like(x))
+    loss, slope = fused(m, (x, t, forget))
     assert loss.isnan().nonzero().flatten().tolist() == [2] and slope[4].isfinite().all()
 
 
-def test_maps_of_nought_and_of_any_size_have_a_slope(m):
+def test_maps_of_zeros_and_of_any_size_have_a_slope(m):
     x, t, forget = maps()
     x[0] = 0
     for scale in (1e-8, 1.0, 1e6):
         args = x * scale, t * scale, forget
-        near(tapped(m, args, x), expected_tap(m, args, x))
+        near(fused(m, args), expected(m, args))
 
 
 @AS_IN_2_11
-def test_a_compiled_tap_has_both_gradients():
+def test_it_can_be_compiled():
     torch._dynamo.reset()
-    from minilearn.kernels.attention_tap import attention_tap
+    from minilearn.kernels.attention_tap import attention_rows
 
     def step(x, t):
-        through, loss = attention_tap(2 * x, t, None, 0.3)
-        return (through.sin() * t).sum() + loss
+        return (2 * x).sin().sum() + attention_rows(2 * x, t).sum()
 
     x, t, _ = maps((3, 4, 2, 3))
     slopes = []
@@ -119,10 +113,9 @@ FAULTS = {
         "    if True:\n        w = (tl.load(forget + b) != 0).to(ACC) * tl.load",
     ),
     "the norm's own slope is left out": ("u - q * along", "u"),
-    "the gradient from above is lost": ("if ABOVE:", "if not True:"),
     "strides are taken for granted": (
-        "above + b * ab + c * ac + p * ap",
-        "above + (b * channels + c) * positions + p",
+        "out + b * ob + c * oc + p * op",
+        "out + (b * channels + c) * positions + p",
     ),
 }
 
@@ -137,8 +130,7 @@ def way_there(m):
 def way_back(m):
     x, t, forget = maps((3, 4, 2, 3))
     loss, slope = m.forward(x, t, forget)
-    for above in (None, x, x.to(memory_format=torch.channels_last)):
-        yield x, slope.nan_to_num(), forget, loss, above
+    yield x, slope.nan_to_num(), forget, loss
 
 
 OPERATIONS = {"attention_forward": way_there, "attention_backward": way_back}
@@ -155,8 +147,8 @@ TRANSLATIONS = {
     ),
     "back": Translation(
         "_back",
-        TILE | {"ABOVE": True, "ap": 1, "op": 1},
-        ints=f"{STRIDES} ab ac ob oc",
+        TILE | {"op": 1},
+        ints=f"{STRIDES} ob oc",
         narrow=3,
         **FLAGS,
     ),

@@ -9,7 +9,7 @@ import torch
 
 from minilearn import kernels
 from minilearn.kernels import dispatch
-from minilearn.kernels.attention_tap import attention_tap
+from minilearn.kernels.attention_tap import attention_rows
 from minilearn.kernels.laf_losses import cosine_distance
 from minilearn.kernels.mixed_l1 import mixed_l1
 
@@ -224,10 +224,9 @@ def test_silly_inputs_get_a_sentence():
     refused("a row at least", mixed_l1, x[:0], y[:0])
     refused("one number a row", mixed_l1, x[:, None], y[:, None])
     a = torch.rand(3, 2, 4)
-    refused("student and teacher differ in shape", attention_tap, a, a[:2])
-    refused(r"needs activations \(B, C", attention_tap, a[0], a[0])
-    refused("forget must be a boolean", attention_tap, a, a, f[:2])
-    refused("got list", attention_tap, a, [1])
+    refused("student and teacher differ in shape", attention_rows, a, a[:2])
+    refused(r"needs activations \(B, C", attention_rows, a[0], a[0])
+    refused("got list", attention_rows, a, [1])
 
 
 def test_silly_steps_get_a_sentence():

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ import torch
 from minilearn.methods import BadTeacher, bad_teacher
 from minilearn.methods.bad_teacher import TEACHERS
 from minilearn.models import build
+from minilearn.run import Run
 
 CASE = {
     "access": ("model", "forget inputs", "retain inputs", "fresh"),
@@ -46,14 +46,13 @@ def test_the_first_loss_is_the_divergence_from_the_two_teachers(tiny_net, classi
 
 
 def test_what_is_read_of_the_retained_is_drawn_by_the_seed(tiny_net, classification, monkeypatch):
-    read, module = [], sys.modules["minilearn.methods.bad_teacher"]
-    mixed = module.mixed
+    read, mixed = [], Run.mixed
 
-    def noted(forget, chosen, *given, **options):
+    def noted(run, forget, chosen, size):
         read.append(chosen)
-        return mixed(forget, chosen, *given, **options)
+        return mixed(run, forget, chosen, size)
 
-    monkeypatch.setattr(module, "mixed", noted)
+    monkeypatch.setattr(Run, "mixed", noted)
     net, x = tiny_net(), classification.inputs
     for seed in (0, 0, 1):
         bad_teacher(net, x[:7], x[7:], fresh=type(net), config=SHORT, seed=seed)

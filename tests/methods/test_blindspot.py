@@ -461,17 +461,21 @@ class Stops(nn.Module):
 
     def __init__(self, net: nn.Module, when: int, asked: list):
         super().__init__()
-        self.net, self.when, self.asked = net, [when], asked  # in a list: no setting of the network
+        self.net, self.when, self.asked = net, when, asked
+
+    def __getstate__(self):
+        """The settings of the network, of which the other two are none."""
+        return {name: value for name, value in vars(self).items() if name not in ("when", "asked")}
 
     def forward(self, x):
         if self.training:
             self.asked.append(len(x))
-            if [len(self.asked)] == self.when:
+            if len(self.asked) == self.when:
                 raise KeyboardInterrupt
         return self.net(x)
 
     def __deepcopy__(self, memo):
-        return Stops(copy.deepcopy(self.net, memo), self.when[0], self.asked)
+        return Stops(copy.deepcopy(self.net, memo), self.when, self.asked)
 
 
 def test_resuming_after_a_stop_in_either_training_is_bit_for_bit(

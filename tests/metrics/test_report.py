@@ -30,7 +30,6 @@ from minilearn.metrics import (
     loss_attack,
     mean_loss,
     null_band,
-    reference_error,
     relearn_curve,
     report,
     tow,
@@ -39,6 +38,7 @@ from minilearn.metrics.band import SIDES, Row
 from minilearn.metrics.headlines import INSIDE, OUTSIDE, QUESTIONS
 from minilearn.metrics.metric import TASKS, results_of
 from minilearn.metrics.report import Report
+from minilearn.metrics.utility import constant_answer
 from minilearn.requests import Request, by_index, by_range
 from minilearn.training import History, Training
 
@@ -497,7 +497,7 @@ def test_gaps_and_tugs_of_war_are_of_the_loss_asked_for(regression, tiny_net, lo
         gap(evaluate(nets[3], data, loss=loss), evaluate(nets[1], data, loss=loss))
         for data in sets.values()
     ]
-    scale = reference_error(test.targets, loss)
+    scale = mean_loss(constant_answer(test.targets, loss))
     assert found.row("gap", "test", "m").mean == pytest.approx(gaps[2])
     assert found.row("tow", "", "m").mean == pytest.approx(tow(*(g / scale for g in gaps)))
     names = {row.metric for row in found.rows}

@@ -76,18 +76,15 @@ def test_resnet18_with_a_representation_differs_from_the_large_form_by_its_first
         (lambda: models.cnn(3, 8, 2), (2, 2, 8, 8), (2, 3)),
         (lambda: models.allcnn(width=0.05, channels=1), (2, 1, 12, 12), (2,)),
         (lambda: models.allcnn(4, 0.05), (2, 3, 9, 9), (2, 4)),
-        (lambda: models.allcnn(1, 0.05, squeeze=False), (2, 3, 9, 9), (2, 1)),
         (lambda: models.resnet20(7, 1), (2, 1, 9, 9), (2, 7)),
         (lambda: models.resnet56(7, 1), (2, 1, 9, 9), (2, 7)),
         (lambda: models.resnet50(7, 1), (2, 1, 9, 9), (2, 7)),
         (lambda: models.resnet18(5, 1, representation=6), (2, 1, 8, 8), (2, 5)),
         (lambda: models.resnet18(5, pool=True), (2, 3, 8, 8), (2, 5)),
         (lambda: models.resnet18(1), (2, 3, 8, 8), (2,)),
-        (lambda: models.resnet18(1, squeeze=False), (2, 3, 8, 8), (2, 1)),
         (lambda: models.mobilenet_v3(), (2, 3, 32, 32), (2,)),
         (lambda: models.mobilenet_v3(channels=1), (2, 1, 9, 9), (2,)),
         (lambda: models.mobilenet_v3(4), (2, 3, 32, 32), (2, 4)),
-        (lambda: models.mobilenet_v3(squeeze=False), (2, 3, 32, 32), (2, 1)),
     ],
 )
 def test_shapes_and_the_two_parts(model, shape, output):

@@ -89,7 +89,7 @@ def test_where_a_network_is_sure_the_released_step_is_shorter():
 
     def after(steps: int, floor: float) -> torch.Tensor:
         config = PGD(0.1, step=0.01, steps=steps, repeats=1, floor=floor)
-        return l2_pgd(net, item, config, targets=torch.tensor([0]), seed=1).images
+        return l2_pgd(net, item, config, seed=1).images
 
     start = after(0, 0.0)
     p = (40 * start).softmax(1)[0, 1].item()
@@ -157,13 +157,13 @@ def test_targets_reach_every_class_of_a_large_model():
     assert found.targets.unique().tolist() == list(range(100))
 
 
-def test_given_targets_are_used_and_reached():
+def test_the_other_class_of_two_is_reached():
     net = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         net.weight.copy_(torch.eye(2))
     data = Examples(torch.tensor([[0.8, 0.2], [0.2, 0.8]]), torch.tensor([0, 1]))
     far, near = (
-        l2_pgd(net, data, PGD(eps, steps=60, repeats=1), targets=torch.tensor([1, 0]))
+        l2_pgd(net, data, PGD(eps, steps=60, repeats=1))
         for eps in (0.6, 0.2)  # the boundary is 0.424 away
     )
     assert far.reached.all() and not near.reached.any()
@@ -271,16 +271,12 @@ BAD = [
     (lambda d: Examples(d.inputs, d.targets + 3), {}, "7 classes are needed, but the model has 5"),
     (lambda d: d.inputs, {}, "inputs without targets"),
     (lambda d: [], {}, "there are no examples to read"),
-    (lambda d: d, {"targets": torch.zeros(18).long()}, "target 0 is the item's true label"),
-    (lambda d: d, {"targets": torch.ones(6).long()}, "18 attacks need as many targets, got 6"),
-    (lambda d: d, {"targets": torch.full((18,), 5)}, "no class of the model"),
-    (lambda d: d, {"targets": torch.ones(18)}, "targets must be a flat list of integers"),
     (lambda d: d, {"seed": -1}, "seed"),
 ]
 
 
 @pytest.mark.parametrize("change, options, sentence", BAD)
-def test_bad_items_and_targets_are_one_sentence(net, items, change, options, sentence):
+def test_bad_items_are_one_sentence(net, items, change, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         l2_pgd(net, change(items), SHORT, **options)
 
