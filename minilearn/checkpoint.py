@@ -1,4 +1,4 @@
-"""Runs that survive an interruption: a training run on disk, whole or not at all."""
+"""Checkpoints: a training run in one file, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Checkpoint:
         return self.load()
 
     def __exit__(self, kind, error, trace):
-        """Note in the ledger what it has of this run."""
+        """Record this run's part of the cost in the ledger."""
         if self.path is not None:
             before = self.cost.runs.get(self._key(), Cost())
             self.cost.runs[self._key()] = before + (self.cost - self.begun)
@@ -282,7 +282,7 @@ def _difference(there: dict[str, str], here: dict[str, str]) -> str:
     return f" ({'; '.join(shown + more)})" if shown else ""
 
 
-def plain(value):
+def storable(value):
     """A number of Python, or a tensor of its own on the CPU: what a checkpoint can hold."""
     if type(value) in (bool, int, float, str):
         return value

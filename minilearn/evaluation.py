@@ -15,7 +15,7 @@ from minilearn.data.batches import batches, pair
 from minilearn.data.examples import WITHOUT_TARGETS, Examples, Unlabelled, check_device
 from minilearn.draws import seeded
 from minilearn.losses import Loss, loss_per_example
-from minilearn.models import device_of, in_words, mode
+from minilearn.models import clear_errors, device_of, mode
 from minilearn.stack import check_single
 from minilearn.warn import warn
 
@@ -102,7 +102,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
     apart = nullcontext if isinstance(data, Examples) else partial(seeded, SEED)
     with mode(model, train=False), seeded(SEED), torch.no_grad():
         for x, y in map(pair, batches(data, batch_size, device=device_of(model))):
-            with in_words(x, y), apart():
+            with clear_errors(x, y), apart():
                 outputs.append(model(x))
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
@@ -163,7 +163,7 @@ def logits_of(model: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
 
     Raises: ValueError if it returns something else, or has fewer than `classes` classes
     """
-    with in_words(x):
+    with clear_errors(x):
         logits = model(x)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"

@@ -167,7 +167,7 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
 
 
 def _single_numbers(outputs, targets, loss: Loss) -> bool:
-    """Whether the loss is the absolute error of one number an example."""
+    """Whether the loss is the absolute error of one number per example."""
     if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
         return False
     absolute = isinstance(loss, str) and loss in ("auto", "absolute")

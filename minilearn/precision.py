@@ -22,7 +22,7 @@ _asked: list = []
 
 @contextmanager
 def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
-    """Train inside the block as the device likes it best; every `Run`, so every method, heeds it.
+    """Train inside the block with the settings that are fastest on the device, in every method.
 
     Images are laid out with their channels last, in attacks (`l2_pgd`) too, and a step of the
     optimiser is one operation and not a dozen for every weight tensor. On a GPU the network

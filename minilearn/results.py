@@ -1,4 +1,4 @@
-"""A file of results: a table of text, a row a number (`COLUMNS`), and whole at every moment.
+"""A file of results: a table of text, a row per number (`COLUMNS`), and whole at every moment.
 
 A unit is in it with all its rows or not at all.
 """

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilearn import graphs, precision
-from minilearn.checkpoint import Checkpoint, plain
+from minilearn.checkpoint import Checkpoint, storable
 from minilearn.checks import check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.data.batches import batches, mixed
 from minilearn.draws import seeded
 from minilearn.files import check_file
-from minilearn.models import in_mode, in_words, mode, put_back, tensors_of, with_gradients
+from minilearn.models import clear_errors, in_mode, mode, restore, tensors_of, with_gradients
 from minilearn.stack import networks_in, rows
 from minilearn.stopping import Stop
-from minilearn.unlearned import History, Unlearned, refuse_non_finite
+from minilearn.unlearned import History, Unlearned, refuse_overflow
 
 Watch = Callable[[int, nn.Module], dict]
 File = str | os.PathLike
@@ -212,7 +212,7 @@ class Run:
         self._lr = optimizer.param_groups[0]["lr"]
         self._stop.before_step()
         tensors = rows(self._networks, *tensors)
-        with in_words(*tensors):
+        with clear_errors(*tensors):
             loss = (self._replayed or self._step)(loss_function, optimizer, *tensors)
         self._losses.append(loss)
         self._stop.after_step()
@@ -260,7 +260,7 @@ class Run:
             raise ValueError("the data gave no batch: nothing can be learnt from an empty epoch")
         losses = torch.stack(self._losses).float().cpu()[: self._stop.taken()]
         self._clock.close()
-        refuse_non_finite(losses, self.model, self._epoch + 1, self._lr)
+        refuse_overflow(losses, self.model, self._epoch + 1, self._lr)
         self.history.epochs += self._watched()
         self.history.loss = torch.cat([self.history.loss, losses])
         self._checkpoint.save(finished=self._epoch + 1)
@@ -271,7 +271,7 @@ class Run:
         self._undone = self._before is not None
         if self._undone:
             weights, self.history.loss, self.history.epochs = self._before
-            put_back(self.model, weights)
+            restore(self.model, weights)
         self._before = None
         for optimizer in self._optimizers:
             optimizer.zero_grad()
@@ -285,9 +285,9 @@ class Run:
         before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
         with mode(self.model, train=False), seeded(self.seed):
             seen = self.watch(epoch, self.model)
-        put_back(self.model, before)  # it may have trained the model
+        restore(self.model, before)  # it may have trained the model
         try:
-            return [{"epoch": epoch} | {str(name): plain(value) for name, value in seen.items()}]
+            return [{"epoch": epoch} | {str(name): storable(value) for name, value in seen.items()}]
         except (AttributeError, TypeError, ValueError, RuntimeError):
             got = f"{seen!r:.80}"
             raise ValueError(f"watch must return a dictionary of numbers, got {got}") from None

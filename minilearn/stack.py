@@ -43,7 +43,7 @@ class _Wide(_Stacked):
 
 
 class _Product(_Stacked):
-    """A linear layer as a batched product, a matrix a network."""
+    """A linear layer as a batched product, a matrix per network."""
 
     def forward(self, x: Tensor) -> Tensor:
         apart = _apart(x, self.networks).transpose(0, 1)
@@ -110,7 +110,7 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
 def unstack(together: nn.Module) -> list[nn.Module]:
     """The networks of a stack, each as it was before but for its weights, in the stack's mode.
 
-    Of a network, itself.
+    Of a module that is no stack, a list of itself.
     """
     check_kind("a stack", together, nn.Module)
     return [_taken(together, m) for m in range(networks_in(together))]

@@ -66,7 +66,7 @@ def check_answers(networks: list[nn.Module], inputs: Tensor, joined: Callable, l
         separate = [_answer(*pair, train) for pair in zip(networks, sets, strict=True)]
         expected = torch.stack(separate, 1).flatten(0, 1)
         if not isinstance(answer, Tensor) or answer.shape != expected.shape:
-            refuse("the stack gives another answer than one tensor with a row an example")
+            refuse("the stack gives another answer than one tensor with a row per example")
         far = (answer - expected).abs().max() / expected.abs().max().clamp(min=1e-30)
         if not far < NEAR:
             where = "in training mode " * train

@@ -32,7 +32,7 @@ from minilearn.methods.retrain import RECIPE
 from minilearn.metrics.metric import ALL
 from minilearn.metrics.report import t_half_width
 from minilearn.metrics.utility import accuracy
-from minilearn.models import build, device_of, looked_at
+from minilearn.models import build, device_of, evaluation_copy
 from minilearn.precision import Process
 from minilearn.requests import Request
 from minilearn.results import COLUMNS, UNIT, append_unit, read_rows, unit_of
@@ -191,7 +191,7 @@ def _units(fresh, request, methods, training, measure, seed) -> list[Unit]:
     def numbers(name: str, original: Unlearned) -> list[dict]:
         try:
             unlearned = result(name, original)
-            with looked_at(unlearned.model) as twin:
+            with evaluation_copy(unlearned.model) as twin:
                 measured = checked_numbers("measure", measure(twin, request))
         except NonFiniteLoss:
             return [value("overflowed", "", 1, "runs")]

@@ -22,7 +22,7 @@ from minilearn.checks import (
     check_kind,
 )
 from minilearn.data.examples import Examples, subset
-from minilearn.data.reading import distinct, targets_of
+from minilearn.data.reading import targets_of, unique_rows
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
@@ -251,7 +251,7 @@ def _refuse_overlap(request: Request, unseen):
     """Refuse, by ValueError, candidates among the unseen examples, or training examples alone."""
     candidates = request.forget
     if isinstance(candidates, Examples) and isinstance(unseen, Examples):
-        common = len(distinct(candidates.inputs) & distinct(unseen.inputs))
+        common = len(unique_rows(candidates.inputs) & unique_rows(unseen.inputs))
         if common:
             raise ValueError(f"{common} of the unseen examples are candidates: give others")
     refuse_seen(request.train, {"unseen": unseen})

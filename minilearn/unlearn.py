@@ -1,4 +1,4 @@
-"""Who may see what: a method's signature is its access, and `unlearn` gives it no more."""
+"""Run a method on a request. Its signature is its access: it gets what it asks for, no more."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def access(method: Callable) -> tuple[str, ...]:
 
 
 def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
-    """Check a method's arguments at its door, so that the function holds its algorithm alone.
+    """A decorator that checks a method's arguments, so that its body holds the algorithm alone.
 
     What is checked follows from the signature: `forget` and `retain` are sets with something in
     them, on the model's device; annotated `Tensor` they are inputs without labels; `None` is taken

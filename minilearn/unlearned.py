@@ -20,7 +20,7 @@ class NonFiniteLoss(ValueError):
     """Training met a NaN or infinite loss; the weights are those of the last finished epoch."""
 
 
-def refuse_non_finite(losses: Tensor, model: nn.Module, epoch: int, lr: float):
+def refuse_overflow(losses: Tensor, model: nn.Module, epoch: int, lr: float):
     """Refuse, by NonFiniteLoss, an epoch with a loss, or after it a weight, that is not finite."""
     bad = (~losses.isfinite()).nonzero().flatten()
     if len(bad):

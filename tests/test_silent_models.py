@@ -229,7 +229,7 @@ def test_answers_in_half_precision_are_told_apart(half):
 
 def test_one_draw_has_no_spread():
     forgotten = torch.tensor([[True, False], [False, True]])
-    with pytest.raises(ValueError, match="one model a candidate, of 2 draws, has no spread"):
+    with pytest.raises(ValueError, match="one model per candidate, of 2 draws, has no spread"):
         divergence_of_fits(random(2, 2, seed=0), random(2, 2, seed=1), forgotten)
     both = torch.ones(2, 2, dtype=torch.bool)
     assert divergence_of_fits(random(2, 2, seed=0), random(2, 2, seed=1), both) >= 0

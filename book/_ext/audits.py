@@ -218,7 +218,7 @@ def _picture(panels: list[Panel], names: list[str], caption: str) -> Picture:
 
 
 def speed_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
-    """How many times as fast a stack is as a loop: a line a method, a column a network."""
+    """How many times as fast a stack is as a loop: a line a method, a column per network."""
     rows = rows[rows["metric"] == "ratio"]
     networks = rows["config"].str.extract(r"\d+ networks; (\w+);")[0]
     rows = rows.assign(request=rows["request"] + ", " + networks)

@@ -109,7 +109,7 @@ def coverage(rows: pandas.DataFrame) -> Headline:
 
 
 def ratios(rows: pandas.DataFrame) -> dict[str, dict[str, list[float]]]:
-    """Released time over ours, by procedure and way, a value a seed."""
+    """Released time over ours, by procedure and way, a value per seed."""
     found, rows = {}, rows[(rows["metric"] == "ratio") & ~rows["method"].isin(PARTS)]
     for (data, method), own in rows.groupby(["dataset", "method"], sort=False):
         name = pictures.words(method.removesuffix("_fast"))

@@ -87,7 +87,7 @@ def few(number: float) -> str:
 
 
 def costs() -> str:
-    """A line a row: operations of a pass, units of a seed, hours on two devices."""
+    """A line per row: operations of a pass, units of a seed, hours on two devices."""
     import results
 
     from book.experiments import operations

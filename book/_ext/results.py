@@ -85,7 +85,7 @@ def section(rows: pandas.DataFrame) -> str:
 
 
 def covered(rows: pandas.DataFrame) -> str:
-    """How often a ruler held, in per cent: a line a metric and ruler, a column a number of models.
+    """How often a ruler held, in per cent: a line per metric and ruler, a column per count.
 
     Beneath stands what chance alone would make of the level over so many groups.
     """
@@ -178,7 +178,7 @@ def drawn(lines: list[list[str]]) -> str:
 
 
 def table(rows: pandas.DataFrame, columns: pandas.DataFrame) -> str:
-    """One table: a row a method, a column a metric on a split, and one for its published figure."""
+    """One table: a row per method, a column per metric on a split, one for its published figure."""
     several, heads, unit = columns["metric"].nunique() > 1, ["method", "seeds"], ""
     named = dict(list(rows.groupby("name", sort=False)))
     lines = {name: [f"`{name}`", str(own["seed"].nunique())] for name, own in named.items()}

@@ -32,8 +32,8 @@ from minilearn.methods import (
     neighbours,
 )
 from minilearn.models import activations, build, chain, extractor
-from minilearn.parts.anchor import anchored
-from minilearn.parts.attack import around
+from minilearn.parts.anchor import anchor_of
+from minilearn.parts.attack import adversarial_images
 from minilearn.parts.attention import attention_gap
 from minilearn.parts.vae import autoencoders, original_features
 from minilearn.requests import Request
@@ -187,8 +187,8 @@ def bare_boundary(model, request: Request, config: Boundary, order, options) -> 
 def bare_l2ul(model, request: Request, config: L2UL, order, options) -> nn.Module:
     """Of `l2ul`: the items are tested before each epoch and after each step."""
     student, forget = copy.deepcopy(model).train(), request.forget
-    images = around(model, forget, config.attack, options["seed"], Cost())
-    anchor = anchored(student, forget, config, options["seed"], Cost())
+    images = adversarial_images(model, forget, config.attack, options["seed"], Cost())
+    anchor = anchor_of(student, forget, config, options["seed"], Cost())
     optimizer = torch.optim.SGD(
         student.parameters(), config.lr, config.momentum, 0, config.weight_decay, foreach=True
     )

@@ -3,7 +3,7 @@
 `l2_pgd` is the attack on 16 items with 20 repeats, `l2ul` a whole run: attack, importance, and as
 many steps on both sides (so small that nothing is forgotten); with `_fast` the same in single
 precision inside `fast`: channels last, a fused optimiser, and on a GPU recorded steps of training.
-`importance` is compared with `torch.func.vmap(grad)`, one gradient an item at once: seconds, and
+`importance` is compared with `torch.func.vmap(grad)`, one gradient per item at once: seconds, and
 the memory that 32 items add to the peak that two items had reached, each in a new process (on a
 GPU, to the device's memory). `importance_passes` is its time over that of one plain pass forward
 and backward of the same batches, with the gradient of all weights, `vmap_passes` and `loop_passes`
@@ -187,7 +187,7 @@ def one_pass(model: nn.Module, data: Examples):
 
 
 def by_vmap(model: nn.Module, data: Examples) -> dict[str, Tensor]:
-    """The same importance with one gradient an item, all at once."""
+    """The same importance with one gradient per item, all at once."""
     from torch.func import functional_call, grad, vmap
 
     weights = dict(model.named_parameters())

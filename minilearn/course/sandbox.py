@@ -1,4 +1,4 @@
-"""Code that nobody has read runs here: own processes, files and network, and bounds on all.
+"""Run code that nobody has read: in processes of its own, without files or network, with limits.
 
 bubblewrap where it is, else Linux namespaces: the program sees the interpreter and the package,
 read-only, and a home in memory that is thrown away; no network, no other process, no other file.

@@ -101,7 +101,7 @@ def read_roster(roster: str | os.PathLike | None) -> dict[str, dict[str, str]]:
         if row.get("id"):
             known[student] = row
     if not known:
-        raise ValueError(f"{roster} needs a first line with id and name, and a row a student")
+        raise ValueError(f"{roster} needs a first line with id and name, and a row per student")
     return known
 
 

@@ -1,4 +1,4 @@
-"""Images in one folder a class, as ImageNet comes: read from the disk item by item."""
+"""Images in one folder per class, as ImageNet comes: read from the disk item by item."""
 
 from __future__ import annotations
 

@@ -192,11 +192,11 @@ def _alike(first: list[Tensor], second: list[Tensor]) -> bool:
     )
 
 
-def distinct(inputs: Tensor) -> set[bytes]:
+def unique_rows(inputs: Tensor) -> set[bytes]:
     """A digest of every row of a tensor, each once: equal rows are equal bit by bit.
 
     Example:
-        >>> len(distinct(torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]])))
+        >>> len(unique_rows(torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]])))
         2
     """
     flat = inputs.detach().reshape(len(inputs), -1).cpu().contiguous()

@@ -24,7 +24,7 @@ SPLIT = 8  # at most so many programs share the items of a tile
 
 
 def reference(g, a):
-    """Batched products, some rows and items at a time; halves are multiplied, summed in single."""
+    """Batched products in chunks of rows and items; half precision is summed in single."""
     wide = torch.promote_types(g.dtype, torch.float32)
     total = g.new_zeros(g.shape[1], a.shape[2], dtype=wide)
     at_once = min(AT_ONCE, CACHED) if g.device.type == "cpu" else AT_ONCE

@@ -265,8 +265,8 @@ def reconstruction_error(
 
 
 def check_flat(*values):
-    """Refuse, by ValueError, what is not one number an example."""
+    """Refuse, by ValueError, what is not one number per example."""
     for value in values:
         if not isinstance(value, Tensor) or value.ndim != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"needs one number an example as a tensor (B,), got {shape}")
+            raise ValueError(f"needs one number per example as a tensor (B,), got {shape}")

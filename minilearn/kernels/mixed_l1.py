@@ -131,5 +131,5 @@ def mixed_l1(
     """
     check_alike(out=out, target=target, **({} if extra is None else {"extra": extra}))
     if out.ndim != 1 or not len(out):
-        raise ValueError(f"needs one number a row, and a row at least, got {tuple(out.shape)}")
+        raise ValueError(f"needs one number per row, and a row at least, got {tuple(out.shape)}")
     return KERNEL(out, target.detach(), extra, impl=impl)

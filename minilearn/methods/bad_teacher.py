@@ -56,7 +56,7 @@ def bad_teacher(
         L = mean over the batch of KL(t(x) || f(x)),   t untrained where x is forgotten,
                                                        t the original where x is retained
 
-    No label is used. What an untrained network says of a forgotten input is close to nothing. A
+    No label is used. An untrained network's answer to a forgotten input is nearly uniform. A
     retrained model says more: even of a class that is gone it names the classes that look like it.
 
     Args: forget, retain: (N, ...) inputs alone, or datasets of them. fresh: makes a new network.

@@ -1,4 +1,4 @@
-"""Boundary shrink: give what is to be forgotten to the classes next door."""
+"""Boundary shrink: train each forgotten item to its nearest other class."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from minilearn.fingerprints import fingerprint
 from minilearn.identity import code_of, structure
 from minilearn.measured import checked_numbers
 from minilearn.metrics.utility import accuracy
-from minilearn.models import build, duplicate, looked_at
+from minilearn.models import build, duplicate, evaluation_copy
 from minilearn.requests import Request
 from minilearn.run import File
 from minilearn.unlearn import access, unlearn
@@ -127,7 +127,7 @@ def continual(
         model = result.model
         numbers = {}
         if measure:
-            with looked_at(model) as twin:
+            with evaluation_copy(model) as twin:
                 numbers = checked_numbers("measure", measure(twin))
         served.append(_record(result, before, requests[: i + 1], numbers))
         if path:

@@ -12,8 +12,8 @@ from minilearn.data import Examples, items_of
 from minilearn.evaluation import recognised
 from minilearn.models import copy_of, freeze_batch_norm
 from minilearn.parts import recipes
-from minilearn.parts.anchor import anchored
-from minilearn.parts.attack import BATCH_NORM, PGD, around, beside, logits_of_both, relabelled
+from minilearn.parts.anchor import anchor_of
+from minilearn.parts.attack import PGD, adversarial_images, logits_of_both, paired, relabelled
 from minilearn.parts.importance import KINDS
 from minilearn.run import Cost, File, Run, Watch
 from minilearn.unlearn import NothingToDo, Unlearned, method
@@ -52,10 +52,10 @@ class L2UL:
     shuffle: bool = True
 
     def __post_init__(self):
-        rules = {"forget_loss_on": ("all", "remaining"), "batch_norm": BATCH_NORM}
-        rules |= {"importance": KINDS, "anchor": NOT_NEGATIVE, "adversarial_batch": whole(1)}
+        rules = {"forget_loss_on": ("all", "remaining"), "importance": KINDS, "shuffle": bool}
+        rules |= {"batch_norm": ("frozen", "train", "released"), "adversarial_batch": whole(1)}
         rules |= {"attack": optional(PGD), "forget_weight": optional(FRACTION)}
-        check_settings(self, **rules, shuffle=bool)
+        check_settings(self, **rules, anchor=NOT_NEGATIVE)
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> L2UL:
@@ -101,8 +101,8 @@ def l2ul(
 
     if done(student):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")
-    anchor = anchored(student, items, config, seed, cost)
-    images = around(model, items, config.attack, seed, cost)
+    anchor = anchor_of(student, items, config, seed, cost)
+    images = adversarial_images(model, items, config.attack, seed, cost)
 
     def loss(x, y, x_adv, y_adv):
         logits, logits_adv = logits_of_both(student, x, x_adv, config.batch_norm)
@@ -122,7 +122,7 @@ def l2ul(
             freeze_batch_norm(student)
         run.sgd(config.lr, config.momentum, config.weight_decay)
         for _ in run.epochs(config.epochs, until=done):
-            for x, y, x_adv, y_adv in beside(goal, images, config, run.order):
+            for x, y, x_adv, y_adv in paired(goal, images, config, run.order):
                 run.step(loss, x, y, x_adv, y_adv)
                 run.cost.trained(forget=len(x) + len(x_adv))
                 if run.stopped:

@@ -12,7 +12,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
 from minilearn.losses import Loss, check_loss, loss_per_example
-from minilearn.models import check_architecture, copy_of, in_words, mode
+from minilearn.models import check_architecture, clear_errors, copy_of, mode
 from minilearn.unlearn import Unlearned, method
 from minilearn.unlearned import History, NonFiniteLoss
 
@@ -99,7 +99,7 @@ def _summed_gradients(
     with mode(start, train=False):
         for x, y in map(pair, batches(data, 256, device=device_of(start))):
             cost.trained(forget=len(x))
-            with in_words(x, y):
+            with clear_errors(x, y):
                 loss = loss_per_example(start(x), y, classes, kind).sum()
             loss.backward()
             total = total + loss.detach()

@@ -24,7 +24,7 @@ SIDES = {  # where a value that cannot be told from retraining lies
 
 @dataclass(frozen=True)
 class Row:
-    """One number of the report: `values` has one entry a seed; the interval is Student's t at 95 %.
+    """One number of the report: `values` has one entry per seed; the interval is Student's at 95 %.
 
     `band` is where the mean of as many retrained models would lie, see `null_band`; None if there
     are too few to tell. `examples` is the size of the split, 0 where there is none. `half` is half

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from minilearn.checks import check_dataset
 from minilearn.data.examples import Examples
-from minilearn.data.reading import distinct, rooted, targets_of
+from minilearn.data.reading import rooted, targets_of, unique_rows
 from minilearn.metrics.band import BAND, RETRAINED, Row
 from minilearn.requests import Request
 from minilearn.unlearned import Unlearned
@@ -36,7 +36,7 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
     columns = {ORIGINAL: original, **gold, **methods}
     for name, models in columns.items():
         if not isinstance(models, list | tuple) or not models:
-            raise ValueError(f"{name} must be a non-empty list, one model a seed")
+            raise ValueError(f"{name} must be a non-empty list, one model per seed")
         if len({id(model_of(entry)) for entry in models}) < len(models):
             raise ValueError(f"{name} names one model twice; every seed is a model of its own")
         networks = [model_of(entry) for entry in models]
@@ -110,10 +110,10 @@ def _seen(some: Tensor, others: Tensor) -> float:
         return 0.0
     some, others = (x.reshape(len(x), -1) for x in (some, others))
     step = max(1, some.shape[1] // 64)
-    if distinct(some[:, ::step]).isdisjoint(distinct(others[:, ::step])):
+    if unique_rows(some[:, ::step]).isdisjoint(unique_rows(others[:, ::step])):
         return 0.0
-    some = distinct(some)
-    return len(some & distinct(others)) / len(some)
+    some = unique_rows(some)
+    return len(some & unique_rows(others)) / len(some)
 
 
 def model_of(entry) -> nn.Module:

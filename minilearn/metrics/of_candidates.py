@@ -22,7 +22,7 @@ KNOWN = 2.0  # standard deviations by which an original must be told from the re
 
 
 def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
-    """The number that a model is known by at an example: (N,) float64.
+    """A model's score at each example, from which attacks work: (N,) float64.
 
     For classes phi = log p_y - log(1 - p_y); for a number the prediction itself, with its sign: how
     wrong it is says less than in which direction.
@@ -45,7 +45,7 @@ def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
         return result.confidence.double()
     if result.outputs.ndim != 1:
         shape = tuple(result.outputs.shape)
-        words = f"one prediction an example is needed, (N,), got shape {shape}"
+        words = f"one prediction per example is needed, (N,), got shape {shape}"
         raise ValueError(words + ": squeeze the network's answers and the targets" * (1 in shape))
     return result.outputs.double()
 
@@ -86,8 +86,8 @@ def divergence_of_fits(
     u, r = (of_forgotten(values, forgotten) for values in (unlearned, retrained))
     if len(u) < 2:
         raise ValueError(
-            f"one model a candidate, of {len(forgotten)} draws, has no spread: give four draws in "
-            "pairs or more, or two that forget every candidate"
+            f"one model per candidate, of {len(forgotten)} draws, has no spread: give four draws "
+            "in pairs or more, or two that forget every candidate"
         )
     (mean_u, var_u), (mean_r, var_r) = fit_of(u, prior), fit_of(r, prior)
     apart = (mean_u - mean_r).square()
@@ -152,7 +152,7 @@ def of_forgotten(values: Tensor, forgotten: Tensor) -> Tensor:
 def draw_that_forgets(forgotten: Tensor) -> Tensor:
     """The draw that forgets a candidate, of each pair, (T / 2, P); or all of them, (T, P)."""
     if not isinstance(forgotten, Tensor) or forgotten.dtype != torch.bool or forgotten.ndim != 2:
-        raise ValueError("forgotten must be a boolean tensor (T, P), a row a draw")
+        raise ValueError("forgotten must be a boolean tensor (T, P), a row per draw")
     forgotten = forgotten.cpu()
     number = torch.arange(len(forgotten))[:, None]
     if bool(forgotten.all()):

@@ -62,7 +62,7 @@ def _check_targets(y: Tensor, y_unseen: Tensor):
     regression = y.is_floating_point()
     if regression != y_unseen.is_floating_point() or y.ndim != 1 or y_unseen.ndim != 1:
         raise ValueError(
-            "both sets need one target an example and of one kind, got "
+            "both sets need one target per example and of one kind, got "
             f"{tuple(y.shape)} {y.dtype} and {tuple(y_unseen.shape)} {y_unseen.dtype}"
         )
     if len(y.unique()) < 2:

@@ -50,7 +50,7 @@ PERCENT = f"{100 * LEVEL:g} %"
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All rows, shown as a table: mean and half of the 95 % interval over seeds, a column a model.
+    """All rows, shown as a table: mean and half of the 95 % interval of seeds, a column per model.
 
     A star marks a value in the null band: by that metric not distinguishable from retraining.
     `retrained` counts the retrained models, and `left_out` says which metrics are missing, and for
@@ -77,7 +77,7 @@ class Report:
         )
 
     def frame(self):
-        """As a pandas DataFrame of strings: a row a metric and split, a column a model."""
+        """As a pandas DataFrame of strings: a row per metric and split, a column per model."""
         import pandas
 
         counts = self._counts()
@@ -279,7 +279,7 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
 
 
 def _values(metric: Metric, split: str, models: list[Results], gold: list[Results]) -> list[float]:
-    """One number a model: its own, or the mean against every retrained model but itself.
+    """One number per model: its own, or the mean against every retrained model but itself.
 
     The only retrained model, under another name, is compared with itself: there is no other.
     """

@@ -20,12 +20,12 @@ from minilearn.models.inside import (
     unwrapped,
 )
 from minilearn.models.modes import (
+    clear_errors,
+    evaluation_copy,
     freeze_batch_norm,
     in_mode,
-    in_words,
-    looked_at,
     mode,
-    put_back,
+    restore,
     tensors_of,
     with_gradients,
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from minilearn.checks import check_choice, check_kind, device_of
 from minilearn.data.batches import batches
 from minilearn.draws import seeded
-from minilearn.models.modes import in_words, mode
+from minilearn.models.modes import clear_errors, mode
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -186,7 +186,7 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
 
     def extract(x: Tensor) -> Tensor:
         nonlocal names
-        with in_words(x):
+        with clear_errors(x):
             if len(names) > 1:
                 features, last = _last_input(model, names, x)
                 names = [last]

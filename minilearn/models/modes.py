@@ -45,7 +45,7 @@ def mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def looked_at(model: nn.Module) -> Iterator[nn.Module]:
+def evaluation_copy(model: nn.Module) -> Iterator[nn.Module]:
     """A copy in evaluation mode, for a function of the user's, which may do with it what it likes.
 
     Numbers drawn there disturb nobody: the generators are as before afterwards.
@@ -97,7 +97,7 @@ def tensors_of(model: nn.Module) -> Iterator[Tensor]:
     yield from model.buffers()
 
 
-def put_back(model: nn.Module, values: list[Tensor]):
+def restore(model: nn.Module, values: list[Tensor]):
     """Give `tensors_of(model)` these values again."""
     with torch.no_grad():
         for tensor, value in zip(tensors_of(model), values, strict=True):
@@ -131,7 +131,7 @@ FAULTS = (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeEr
 
 
 @contextmanager
-def in_words(*batch):
+def clear_errors(*batch):
     """Say in one sentence what was given when torch refuses a batch.
 
     Raises: ValueError then; our own sentences and a full memory pass as they are

@@ -13,7 +13,7 @@ DECODERS = ("linear", "sigmoid")
 
 
 class VAE(nn.Module):
-    """A variational autoencoder of vectors: what is unlike its training data it rebuilds badly.
+    """A variational autoencoder of vectors: it rebuilds badly what is unlike its training data.
 
         z = mu(e) + sigma(e) eps,   eps a standard normal vector;      h(e) = decoder(z)
 

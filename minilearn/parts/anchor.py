@@ -58,7 +58,7 @@ class Anchor:
         return _Penalty.apply(self.start, self.root, *self.parameters)
 
 
-def anchored(student: nn.Module, items: Examples, config, seed: int, cost: Cost) -> Anchor | None:
+def anchor_of(student: nn.Module, items: Examples, config, seed: int, cost: Cost) -> Anchor | None:
     """The anchor of `L2UL` at the student's weights as they are; None where lambda is 0."""
     if not config.anchor:
         return None

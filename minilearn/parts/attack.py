@@ -1,4 +1,4 @@
-"""Adversarial images: small steps from an image until a model says what it is told to say."""
+"""Adversarial images: projected gradient steps from an image towards another class."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ from minilearn.kernels.l2_pgd import ORDERS, l2_pgd_step
 from minilearn.models import check_training_answers, copy_of, mode, with_gradients
 from minilearn.precision import laid_out
 from minilearn.warn import warn
-
-BATCH_NORM = ("frozen", "train", "released")  # see `logits_of_both`
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ def relabelled(items: Examples, labels) -> Examples:
     return items.with_targets(new)
 
 
-def around(
+def adversarial_images(
     model: nn.Module, items: Examples, attack: PGD | None, seed: int, cost: Cost
 ) -> Examples | None:
     """The adversarial images around the items, with the classes they were driven to."""
@@ -241,7 +239,7 @@ def around(
     return Examples(attacked.images, attacked.targets)
 
 
-def beside(items: Examples, images: Examples | None, config, order: torch.Generator) -> Iterator:
+def paired(items: Examples, images: Examples | None, config, order: torch.Generator) -> Iterator:
     """One pass over the images, each batch beside the next one of the items: x, y, x_adv, y_adv.
 
     Without images it is one pass over the items, beside images without rows. Without

@@ -205,7 +205,7 @@ def _products(model, parts, names: dict[int, str], bare: list[str], cost: Cost):
     named = dict(model.named_parameters())
     omega = {}
     for x in parts:
-        # a weight that is added to every item gets one copy an item, and so a gradient an item
+        # a weight that is added to every item gets one copy per item, and so a gradient per item
         each = {k: named[k].repeat(len(x), *[1] * (named[k].ndim - 1)) for k in bare}
         leaves = [v.requires_grad_() for v in each.values()]
         with _watched(model, names, omega, len(x), leaves):
@@ -232,7 +232,7 @@ def _watched(model: nn.Module, names: dict[int, str], omega: dict[str, Tensor], 
             return output  # what runs without gradients has no importance
         a = inputs[0].detach()
         if layer in ran or len(a) != n:
-            why = "runs twice in one pass" if layer in ran else "does not get one row an item"
+            why = "runs twice in one pass" if layer in ran else "does not get one row per item"
             raise ValueError(f"a layer {type(layer).__name__} {why}; {LOOP}")
         ran.add(layer)
         if not output.requires_grad:

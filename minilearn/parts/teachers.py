@@ -49,7 +49,7 @@ def blindspot_model(
 def answer_and_maps(
     teacher: nn.Module, x: Tensor, layers: Sequence[str], shape: torch.Size
 ) -> tuple[Tensor, dict]:
-    """What the teacher says of forgotten inputs, and what its layers give out meanwhile.
+    """The teacher's answer to forgotten inputs, and the outputs of its layers.
 
     Raises: ValueError if its answer has another shape than the student's
     """

@@ -1,4 +1,4 @@
-"""What the original makes of the inputs that LAF is given, and the autoencoders over it."""
+"""LAF's preparation: the original's features of both sets, and the autoencoders on them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from minilearn.checks import device_of
 from minilearn.cost import Cost
 from minilearn.data.batches import batches, paired_batches
 from minilearn.data.examples import Examples
-from minilearn.data.reading import distinct
-from minilearn.models import VAE, build, extractor, in_words, mode
+from minilearn.data.reading import unique_rows
+from minilearn.models import VAE, build, clear_errors, extractor, mode
 from minilearn.run import File, Run
 from minilearn.unlearned import NonFiniteLoss
 from minilearn.warn import warn
@@ -73,7 +73,7 @@ def original_features(
     features = Features(inputs, model, extractor(model, layer), source)
     keep = isinstance(inputs, Tensor)
     device = device_of(model)
-    with cost.clock(device), in_words(inputs):
+    with cost.clock(device), clear_errors(inputs):
         read = batches(inputs, 512, device=device)
         parts = [features.extract(x, cost) for x in (read if keep else [next(read)])]
     kept = torch.cat(parts)
@@ -192,8 +192,8 @@ def check_sets(forget, retain, batch_size: int):
             f"forgotten inputs have shape {tuple(forget.shape[1:])} and retained ones "
             f"{tuple(retain.shape[1:])}: both must be of one kind"
         )
-    forgotten = distinct(forget)
-    common = len(forgotten & distinct(retain))
+    forgotten = unique_rows(forget)
+    common = len(forgotten & unique_rows(retain))
     words = f"{common} of the {len(forgotten)} forgotten inputs are in the retain set too"
     of_few_values = 10 * len(forgotten) < 9 * len(forget)  # then many are alike by nature
     if 2 * common > len(forgotten) and not of_few_values:

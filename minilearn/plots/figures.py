@@ -33,7 +33,7 @@ def items(
     images = as_numbers("images", images)
     if images.ndim != 4 or len(images) != len(captions) or not len(images):
         raise ValueError(
-            "needs one caption an image (n, 1 or 3, H, W), got "
+            "needs one caption per image (n, 1 or 3, H, W), got "
             f"{len(captions)} captions and images of shape {tuple(images.shape)}"
         )
     rows = -(-len(images) // columns)

@@ -55,7 +55,7 @@ def test_an_empty_row_of_a_roster_is_no_student(tmp_path):
 
 
 def test_a_roster_is_refused_that_has_no_student_or_one_twice(tmp_path):
-    with pytest.raises(ValueError, match="needs a first line .* and a row a student"):
+    with pytest.raises(ValueError, match="needs a first line .* and a row per student"):
         roster(tmp_path, ",,")
     with pytest.raises(ValueError, match="roster.csv has the id '1' twice"):
         roster(tmp_path, ADA, "1,Someone Else,")

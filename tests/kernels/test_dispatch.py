@@ -222,7 +222,7 @@ def test_silly_inputs_get_a_sentence():
     refused("target must be a tensor of floating-point", mixed_l1, x, f)
     refused("extra must be a tensor of floating-point", mixed_l1, x, y, 1.0)
     refused("a row at least", mixed_l1, x[:0], y[:0])
-    refused("one number a row", mixed_l1, x[:, None], y[:, None])
+    refused("one number per row", mixed_l1, x[:, None], y[:, None])
     a = torch.rand(3, 2, 4)
     refused("student and teacher differ in shape", attention_rows, a, a[:2])
     refused(r"needs activations \(B, C", attention_rows, a[0], a[0])

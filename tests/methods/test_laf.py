@@ -368,7 +368,7 @@ def test_the_losses_refuse_what_is_no_row_of_numbers():
     row = torch.zeros(3)
     for loss in (alignment_loss, extraction_loss):
         for wrong in (3.0, torch.zeros(2, 2), None):
-            with pytest.raises(ValueError, match="one number an example as a tensor"):
+            with pytest.raises(ValueError, match="one number per example as a tensor"):
                 loss(row, wrong)
     for gone, tau in ((row[:0], 5), (row, 0), (row, -1), (row, float("nan"))):
         with pytest.raises(ValueError, match="one forgotten distance at least|temperature must be"):

@@ -232,7 +232,7 @@ def test_the_signal_is_phi_or_the_signed_prediction():
     values = torch.tensor([-1.0, 2.0])
     assert signal(Evaluation(values, torch.zeros(2), values.abs())).tolist() == [-1.0, 2.0]
     with pytest.raises(
-        ValueError, match=r"one prediction an example is needed, .* shape \(2, 3\)$"
+        ValueError, match=r"one prediction per example is needed, .* shape \(2, 3\)$"
     ):
         signal(Evaluation(logits, logits, torch.zeros(2)))
 

@@ -101,8 +101,8 @@ GOOD = data(X, Y)
     [
         (GOOD[:5], GOOD, {}, "5 examples cannot fit a probe of 6 features"),
         (data(X, torch.zeros(40).long()), GOOD, {}, "two different targets to fit"),
-        (GOOD, data(X, Y.float()), {}, "one target an example and of one kind"),
-        (data(X, X), data(X, X), {}, "one target an example and of one kind"),
+        (GOOD, data(X, Y.float()), {}, "one target per example and of one kind"),
+        (data(X, X), data(X, X), {}, "one target per example and of one kind"),
         (data(X, X[:, 0]), data(X[:1], X[:1, 0]), {}, "two different targets to read on"),
         (GOOD, GOOD, {"strength": 0}, "above 0"),
         (GOOD, GOOD, {"strength": "1"}, "strength must be a finite number above 0, got '1'"),

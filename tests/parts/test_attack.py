@@ -13,7 +13,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.fingerprints import fingerprint
 from minilearn.models import resnet20
-from minilearn.parts.attack import PGD, around, l2_pgd
+from minilearn.parts.attack import PGD, adversarial_images, l2_pgd
 from minilearn.precision import fast
 
 SHORT = PGD(eps=0.6, steps=7, repeats=3)
@@ -314,7 +314,9 @@ def test_attacks_that_do_not_arrive_are_said(net, items):
     with pytest.warns(
         UserWarning, match=r"only . of 5 adversarial images reach .* as PGD\(eps=0.02"
     ):
-        around(net, items[:5], PGD(0.01, steps=1, repeats=1, box=(-9.0, 9.0)), 0, Cost())
+        adversarial_images(
+            net, items[:5], PGD(0.01, steps=1, repeats=1, box=(-9.0, 9.0)), 0, Cost()
+        )
 
 
 def test_what_a_network_says_in_training_mode_is_looked_at_before_the_attack(items):
@@ -329,7 +331,7 @@ def test_what_a_network_says_in_training_mode_is_looked_at_before_the_attack(ite
 
     cost = Cost()
     with pytest.raises(ValueError, match="in training mode the model returns a tuple"):
-        around(Auxiliary().eval(), items, PGD(), 0, cost)
+        adversarial_images(Auxiliary().eval(), items, PGD(), 0, cost)
     assert cost.samples == 0
 
 

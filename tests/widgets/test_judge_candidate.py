@@ -22,7 +22,7 @@ def figure():
 
 
 def rows(name: str) -> torch.Tensor:
-    """What the models of a kind say, a column a candidate, in the order of the page."""
+    """What the models of a kind say, a column per candidate, in the order of the page."""
     found, _ = audit()
     each = {
         name: of_forgotten(values, found.forgotten) for name, values in found.candidates.items()
