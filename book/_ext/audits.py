@@ -90,7 +90,11 @@ def rotated_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
         cells += [f"{each[name]['loss_attack_auc', '']:.2f}" for each in (items, band)]
         lines.append([f"`{name}`", *cells])
     heads = ["method", "single digits", "the band", "outside the band", "memory left, band"]
-    heads += ["paired difference, band (degrees)", "`loss_attack_auc`, single digits", "band"]
+    heads += [
+        "paired difference, band (degrees)",
+        "`loss_attack_auc`, single digits",
+        "`loss_attack_auc`, the band",
+    ]
     left = {name: Point(band[name]["memory_left", "forget"], math.nan) for name in names}
     panels = [
         Panel("single digits", AREA, {name: _point(items[name], "forget") for name in names}),
@@ -139,11 +143,12 @@ def _correlation(rho: float, count: int) -> str:
 def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     """Audits of retrained models: their areas, and how many intervals hold one half."""
     figure, axes = plots.canvas(2.2, 2, sharey=True, sharex=True)
-    lines, said = [], []
+    lines, said, held_all = [], [], True
     for ax, (split, where) in zip(axes.flat, WHERE.items(), strict=True):
         own = rows[rows["split"] == split].pivot(index="seed", columns="metric", values="value")
         own = own.sort_values("ulira", ignore_index=True)
         held = (own["ulira_low"] <= 0.5) & (own["ulira_high"] >= 0.5)
+        held_all &= held.all()
         for kind, colour in ((held, GREY), (~held, plots.role("forget")["color"])):
             ends = own["ulira_low"][kind], own["ulira_high"][kind]
             ax.vlines(own.index[kind], *ends, color=colour, linewidth=1)
@@ -158,8 +163,8 @@ def null_headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
         said.append(f"At {where} {held.sum()} of {len(own)} intervals hold one half, {ends}.")
     axes.flat[0].set_ylabel(AREA)
     heads = ["at", "audits", "mean `ulira`", "standard deviation", "from, to", "intervals hold 0.5"]
-    caption = (
-        "Audits of models that were retrained, each with its interval. An orange one misses a half."
+    caption = "Audits of models that were retrained, each with its interval. " + (
+        "Every interval holds one half." if held_all else "An orange one misses one half."
     )
     return Picture(figure, caption, NULL + " ".join(said)), drawn(ruled(heads, lines))
 

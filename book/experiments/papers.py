@@ -105,7 +105,7 @@ ROWS = (
         "ResNet-18",
         "cifar-10-batches-py",
         fetched=True,
-        beside="l2ul_cifar10",
+        beside="l2ul_width",
     ),
     _l2ul("l2ul_cifar100_resnet50", "cifar100", "ResNet-50", "cifar-100-python", fetched=True),
     _l2ul("l2ul_cifar100_vit", "cifar100", "ViT-B/16", "pretrained/vit_b_16_cifar100.pth"),

@@ -593,7 +593,7 @@ def test_what_the_page_says_of_the_oracle():
     )
     assert len(released) == len(ours) == 3 and len(patient) == 1
     assert (released["forget"] == 0).all() and 0.17 < start - released["test"].mean() < 0.2
-    assert (start - ours["test"]).max() < 0.002 and ours["forget"].min() > 0.5
+    assert (start - ours["test"]).max() < 0.002 and 0.7 < ours["forget"].mean() < 0.8
     assert patient["forget"].iloc[0] == 2 / 16
     assert 0.04 < start - patient["test"].iloc[0] < 0.05
 
@@ -621,7 +621,7 @@ def test_what_the_page_says_of_widths():
         assert kept - without < 0.03
     assert 0.065 < theirs.get_group(("0.5", "as released"))["lost"].item() < 0.08
     ours = oracle[oracle["label"] == "base"]
-    assert ours["lost"].max() < 0.02 and (ours["accuracy forget"] <= 6 / 16).all()
+    assert ours["lost"].max() < 0 and (ours["accuracy forget"] <= 6 / 16).all()
     without = runs[(runs["method"] == "l2ul") & (runs["label"] == "base")]["lost"]
     assert without.min() > 0.025 and without.max() < 0.1
     first = runs[runs["seed"] == 0].pivot_table("lost", ["label", "method"], "width")
@@ -706,4 +706,4 @@ def test_null_audits_lie_at_one_half():
     assert found["ulira"].between(0.45, 0.55).all()
     assert abs(found["ulira"].mean() - 0.5) < 0.01
     missed = (found["ulira_low"] > 0.5) | (found["ulira_high"] < 0.5)
-    assert missed.mean() <= 0.05
+    assert not missed.any()
