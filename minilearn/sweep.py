@@ -113,12 +113,13 @@ def sweep(
         training: the recipe of the original and the retrained model
         measure: `measure(model, request)` returns numbers by metric or by (metric, split), see
             `value`, of a copy in evaluation mode; by default `scores`, by the loss of `training`.
-            One with other code is another measure
+            One with other code, or that keeps other things, is another measure: see `fingerprint`
         jobs: processes that measure at once, each with as many threads as PyTorch has here
 
-    Returns a pandas DataFrame, a row a method and metric: the `mean` over seeds; the `spread`, half
-    of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Beside your metrics
-    are `samples` (sample units), `seconds`, and `overflowed` alone where a loss was not finite.
+    Returns a pandas DataFrame, a row per method and metric: the `mean` over seeds; the `spread`,
+    half of the 95 % interval of the mean, NaN with one seed; the number of `seeds`. Beside your
+    metrics are `samples` (sample units), `seconds`, and `overflowed` alone where a loss was not
+    finite.
 
     Raises: ValueError if an argument is no good or the file is damaged; whatever a method raises
     Example:

@@ -162,7 +162,7 @@ def trials(
         unseen: examples of the same kind that are in no training set
         methods: settings by name, as in `minilearn.sweep.sweep`: {"scrub": None, "scrub long": ...}
         folder: where the answers of each draw and column are kept; the same call goes on there, and
-            another method is added without a new draw
+            another method is added without a new draw. What the same is says `fingerprint`
         draws: an even number; from 12 on there is a verdict (with `whole` from 6 on, but of unseen
             examples from 12 on), 16 show a method that does nothing
         training: the recipe of all originals and retrained models

@@ -22,6 +22,7 @@ from minilearn.models import copy_of, freeze_batch_norm
 from minilearn.requests import Request
 from minilearn.run import Run
 from minilearn.sweep import Unit, value
+from minilearn.unlearned import NonFiniteLoss
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,10 @@ def unit(
 
     def measure() -> list[dict]:
         asked = request()
-        result = oracle(model(), asked, config, seed)
+        try:
+            result = oracle(model(), asked, config, seed)
+        except NonFiniteLoss:
+            return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
         rows = [*accuracies(result.model, splits(asked))]
         rows.append(value("finished", "", int(result.finished), "0 or 1"))
         rows.append(value("steps", "", len(result.history.loss), "steps"))

@@ -113,17 +113,9 @@ def continual(
         _save(path, about, model, served)
     steps = range(len(served), len(requests))
     for i in tqdm(steps, desc="requests", unit="request", delay=1, leave=False):
-        request = requests[i]
-        mask = request.mask[left[i]]
-        everything = bool(mask.all())  # the last of the data, or there was nothing else at hand
-        mask = None if everything else mask
-        request = Request(subset(request.train, left[i]), mask, request.name)
         arguments = {"fresh": fresh, "config": config, "seed": seed + i} | options[i]
         before = fingerprint(model)
-        try:
-            result = unlearn(method, model, request, **arguments)
-        except NothingToDo:  # an earlier request did it, too
-            result = Unlearned(model, method.__name__, config, seed + i, History(), Cost())
+        result = _unlearned(method, model, _of_what_is_left(requests[i], left[i]), arguments)
         model = result.model
         numbers = {}
         if measure:
@@ -133,6 +125,21 @@ def continual(
         if path:
             _save(path, about, model, served)
     return model, served
+
+
+def _of_what_is_left(request: Request, left: Tensor) -> Request:
+    """The request over the examples that earlier ones left; without a mask if it asks for all."""
+    mask = request.mask[left]
+    return Request(subset(request.train, left), None if mask.all() else mask, request.name)
+
+
+def _unlearned(method: Callable, model: nn.Module, request: Request, arguments: dict) -> Unlearned:
+    """What the method makes of the model; the model itself if an earlier request did it, too."""
+    try:
+        return unlearn(method, model, request, **arguments)
+    except NothingToDo:
+        config, seed = arguments["config"], arguments["seed"]
+        return Unlearned(model, method.__name__, config, seed, History(), Cost())
 
 
 def _record(result: Unlearned, before: str, requests: Sequence[Request], numbers: dict) -> Served:

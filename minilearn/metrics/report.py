@@ -80,17 +80,17 @@ class Report:
         """As a pandas DataFrame of strings: a row per metric and split, a column per model."""
         import pandas
 
-        counts = self._counts()
+        counts = self._models_per_mean()
         table: dict[tuple[str, str], dict[str, str]] = {}
         for row in self.rows:
             cells = table.setdefault((row.metric, row.split), {})
             cells[row.method] = str(row)
             if row.band is not None and row.method != RETRAINED:
                 count = counts[0] if row.metric in NOTES and counts else len(row.values)
-                cells[_band_name(count, counts)] = pair(*row.band, " to ")
+                cells[_band_heading(count, counts)] = pair(*row.band, " to ")
         index = pandas.MultiIndex.from_tuples(table, names=["metric", "on"])
         frame = pandas.DataFrame(list(table.values()), index=index).fillna("")
-        bands = [_band_name(count, counts) for count in counts or [1]]
+        bands = [_band_heading(count, counts) for count in counts or [1]]
         first = [name for name in (ORIGINAL, RETRAINED, *bands) if name in frame]
         return frame[first + [name for name in frame if name not in first]]
 
@@ -103,18 +103,18 @@ class Report:
 
     def __str__(self) -> str:
         aligned = self.frame().map(lambda cell: cell if cell.endswith("*") else f"{cell}  ")
-        return "\n".join([self.title, aligned.to_string(line_width=100), *self._legend()])
+        return "\n".join([self.title, aligned.to_string(line_width=100), *self._footnotes()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return as_html(self, self._legend())
+        return as_html(self, self._footnotes())
 
-    def _legend(self) -> list[str]:
+    def _footnotes(self) -> list[str]:
         own = [r for r in self.rows if r.metric not in NOTES]
         seeds = {r.method: len(r.values) for r in own if r.metric not in COSTS}
         sizes = {r.split: r.examples for r in own if r.examples}
-        lines = self._judges(sizes)
+        lines = self._verdict_lines(sizes)
         if len(own) < len(self.rows):
             own_null = "of trials, with models and a null of their own, by which stars are given"
             lines.append(f"{', '.join(NOTES)}: {own_null}")
@@ -126,12 +126,12 @@ class Report:
         lines += [several if max(seeds.values()) > 1 else "one seed each: no interval"]
         return lines + ["examples: " + ", ".join(f"{s} {n:,}" for s, n in sizes.items())]
 
-    def _counts(self) -> list[int]:
+    def _models_per_mean(self) -> list[int]:
         """How many models the judged means are over."""
         judged = [r for r in self.rows if r.band is not None and r.metric not in NOTES]
         return sorted({len(row.values) for row in judged if row.method != RETRAINED})
 
-    def _judges(self, sizes: dict[str, int]) -> list[str]:
+    def _verdict_lines(self, sizes: dict[str, int]) -> list[str]:
         """What the numbers can be held against, and what that allows to say."""
         if not self.retrained:
             alike = "test_forget" if "test_forget" in sizes else TEST
@@ -144,7 +144,7 @@ class Report:
                 f"{BAND}: none; with {self.retrained} retrained this report cannot judge: it takes "
                 f"{FEWEST}, better five"
             ]
-        each = ("one more" if n == 1 else f"the mean of {n} more" for n in self._counts())
+        each = ("one more" if n == 1 else f"the mean of {n} more" for n in self._models_per_mean())
         more = " or ".join(each)
         return [
             f"{BAND}: {PERCENT} prediction interval for {more}, from {self.retrained} retrained",
@@ -153,7 +153,7 @@ class Report:
         ]
 
 
-def _band_name(count: int, counts: list[int]) -> str:
+def _band_heading(count: int, counts: list[int]) -> str:
     """The heading of a band's column: where models differ in number, with how many it is for."""
     return BAND if len(counts) < 2 else f"{BAND} ({count})"
 
