@@ -121,6 +121,24 @@ def test_mnist():
     assert low < high < value("class", "retrained", "forget", "asr_published")
 
 
+def test_the_temperature_that_the_paper_prints_ruins_the_model_on_mnist():
+    rows = [r for r in rows_in(RESULTS / "laf_mnist.csv") if r["request"].startswith("random")]
+
+    def values(method: str, split: str, temperature: str) -> list[float]:
+        return [
+            float(row["value"])
+            for row in rows
+            if (row["method"], row["split"], row["metric"]) == (method, split, "accuracy")
+            and f"temperature={temperature}," in row["config"]
+        ]
+
+    for split in ("forget", "test"):
+        assert len(values("laf", split, "5.0")) == 3 and min(values("laf", split, "5.0")) > 0.98
+    assert len(values("laf", "test", "2.0")) == 5 and max(values("laf", "forget", "2.0")) < 0.3
+    assert min(values("laf", "test", "2.0")) > 0.5 and max(values("laf", "test", "2.0")) < 0.65
+    assert 0.85 < mean(values("laf_repair", "test", "2.0")) < 0.88
+
+
 def test_fashion_mnist():
     value = reader("laf_fashion")
     assert value("class", "laf_repair", "test_forget") < 0.001
