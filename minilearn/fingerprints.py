@@ -152,7 +152,7 @@ class _Reader:
             return "examples", [thing.inputs, thing.targets, thing.groups]
         if isinstance(thing, Request):
             return "request", [thing.train, thing.mask]
-        if isinstance(thing, Dataset):
+        if isinstance(thing, Dataset) and isinstance(thing, Sized):
             return _dataset(thing, self.names)
         if _has_items(thing):
             with contextlib.suppress(ValueError):  # what is read by word, and not by position
@@ -228,8 +228,8 @@ def _state(thing):
 
 def _network(thing: nn.Module) -> tuple[str, list]:
     hooks = [hook for name in HOOKS for hook in getattr(thing, name).values()]
-    inside = (thing._parameters, thing._buffers, thing._modules)
-    return "network", [type(thing), attributes_of(thing), *([*d.items()] for d in inside), hooks]
+    inside = [*thing.named_parameters(recurse=False), *thing.named_buffers(recurse=False)]
+    return "network", [type(thing), attributes_of(thing), inside, [*thing.named_children()], hooks]
 
 
 def attributes_of(part: nn.Module) -> dict[str, object]:

@@ -17,10 +17,7 @@ from minilearn.fingerprints import (
     fingerprint,
     without_addresses,
 )
-from minilearn.programs import said_in
 from minilearn.requests import Request
-
-OF_TORCH = ("torch", "torchvision")
 
 
 def structure(model: nn.Module) -> dict[str, str]:
@@ -61,19 +58,10 @@ def code_of(model: nn.Module) -> str:
     """A text that differs where the order of a network's parts, or the code of its classes does.
 
     Of the classes count their functions, with all that these read and call, and their attributes;
-    what torch brings along is left out. Hooks count.
+    of installed ones their names. Hooks count.
     """
-    found = []
-    for name, part in model.named_modules():
-        kinds = [k for k in type(part).__mro__ if k.__module__.partition(".")[0] not in OF_TORCH]
-        hooks = [hook for place in HOOKS for hook in getattr(part, place).values()]
-        found.append((name, type(part).__name__, [*map(said_in, kinds[:-1])], hooks))
-    return fingerprint(found)
-
-
-def fresh_network(model: nn.Module) -> str:
-    """Of a network that nobody has used yet: all that there is in it, and the code of its parts."""
-    return fingerprint((model, code_of(model)))
+    hooks = [[*getattr(part, name).values()] for part in model.modules() for name in HOOKS]
+    return fingerprint(([(name, type(part)) for name, part in model.named_modules()], hooks))
 
 
 def code_of_own(function: Callable | None) -> str:

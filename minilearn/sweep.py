@@ -24,7 +24,7 @@ from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file
 from minilearn.fingerprints import fingerprint, without_addresses
-from minilearn.identity import code_of_own, fresh_network
+from minilearn.identity import code_of_own
 from minilearn.losses import Loss
 from minilearn.measured import checked_numbers
 from minilearn.methods import METHODS, Unlearned, retrain, unlearn
@@ -175,7 +175,7 @@ def _units(fresh, request, methods, training, measure, seed) -> list[Unit]:
     name = getattr(measure, "__name__", type(measure).__name__)
     common = f"training={training}; measure={name} {fingerprint(measure)}; "
     common += f"data={fingerprint((request.train, request.mask))}; "
-    common += f"network={fresh_network(start)}" + process.identity()
+    common += f"network={fingerprint(start)}" + process.identity()
 
     def result(name: str, original: Unlearned) -> Unlearned:
         if name == "original":

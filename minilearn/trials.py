@@ -27,7 +27,7 @@ from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
 from minilearn.files import read_state, write_state
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import code_of_own, fresh_network
+from minilearn.identity import code_of_own
 from minilearn.methods import METHODS
 from minilearn.methods.retrain import RECIPE
 from minilearn.metrics import Verdict, memory_left, signal, ulira
@@ -197,7 +197,7 @@ def trials(
     if check_count("at_once", at_once, 1) > 1:
         check_together(fresh, train, forgotten, [training, *methods.values()])
     start = build(fresh, 0).to(train.device if isinstance(train, Examples) else None)
-    network, process = fresh_network(start), precision.Process()
+    network, process = fingerprint(start), precision.Process()
     about = train, request.indices, unseen, training, seed, (network, process.identity())
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
     _refuse_overlap(request, unseen)

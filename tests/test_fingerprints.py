@@ -17,12 +17,22 @@ import torch.nn.functional as F
 from PIL import Image
 from shared import Pairs
 from torch import nn
-from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+)
 
 from minilearn.data import Examples, Unlabelled
+from minilearn.draws import seeded
 from minilearn.fingerprints import ITEMS, fingerprint
-from minilearn.identity import code_of, fresh_network, settings_of, structure
+from minilearn.identity import code_of, settings_of, structure
 from minilearn.methods import L2UL
+from minilearn.models import Network, cnn
 from minilearn.requests import Request, by_index
 from minilearn.training import Training
 
@@ -249,13 +259,13 @@ def test_another_answer_is_another_code(make):
 def test_whatever_a_network_keeps_counts():
     net = nn.Linear(2, 2)
     net.seen, net.config = [], {"p": 0.5}
-    before, fresh = structure(net), fresh_network(net)
+    before, fresh = structure(net), fingerprint(net)
     net.seen.append(3.0)
-    assert structure(net) != before and fresh_network(net) != fresh
+    assert structure(net) != before and fingerprint(net) != fresh
     net.seen.clear()
-    assert structure(net) == before and fresh_network(net) == fresh
+    assert structure(net) == before and fingerprint(net) == fresh
     net.config["p"] = 0.1
-    assert structure(net) != before and fresh_network(net) != fresh
+    assert structure(net) != before and fingerprint(net) != fresh
     for attribute in (types.SimpleNamespace(p=1), Setting(1, 2), np.float32(1)):
         net.of = attribute
         one = structure(net)
@@ -369,6 +379,31 @@ def test_things_that_know_each_other_by_sets_and_dictionaries_come_to_an_end():
         return one
 
     assert fingerprint(friends(2)) == fingerprint(friends(2)) != fingerprint(friends(3))
+
+
+def test_the_code_of_the_packages_own_networks_counts(monkeypatch):
+    before = fingerprint(cnn(10, 8))
+    assert fingerprint(cnn(10, 8)) != before  # other weights
+    with seeded(0):
+        before = fingerprint(cnn(10, 8))
+    monkeypatch.setattr(Network, "forward", lambda self, x: -self.head(self.features(x)))
+    with seeded(0):
+        assert fingerprint(cnn(10, 8)) != before
+
+
+class Endless(IterableDataset):
+    """Has no length and no positions."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def __iter__(self):
+        yield self.first
+
+
+def test_what_is_read_without_end_is_known_by_what_it_keeps():
+    one, again, other = (fingerprint(DataLoader(Endless(first))) for first in (1, 1, 2))
+    assert one == again != other
 
 
 # ---- datasets
@@ -517,9 +552,9 @@ class Noting(nn.Module):
 
 def test_what_is_left_out_of_a_pickle_does_not_count():
     net = Noting(2)
-    marks = structure(net), fingerprint(net), fresh_network(net)
+    marks = structure(net), fingerprint(net)
     net(torch.ones(2))
-    assert (structure(net), fingerprint(net), fresh_network(net)) == marks
+    assert (structure(net), fingerprint(net)) == marks
     assert fingerprint(Noting(3)) != marks[1]
     counting, fresh = Counting(2), fingerprint(Counting(2))
     counting(1)

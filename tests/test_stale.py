@@ -20,7 +20,6 @@ from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, has_numbers, with_targets
 from minilearn.evaluation import evaluate
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import fresh_network
 from minilearn.methods import METHODS, finetune, neggrad, retrain, unlearn
 from minilearn.methods.bad_teacher import BadTeacher, bad_teacher
 from minilearn.metrics import auc, divergence_of_fits, null_band, tpr_at_fpr, ulira, wasserstein
@@ -93,7 +92,7 @@ class Holding(nn.Linear):
     ],
 )
 def test_a_new_network_is_known_by_what_it_holds(held):
-    marks = [fresh_network(build(lambda k=k: Holding(held(k)), 0)) for k in (True, True, False)]
+    marks = [fingerprint(build(lambda k=k: Holding(held(k)), 0)) for k in (True, True, False)]
     assert marks[0] == marks[1] != marks[2]
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from minilearn.data import Examples
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import fresh_network, structure
+from minilearn.identity import structure
 from minilearn.methods import continual, finetune
 from minilearn.models import build
 from minilearn.requests import by_index
@@ -69,7 +69,7 @@ def partly_frozen(k):
 
 
 def test_a_network_is_known_by_its_frozen_parts(tmp_path):
-    assert told_apart(fresh_network, partly_frozen) and told_apart(fingerprint, partly_frozen)
+    assert told_apart(fingerprint, partly_frozen)
     options = {"config": SHORT, "checkpoint": tmp_path / "stream"}
     requests = [by_index(TRAIN, range(9))]
     continual(finetune, partly_frozen(1), requests, **options)
@@ -239,7 +239,7 @@ def test_a_network_is_known_by_the_code_of_its_helpers(make, tmp_path):
     def built(k):
         return build(lambda: Holding(make(k)), 0)
 
-    assert told_apart(fresh_network, built) and told_apart(fingerprint, built)
+    assert told_apart(fingerprint, built)
     fit(built(1), TRAIN, SHORT, checkpoint=tmp_path / "run")
     with pytest.raises(ValueError, match=r"other network .kept Encode"):
         fit(built(2), TRAIN, SHORT, checkpoint=tmp_path / "run")
@@ -247,7 +247,7 @@ def test_a_network_is_known_by_the_code_of_its_helpers(make, tmp_path):
 
 @pytest.mark.parametrize("wrap", [Scale, lambda each: [each], lambda each: {"a": Scale(each)}])
 def test_settings_inside_of_settings_count(wrap):
-    assert told_apart(fresh_network, lambda k: build(lambda: Holding(Scale(wrap(Scale(k)))), 0))
+    assert told_apart(fingerprint, lambda k: build(lambda: Holding(Scale(wrap(Scale(k)))), 0))
 
 
 # ---- networks that no state_dict has
@@ -280,7 +280,7 @@ def test_another_hidden_backbone_is_noticed(make, tmp_path):
     def built(k):
         return build(lambda: make(k), 0)
 
-    assert told_apart(fresh_network, built) and told_apart(fingerprint, built)
+    assert told_apart(fingerprint, built)
     fit(built(1), TRAIN, SHORT, checkpoint=tmp_path / "run")
     fit(built(1), TRAIN, SHORT, checkpoint=tmp_path / "run")
     with pytest.raises(ValueError, match=r"other network .(kept|backbone) "):
@@ -289,9 +289,9 @@ def test_another_hidden_backbone_is_noticed(make, tmp_path):
 
 def test_of_a_hidden_backbone_the_mode_does_not_count():
     net = Holding([backbone(1)])
-    before = fresh_network(net)
+    before = fingerprint(net)
     net.kept[0].eval()
-    assert fresh_network(net) == before
+    assert fingerprint(net) == before
 
 
 def test_parts_that_a_network_has_twice_are_no_hidden_ones():
@@ -307,7 +307,7 @@ def test_parts_that_a_network_has_twice_are_no_hidden_ones():
 def test_a_hidden_network_without_numbers_is_no_error():
     for empty in (nn.Linear(4, 4).to("meta"), nn.LazyLinear(3)):
         net = Holding([empty])
-        assert fresh_network(net) == fresh_network(copy.deepcopy(net))
+        assert fingerprint(net) == fingerprint(copy.deepcopy(net))
 
 
 # ---- datasets
@@ -412,7 +412,6 @@ import pandas as pd, torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import fresh_network
 
 @dataclass(frozen=True)
 class Setting:
@@ -453,7 +452,7 @@ def build():
 
 encode = Encode()
 loader, table = DataLoader(Data(), 3), pd.DataFrame({"a": [1, "b", object()]})
-print(fresh_network(Net()), fingerprint(Net()), fingerprint(Data()))
+print(fingerprint(Net()), fingerprint(Data()))
 print(fingerprint(encode), fingerprint(encode.__call__), fingerprint(Pair))
 """
 
@@ -470,5 +469,3 @@ def test_marks_stay_after_a_round_trip():
     for thing in (Noisy(0.1), Reading(), Holding(Scale(Scale(1))), HIDDEN[0](1), behind(1), JUDGE):
         again = pickle.loads(pickle.dumps(thing))
         assert fingerprint(again) == fingerprint(copy.deepcopy(thing)) == fingerprint(thing)
-        if isinstance(thing, nn.Module):
-            assert fresh_network(again) == fresh_network(thing)

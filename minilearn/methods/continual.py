@@ -186,8 +186,7 @@ def _recognised(model: nn.Module, request: Request) -> list[float]:
 
 def _identity(method, model, requests, options, settings: tuple) -> str:
     asked = (requests[0].train, *(r.mask for r in requests), *map(dict, options))
-    code = method, access(method), code_of(model)
-    return fingerprint((code, settings, model, *asked))
+    return fingerprint((method, access(method), settings, model, *asked))
 
 
 def _load(path: Path, about: str, model: nn.Module, fresh) -> tuple[nn.Module, list[Served]]:
