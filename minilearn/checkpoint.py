@@ -210,7 +210,7 @@ class Checkpoint:
 def check_resumable(path, config, seed: int):
     """Refuse, before any work, a file that a run of a method cannot begin or go on with.
 
-    Raises: ValueError if it names no file, is no whole checkpoint, or has other settings or seed
+    Raises: ValueError if it names no file, is not a whole checkpoint, or has other settings or seed
     """
     path = check_file("checkpoint", path)
     if path is None or not path.exists():

@@ -36,7 +36,7 @@ def check_number(
 ) -> float:
     """A number of Python or NumPy from an interval, as a float; ValueError if it is something else.
 
-    Text, a truth value and a tensor are no numbers. `ends` are the interval's brackets: a square
+    Text, a truth value and a tensor are not numbers. `ends` are the interval's brackets: a square
     one takes that end in, a round one does not, so that by default an infinite number is refused.
     """
     real = isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
@@ -251,7 +251,7 @@ def check_default_device():
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """The device of a model's first parameter; ValueError if it is no module or has none."""
+    """The device of a model's first parameter; ValueError if it is not a module or has none."""
     if isinstance(getattr(model, "model", None), nn.Module):
         raise ValueError(f"a {type(model).__name__} holds the network: give its .model")
     if not isinstance(model, nn.Module):

@@ -22,7 +22,7 @@ def seeded(seed: int):
 
     Datasets draw their augmentations from any of the three.
 
-    Raises: ValueError if the seed is no whole number from 0
+    Raises: ValueError if the seed is not a whole number from 0
     """
     seed = check_count("seed", seed, 0)
     check_default_device()
@@ -45,7 +45,7 @@ def seeded(seed: int):
 def order_of(seed: int) -> torch.Generator:
     """A generator of its own on the CPU, which shuffles and chooses.
 
-    Raises: ValueError if the seed is no whole number from 0
+    Raises: ValueError if the seed is not a whole number from 0
     """
     return torch.Generator().manual_seed(check_count("seed", seed, 0))
 

@@ -21,7 +21,7 @@ def setup(minutes: int):
     `minutes` is what the notebook takes on two cores, rounded up. Nothing is installed or changed.
 
     Raises: RuntimeError if a package is missing or of an unfit version, or the GPU does not answer;
-        ValueError if `minutes` is no whole number from 1 on
+        ValueError if `minutes` is not a whole number from 1 on
     Example:
         >>> setup(minutes=2)
         minilearn ..., Python ..., torch ..., ...; about 2 minutes

@@ -142,7 +142,7 @@ def extraction_loss(error_retain: Tensor, error_forget: Tensor, form: str = "sat
     Shapes: error_retain (B_r,), error_forget (B_f,): squared reconstruction errors, from 0 on;
         returns a scalar
     Differs: none known from the authors' code with "saturated" (VUnlearning.py:35-42, 96)
-    Raises: ValueError if there is no such form, or an argument is no tensor (B,)
+    Raises: ValueError if there is no such form, or an argument is not a tensor (B,)
     Example:
         >>> extraction_loss(torch.zeros(3), torch.zeros(2))
         tensor(1.)

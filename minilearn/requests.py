@@ -84,7 +84,7 @@ def by_class(train, classes: int | Sequence[int]) -> Request:
     """Forget every example of one class, or of several.
 
     Args: train: as in `Request`, with class labels. classes: one number or several
-    Raises: ValueError if a class does not occur in `train`, or the targets are no class labels
+    Raises: ValueError if a class does not occur in `train`, or the targets are not class labels
     """
     targets = labels_of(train)
     chosen = _occurring("class", classes, targets)

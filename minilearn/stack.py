@@ -110,7 +110,7 @@ def stack(networks: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
 def unstack(together: nn.Module) -> list[nn.Module]:
     """The networks of a stack, each as it was before but for its weights, in the stack's mode.
 
-    Of a module that is no stack, a list of itself.
+    Of a module that is not a stack, a list of itself.
     """
     check_kind("a stack", together, nn.Module)
     return [_taken(together, m) for m in range(networks_in(together))]

@@ -121,7 +121,7 @@ def sweep(
     metrics are `samples` (sample units), `seconds`, and `overflowed` alone where a loss was not
     finite.
 
-    Raises: ValueError if an argument is no good or the file is damaged; whatever a method raises
+    Raises: ValueError if an argument is wrong or the file is damaged; whatever a method raises
     Example:
         >>> import tempfile
         >>> from minilearn.data import digits

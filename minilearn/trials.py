@@ -174,7 +174,7 @@ def trials(
         groups: whose each candidate is, a whole number for every position of `pool`
         whole: every draw forgets the whole pool, such as a class. Where a class is gone, candidates
             are an example's log-probabilities of the classes that are left, see `metrics.signal`
-    Raises: ValueError if an argument is no good, among the unseen Examples is a candidate or they
+    Raises: ValueError if an argument is wrong, among the unseen Examples is a candidate or they
         are training examples only, networks cannot be stacked, or a file of the folder is damaged;
         whatever a method raises
     """

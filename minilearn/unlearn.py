@@ -94,7 +94,7 @@ def access(method: Callable) -> tuple[str, ...]:
 
     `forget` or `retain` without labels reads 'forget inputs' or 'retain inputs'.
 
-    Raises: ValueError if `method` is no function
+    Raises: ValueError if `method` is not a function
     """
     if not callable(method) or isinstance(method, nn.Module):
         sentence = "give the method itself, as in unlearn(finetune, ...); METHODS has all by name"

@@ -27,7 +27,7 @@ def check(name: str, attempt: Callable, *, seed: int = 0):
     It gets copies, so that nothing is lost if it changes them, and no error comes out of it: an
     exception in `attempt` is part of the answer. Of a loss the gradient is compared as well.
 
-    Raises: ValueError if there is no exercise of that name, or the seed is no whole number
+    Raises: ValueError if there is no exercise of that name, or the seed is not a whole number
     Example:
         >>> check("extraction", lambda kept, gone: (kept / (kept + 1)).exp().sum())
         extraction: not right. It looks as if the forgotten ones were left out.
@@ -99,7 +99,7 @@ def _tried(exercise: Exercise, function: Callable, case: tuple) -> tuple:
 
 
 def _dense(answer):
-    """An answer where it can be compared; what is no tensor is left as it is."""
+    """An answer where it can be compared; what is not a tensor is left as it is."""
     if not isinstance(answer, Tensor):
         return answer
     if answer.is_complex():

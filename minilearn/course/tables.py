@@ -132,7 +132,7 @@ def marks_by_hand(out: Path, course: Course, asked: Sequence[Question], has_rost
     """Enter what a reader has typed into the table since it was written.
 
     Raises: ValueError if the table is none of ours or of another assignment, has names that a
-        roster gave and there is none, or a mark is no number between 0 and the question's points
+        roster gave and there is none, or a mark is not a number between 0 and the question's points
     """
     rows = read(out)
     if rows and "student" not in rows[0]:

@@ -102,7 +102,7 @@ def has_numbers(data) -> bool:
 def items_of(data, device) -> Examples:
     """Items with class labels, as Examples; a dataset is read whole onto the device.
 
-    Raises: ValueError if they are no class labels, there are inputs alone, or an item is another
+    Raises: ValueError if they are not class labels, there are inputs alone, or an item is another
         one when it is read again
     """
     if not isinstance(data, Examples):

@@ -101,7 +101,7 @@ def stsb_corpus(*, root=None, on_bad: str = "skip") -> Corpus:
 
     Files: stsb/sts-train.csv, sts-dev.csv, sts-test.csv, tab-separated lines without a header and
     without quoting: genre, file, year, number, score, two sentences, and sometimes a licence.
-    A line is bad if it is short, its score is no number from 0 to 5, or a sentence has no word.
+    A line is bad if it is short, its score is not a number from 0 to 5, or a sentence has no word.
     on_bad="skip" leaves bad lines out and warns how many and why.
 
     Shapes: as stsb

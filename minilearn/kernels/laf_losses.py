@@ -232,7 +232,7 @@ def alignment_loss(
     Shapes: d_retain (B_r,), d_forget (B_f,): distances in [0, 2]; returns a scalar
     Differs: none known from the authors' code (VUnlearning.py:47-55): the temperature divides the
         forgotten distances alone
-    Raises: ValueError if an argument is no tensor (B,), nothing is forgotten, or tau <= 0
+    Raises: ValueError if an argument is not a tensor (B,), nothing is forgotten, or tau <= 0
     Example:
         >>> round(alignment_loss(torch.zeros(32), torch.zeros(32)).item(), 4)
         -110.9035

@@ -62,7 +62,7 @@ def boundary(
         `Run`
     Paper: Chen et al. 2023, boundary shrink.          Chapter: 9
     Differs: epochs, rate and optimiser are this package's own
-    Raises: ValueError if the items have no class labels, inputs are no floating-point numbers or
+    Raises: ValueError if the items have no class labels, inputs are not floating-point numbers or
         lie outside the box; NonFiniteLoss
     """
     items = items_of(forget, device_of(model))

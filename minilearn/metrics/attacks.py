@@ -196,7 +196,7 @@ def logistic_attack(
     Differs: from the attacks of Tarun et al. and Shen et al., which fit and read the same points,
         mix the forget set into the members, or compare unequal numbers
     Raises: ValueError if there are fewer than 4 unseen examples, no retained or forgotten ones,
-        repeats < 1, or the seed is no whole number from 0
+        repeats < 1, or the seed is not a whole number from 0
     """
     repeats = check_count("repeats", repeats, 1)
     results = (retain, unseen, forget, unseen if unseen_forget is None else unseen_forget)
@@ -245,7 +245,7 @@ def _attacker(members: np.ndarray, nonmembers: np.ndarray, generator: np.random.
 
 
 def generator_of(seed: int) -> np.random.Generator:
-    """The generator of an attack's draws; ValueError if the seed is no whole number from 0."""
+    """The generator of an attack's draws; ValueError if the seed is not a whole number from 0."""
     return np.random.default_rng(check_count("seed", seed, 0))
 
 

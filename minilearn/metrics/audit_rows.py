@@ -24,7 +24,7 @@ NOTES = {
 def audit_rows(found, columns: Sequence[str]) -> list[Row]:
     """What trials say of the columns of a report whose names they have; retrained is their null.
 
-    Raises: ValueError if `found` are no trials, or they have no verdict, or none of the methods
+    Raises: ValueError if `found` are not trials, or they have no verdict, or none of the methods
     """
     from minilearn.trials import AGAIN, Trials
 

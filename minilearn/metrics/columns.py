@@ -24,7 +24,7 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
     """The lists of models by their names, the retrained ones where there are any.
 
     Raises: ValueError if a list is empty or no list, holds a model twice, or the original is among
-        the retrained models or a bare one of a method; if methods is no dictionary or has a name
+        the retrained models or a bare one of a method; if methods is not a dictionary or has a name
         that is taken
     """
     if not isinstance(methods, dict) or {ORIGINAL, RETRAINED, UNTRAINED, BAND} & set(methods):
@@ -60,7 +60,7 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
 
 
 def check_tests(request: Request, tests: dict):
-    """Refuse, by ValueError, what is no test set; warn of a `test_forget` of other classes."""
+    """Refuse, by ValueError, what is not a test set; warn of a `test_forget` of other classes."""
     refuse_seen(request.train, tests)
     if "test_forget" not in tests:
         return

@@ -108,7 +108,7 @@ def klom(unlearned: Tensor, retrained: Tensor, forgotten: Tensor, *, bins: int =
     Cannot see: how far apart two histograms lie that do not overlap.
     Differs: the largest value of all lies in the last bin, which the released code leaves out; as
         there, values are clipped to 100 either way
-    Raises: ValueError as `ulira`, if `bins` is no whole number from 2 on, or if all answers at a
+    Raises: ValueError as `ulira`, if `bins` is not a whole number from 2 on, or if all answers at a
         candidate are clipped to one number
     """
     bins = check_count("bins", bins, 2)

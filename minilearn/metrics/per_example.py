@@ -77,7 +77,7 @@ def ulira(
     Target: 0.5, which a second retrained model has.
     Cannot see: whether the candidates or the whole model were changed: look at unseen items, too.
     Differs: the shrunken variance, the Student distribution and the interval are ours
-    Raises: ValueError if the shapes differ, the draws are no complementary pairs, or a number is
+    Raises: ValueError if the shapes differ, the draws are not complementary pairs, or a number is
         not finite
     """
     prior = check_number("prior", prior, 0)

@@ -89,7 +89,7 @@ def svc_attack(
     Cannot see: over-forgetting; an untrained network passes.
     Differs: from `svc_attack_published` in the members, the features, the read-out and the seed
     Raises: ValueError if there are fewer than 4 retained or unseen examples, nothing is forgotten,
-        count < 2, the seed is no whole number from 0, or a loss is not finite
+        count < 2, the seed is not a whole number from 0, or a loss is not finite
     """
     apart = unseen if unseen_forget is None else unseen_forget
     x_retain, x_unseen, x_forget, x_apart = attack_inputs(retain, unseen, forget, apart)

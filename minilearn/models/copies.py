@@ -21,7 +21,7 @@ def copy_of(model: nn.Module) -> nn.Module:
     Parts that are frozen stay frozen, as in the training that made the model; a model that is
     frozen whole, as one often is after its training, can be trained in all its parts.
 
-    Raises: ValueError if `model` is no module, has no parameters or cannot be copied
+    Raises: ValueError if `model` is not a module, has no parameters or cannot be copied
     """
     twin = duplicate(model)
     if not any(parameter.requires_grad for parameter in twin.parameters()):
@@ -35,7 +35,7 @@ def duplicate(model: nn.Module) -> nn.Module:
     A tensor that a part has computed from its weights, as where they are pruned, is copied without
     the way back to them: the part computes it anew.
 
-    Raises: ValueError if `model` is no module, has no parameters or cannot be copied
+    Raises: ValueError if `model` is not a module, has no parameters or cannot be copied
     """
     device_of(model)
     for name, weight in model.named_parameters():
@@ -76,7 +76,7 @@ def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) ->
     """A freshly initialised model from `fresh()`, its initialisation decided by `seed` alone.
 
     Args: varied: whether others are made with other seeds; if they begin alike it is said
-    Raises: ValueError if `fresh` is no function, or gives the same weights out twice
+    Raises: ValueError if `fresh` is not a function, or gives the same weights out twice
     """
     if isinstance(fresh, nn.Module) or not callable(fresh):
         raise ValueError(

@@ -37,7 +37,7 @@ class Network(nn.Module):
 
 
 def check_sizes(**sizes) -> tuple[int, ...]:
-    """Sizes of a network as ints; ValueError if one is no whole number from 1."""
+    """Sizes of a network as ints; ValueError if one is not a whole number from 1."""
     return tuple(check_count(name, size, 1) for name, size in sizes.items())
 
 
@@ -83,7 +83,7 @@ def cnn(classes: int = 10, size: int = 28, channels: int = 1) -> Network:
     Differs: from the authors' code (Model.py:37-65) nothing at size 28 with 10 classes: 449,098
         parameters; other sizes change the first linear layer only. The head is two linear layers
         without an activation between them, as released, and so is one linear map
-    Raises: ValueError if size < 4 or another size is no whole number from 1
+    Raises: ValueError if size < 4 or another size is not a whole number from 1
     """
     check_count("classes", classes, 1)
     features = nn.Sequential(*_two_convolutions(channels, 5, size, 256))
@@ -99,7 +99,7 @@ def small_cnn(outputs: int = 1, size: int = 12, channels: int = 1, start: float 
 
     Args: size: pixels of a side. channels: of the images. start: in the targets' unit
     Differs: from the papers' networks, which take too long for a page; 23,361 parameters at size 12
-    Raises: ValueError if size < 4 or another size is no whole number from 1
+    Raises: ValueError if size < 4 or another size is not a whole number from 1
     Example:
         >>> sum(p.numel() for p in small_cnn(start=45.0).parameters())
         23361
@@ -130,7 +130,7 @@ def allcnn(outputs: int = 1, width: float = 1.0, channels: int = 3) -> Network:
     Paper: Springenberg et al. 2015; Tarun et al. 2023 use it for ages (1,618,273 parameters).
     Differs: from the authors' code (models.py:88-130): the average is taken over the whole map
         instead of 8 x 8, the same thing at 32 x 32 pixels
-    Raises: ValueError if width leaves no channel, or a size is no whole number from 1
+    Raises: ValueError if width leaves no channel, or a size is not a whole number from 1
     """
     check_sizes(outputs=outputs, channels=channels)
     width = check_number("width", width, 0.01, 100, ends="[]")
@@ -159,7 +159,7 @@ def mobilenet_v3(outputs: int = 1, channels: int = 3) -> Network:
         half and one linear layer behind the pooled map. 2,972,913 parameters with one output.
     Differs: from Howard et al., who have a hidden layer of 1,280 there; from Tarun et al.'s code
         (models.py:9-42) nothing known with `channels=3`, else the first layer
-    Raises: ValueError if a size is no whole number from 1
+    Raises: ValueError if a size is not a whole number from 1
     """
     check_sizes(outputs=outputs, channels=channels)
     from torchvision.models import mobilenet_v3_large

@@ -1,4 +1,4 @@
-"""How to look inside any network: its layers by name, what they give out, its mode and device."""
+"""How to look inside any network: its layers by name, what they output, its mode and device."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def uncompiled(model: nn.Module):
 def activations(
     model: nn.Module, layers: Sequence[str], side: str = "output"
 ) -> Iterator[dict[str, Tensor]]:
-    """Record what named layers give out (or, with side="input", are given) while the model runs.
+    """Record what named layers output (or, with side="input", are given) while the model runs.
 
     Gradients flow through what is recorded, and a later operation in place, such as
     ReLU(inplace=True), does not change it. The dictionary is filled anew at every forward pass;
@@ -168,9 +168,9 @@ class _Reached(Exception):
 def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], Tensor]:
     """The part of a network up to its representation, as a function from inputs to features.
 
-    By default the representation is what the part called `features` gives out, and where there is
+    By default the representation is what the part called `features` outputs, and where there is
     none what the last linear layer is given, the one that runs last; with `layer`, what that layer
-    gives out. Wrappers are looked through. Nothing after it is run, but at the first call where the
+    outputs. Wrappers are looked through. Nothing after it is run, but at the first call where the
     network has several linear layers. The function follows the model's weights, mode and gradients.
 
     Shapes: the function maps (B, ...) to (B, D)
@@ -201,7 +201,7 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
 
 
 def _stopped_at(model: nn.Module, name: str, side: str, x: Tensor):
-    """What a layer gives out or is given; nothing after it is run. None if it does not run."""
+    """What a layer outputs or is given; nothing after it is run. None if it does not run."""
     part = model.get_submodule(name)
 
     def stop(value):

@@ -71,7 +71,7 @@ def _resnet(
     squeeze: bool = False,
     pool: bool = False,
 ) -> Network:
-    """`block(inputs, width, stride)` makes one block; a bottleneck gives out 4 times its width."""
+    """`block(inputs, width, stride)` makes one block; a bottleneck outputs 4 times its width."""
     check_count("channels", channels, 1)
     inputs = widths[0]
     layers = [nn.Conv2d(channels, inputs, 3, 1, 1, bias=False), nn.BatchNorm2d(inputs), nn.ReLU()]
@@ -105,7 +105,7 @@ def resnet18(
         parameters with 10 classes, 11,302,730 with `representation=256`.
     Differs: from the LAF authors' code, which enlarges the images to 224 pixels for the ImageNet
         form with its 7 x 7 first convolution (11,310,410 parameters)
-    Raises: ValueError if width leaves no channel, or a size is no whole number from 1
+    Raises: ValueError if width leaves no channel, or a size is not a whole number from 1
     """
     check_count("classes", classes, 1)
     width = check_number("width", width, 0.01, 100, ends="[]")
@@ -123,7 +123,7 @@ def resnet50(classes: int = 100, channels: int = 3) -> Network:
 
     Paper: He et al. 2016; Cha et al. 2024 use it for CIFAR-100 (23,705,252 parameters).
     Differs: none known from Cha et al.'s code (resnet_cifar100.py)
-    Raises: ValueError if a size is no whole number from 1
+    Raises: ValueError if a size is not a whole number from 1
     """
     check_count("classes", classes, 1)
     head = [nn.Linear(2048, classes)]
@@ -135,7 +135,7 @@ def resnet20(classes: int = 10, channels: int = 3) -> Network:
 
     Paper: He et al. 2016, section 4.2, option A: 269,722 parameters with batch normalisation's.
     Differs: none known; its weights follow in the order of the usual CIFAR ResNet-20
-    Raises: ValueError if a size is no whole number from 1
+    Raises: ValueError if a size is not a whole number from 1
     """
     check_count("classes", classes, 1)
     return _resnet((16, 32, 64), (3,) * 3, _padded, channels, [nn.Linear(64, classes)])
@@ -146,7 +146,7 @@ def resnet56(classes: int = 10, channels: int = 3) -> Network:
 
     Paper: He et al. 2016, section 4.2, option A: 853,018 parameters with batch normalisation's.
     Differs: as resnet20
-    Raises: ValueError if a size is no whole number from 1
+    Raises: ValueError if a size is not a whole number from 1
     """
     check_count("classes", classes, 1)
     return _resnet((16, 32, 64), (9,) * 3, _padded, channels, [nn.Linear(64, classes)])

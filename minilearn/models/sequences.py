@@ -159,7 +159,7 @@ def quantile_net(
     Differs: from the usual forecasters, whose quantiles can cross. It does not start from the last
         week's values either: what a copy of the past forecasts well needs no learning, so that
         there would be little to forget
-    Raises: ValueError if a size is no whole number from 1; when run, if the input is not
+    Raises: ValueError if a size is not a whole number from 1; when run, if the input is not
         (B, context)
     Example:
         >>> quantile_net()(torch.zeros(5, 168)).shape
@@ -233,7 +233,7 @@ def tft(
     Shapes: input (B, context) float; output (B, horizon, levels)
     Differs: from Tarun et al.'s use: no inputs that are fixed for a customer, no calendar. The
         library itself differs from the paper in ways that its documentation lists
-    Raises: ValueError if a size is no whole number from 1, `heads` does not divide `width`, or
+    Raises: ValueError if a size is not a whole number from 1, `heads` does not divide `width`, or
         dropout is no probability; when run, if the input is not (B, context). ImportError if the
         library is missing
     """

@@ -23,7 +23,7 @@ class VAE(nn.Module):
     Differs: from Shen et al.'s code (Model.py:70-161), whose decoder ends in a sigmoid and so
         cannot rebuild a feature outside (0, 1): here that is decoder="sigmoid"; 75,088 parameters
         with 256 inputs and 8 latent numbers, as there
-    Raises: ValueError if a size is no whole number from 1, or there is no such decoder
+    Raises: ValueError if a size is not a whole number from 1, or there is no such decoder
     Example:
         >>> [tuple(part.shape) for part in VAE(256, 8)(torch.zeros(5, 256))]
         [(5, 256), (5, 8), (5, 8)]

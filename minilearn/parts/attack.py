@@ -168,7 +168,7 @@ def _stepped(x: Tensor, gradient: Tensor, x0: Tensor, config: PGD, step: float) 
 def check_inside(inputs: Tensor, config):
     """Refuse inputs that a step over pixels cannot start from.
 
-    Raises: ValueError if they are no floating-point numbers or lie outside the config's box
+    Raises: ValueError if they are not floating-point numbers or lie outside the config's box
     """
     if not inputs.is_floating_point():
         cure = "; where there are no pixels, L2UL(attack=None) goes without"

@@ -42,7 +42,7 @@ def importance(
         Omega_i = sum_n | d |f(x_n)| / d theta_i |,   |f(x)| the Euclidean norm of the logits
 
     "per-item" computes it with one backward pass a batch: from what a layer is given and the
-    gradient of what it gives out, its share of the sum is one product (for a linear layer without
+    gradient of what it outputs, its share of the sum is one product (for a linear layer without
     positions |G|^T |A|), so that no gradient of one item is ever kept. It knows linear,
     convolution and normalisation layers, self-attention, and weights added to every item such as
     a position embedding. At the first call for a network two items are checked against their own

@@ -1,7 +1,7 @@
 """What an item adds to the gradient of a layer, as the sum of absolute values over the items.
 
 `RULES[type](layer, a, g)` yields parameters with their sums over some of the items: `a` is what the
-layer was given, `g` the gradient of what it gave out, both with one row per item.
+layer was given, `g` the gradient of what it output, both with one row per item.
 
     abs_bmm(G, A) = sum_n | G_n A_n |
 
