@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from minilearn.data.examples import Examples
 from minilearn.fingerprints import (
     HOOKS,
-    ITEMS,
-    PLAIN,
     attributes_of,
     fingerprint,
     without_addresses,
 )
 from minilearn.requests import Request
+from minilearn.values import ITEMS, PLAIN
 
 
 def structure(model: nn.Module) -> dict[str, str]:

@@ -29,12 +29,13 @@ from torch.utils.data import (
 
 from minilearn.data import Examples, Unlabelled
 from minilearn.draws import seeded
-from minilearn.fingerprints import ITEMS, fingerprint
+from minilearn.fingerprints import fingerprint
 from minilearn.identity import code_of, settings_of, structure
 from minilearn.methods import L2UL
 from minilearn.models import Network, cnn
 from minilearn.requests import Request, by_index
 from minilearn.training import Training
+from minilearn.values import ITEMS
 
 
 @dataclass(frozen=True)
@@ -352,6 +353,14 @@ def test_a_variable_that_a_function_sets_does_not_count():
         for calls, p, settings in [(0, 0.1, [1]), (3, 0.1, [1]), (0, 0.2, [1]), (0, 0.1, [2])]
     }
     assert len(found) == 3
+
+
+def test_a_log_outside_of_a_function_does_not_count():
+    logs = [([], [nn.Linear(1, 1)], "log.append(x)"), ({}, {3: zeros}, "log[x] = 1")]
+    for log, later, note in [*logs, (set(), {Plain(1)}, "log.add(x)"), ([1], [], "len(log)")]:
+        program = f"def f(x):\n    {note}"
+        one, other = (fingerprint(function_in(program, log=each)) for each in (log, later))
+        assert (one == other) == (note != "len(log)")
 
 
 class Words:

@@ -13,11 +13,12 @@ from minilearn.checkpoint import Checkpoint
 from minilearn.cost import Cost
 from minilearn.data import Examples, Unlabelled, batches
 from minilearn.evaluation import evaluate
-from minilearn.fingerprints import ITEMS, fingerprint
+from minilearn.fingerprints import fingerprint
 from minilearn.models import tensors_of
 from minilearn.run import Run
 from minilearn.training import Training, fit
 from minilearn.unlearned import NonFiniteLoss
+from minilearn.values import ITEMS
 
 SHORT = Training(epochs=3, batch_size=7, lr=1e-2)
 

@@ -180,6 +180,8 @@ MEASURES = [
     lambda k: reading(pd.DataFrame({str(k): [1]})),
     lambda k: reading({"weights": [k]}),
     lambda k: reading([Scale(k)]),
+    lambda k: reading({"teacher": backbone(k)}),
+    lambda k: reading([lambda: k]),
     lambda k: reading(backbone(k)),
     lambda k: reading(Ridge(alpha=k)),
     lambda k: reading(Ridge().fit(X, k * X[:, 0])),
