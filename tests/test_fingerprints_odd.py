@@ -238,8 +238,10 @@ def test_whatever_it_is_it_is_known_again(make):
 def test_a_file_of_the_users_named_as_one_of_python_is_read(tmp_path, monkeypatch):
     marks = []
     for k in (1, 2):
-        (tmp_path / "this.py").write_text(f"def fn(x):\n    return x * {k}\n")
-        monkeypatch.syspath_prepend(tmp_path)
+        folder = tmp_path / str(k)  # or the bytecode of the first would be read again
+        folder.mkdir()
+        (folder / "this.py").write_text(f"def fn(x):\n    return x * {k}\n")
+        monkeypatch.syspath_prepend(folder)
         sys.modules.pop("this", None)
         import this
 
