@@ -9,12 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from minilearn.data.examples import Examples
-from minilearn.fingerprints import (
-    HOOKS,
-    attributes_of,
-    fingerprint,
-    without_addresses,
-)
+from minilearn.fingerprints import HOOKS, attributes_of, fingerprint, without_addresses
 from minilearn.requests import Request
 from minilearn.values import ITEMS, PLAIN
 

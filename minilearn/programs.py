@@ -21,6 +21,7 @@ PLACES = ("site-packages", "dist-packages")
 STDLIB = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 CODE = (FunctionType, staticmethod, classmethod, property, functools.partialmethod)
 CODE += (type(functools.cache(len)),)
+VARIABLES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"}
 SUBSCRIPTS = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"}
 WRITING = {"append", "appendleft", "extend", "insert", "add", "update", "setdefault"}
 WRITING |= {"pop", "popleft", "popitem", "remove", "discard", "clear"}
@@ -105,9 +106,10 @@ def _written_in(code: CodeType) -> set[str]:
     """Variables into whose list or dictionary code writes: `log[i] = 1`, `log.append(1)`."""
     lines = [*dis.get_instructions(code)]
     places = {line.positions[::2] for line in lines if line.opname in SUBSCRIPTS}
-    loads = [line for line in lines if line.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"}]
+    loads = [line for line in lines if line.opname in VARIABLES]
     found = {line.argval for line in loads if line.positions[::2] in places}
-    found |= {one.argval for one, other in pairwise(lines) if other.argval in WRITING}
+    calls = [pair for pair in pairwise(lines) if pair[0].opname in VARIABLES]
+    found |= {one.argval for one, other in calls if other.argval in WRITING}
     return found.union(*map(_written_in, _inner(code)))
 
 

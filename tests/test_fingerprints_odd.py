@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shared import Keeping
 from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
@@ -33,20 +34,7 @@ class Levels(list):
         self.by = by
 
 
-class Data(Dataset):
-    """Has hundred items that say nothing of what it keeps."""
-
-    def __init__(self, kept):
-        self.kept = kept
-
-    def __len__(self):
-        return 100
-
-    def __getitem__(self, i):
-        return torch.zeros(2), 0
-
-
-class Slotted(Data):
+class Slotted(Keeping):
     __slots__ = ("by",)
 
     def __init__(self, by):
@@ -130,10 +118,10 @@ APART = {
     "list of functions": lambda k: made("def f(x):\n return all(g(x) for g in fs)", fs=[lambda: k]),
     "values of a class": lambda k: Levels(k),
     "default factory": lambda k: defaultdict((int, list)[k - 1]),
-    "settings in a dataset": lambda k: Data(Settings(a=k)),
-    "list in a dataset": lambda k: Data(Levels(k)),
+    "settings in a dataset": lambda k: Keeping(Settings(a=k)),
+    "list in a dataset": lambda k: Keeping(Levels(k)),
     "slots": Slotted,
-    "nested dataset": lambda k: Subset(Data(Keeps(Data(k))), [0]),
+    "nested dataset": lambda k: Subset(Keeping(Keeps(Keeping(k))), [0]),
     "tied weights": tied,
     "hook of a tensor": hooked,
     "index": lambda k: pd.Series([1, 2], index=[0, k]),
@@ -217,7 +205,7 @@ KNOWN_AGAIN = {
     "text": lambda: Text("a text"),
     "weak proxy": lambda: [weakref.proxy(Keeps(1))],
     "chain of objects": lambda: deep(Keeps),
-    "chain in a dataset": lambda: Data(deep(Keeps, 1500)),
+    "chain in a dataset": lambda: Keeping(deep(Keeps, 1500)),
     "list in a list": lambda: deep(lambda each: [each]),
     "subset of a subset": subsets,
     "handle of a hook": hooks_kept,

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shared import Keeping
 from sklearn.linear_model import Ridge
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
@@ -343,17 +344,6 @@ class Row:
         self.label = label
 
 
-class Around(Dataset):
-    def __init__(self, inner):
-        self.inner = inner
-
-    def __len__(self):
-        return 100
-
-    def __getitem__(self, i):
-        return X[i % 60], 0
-
-
 def changed(k):
     """Labels of which one may be another, but none that is read."""
     labels = torch.zeros(100)
@@ -364,14 +354,14 @@ def changed(k):
 DATASETS = [
     Noisy,
     lambda k: Subset(Noisy(k), range(50)),
-    lambda k: Around(Noisy(k)),
-    lambda k: Around(Table(changed(k))),
-    lambda k: Around(Table(changed(k).numpy())),
-    lambda k: Around(Table(changed(k).tolist())),
-    lambda k: Around([Row(label) for label in changed(k).tolist()]),
-    lambda k: Around({"a": Scale(Scale(k))}),
-    lambda k: Around(encoder(k)),
-    lambda k: Around(Table({"y": changed(k), "how": len})),
+    lambda k: Keeping(Noisy(k)),
+    lambda k: Keeping(Table(changed(k))),
+    lambda k: Keeping(Table(changed(k).numpy())),
+    lambda k: Keeping(Table(changed(k).tolist())),
+    lambda k: Keeping([Row(label) for label in changed(k).tolist()]),
+    lambda k: Keeping({"a": Scale(Scale(k))}),
+    lambda k: Keeping(encoder(k)),
+    lambda k: Keeping(Table({"y": changed(k), "how": len})),
 ]
 
 
