@@ -94,9 +94,10 @@ def row(claim) -> str:
 
 
 def labels() -> dict[str, str]:
-    """The label on the page of results of the heading under which an experiment's table stands."""
+    """The label on a page of results of the heading under which an experiment's table stands."""
     found, label = {}, ""
-    for line in (ROOT / "book" / "results.md").read_text("utf-8").splitlines():
+    pages = sorted((ROOT / "book").glob("results_*.md"))
+    for line in "\n".join(page.read_text("utf-8") for page in pages).splitlines():
         if target := re.fullmatch(r"\((.+)\)=", line):
             label = target[1]
         if directive := re.match(r"```\{results\} (\w+)", line):

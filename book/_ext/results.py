@@ -1,9 +1,9 @@
 """What was measured, from a result file: the directive `{results} NAME` and the role `{measured}`.
 
-First stand a picture, a short table and a link to the rows (`headlines.py`), then, folded, what the
-directive holds as text, and all tables. A line of these is a method with one setting: the mean over
-seeds and half of the 95 % interval. A figure that others publish has a column of its own, and its
-source stands beneath; it enters no mean.
+First stand a picture, a short table and a link to the rows (`headlines.py`), then what the
+directive holds as text, and folded all tables. A line of these is a method with one setting: the
+mean over seeds and half of the 95 % interval. A figure that others publish has a column of its own,
+and its source stands beneath; it enters no mean.
 """
 
 import os
@@ -18,7 +18,7 @@ from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent.parent / "results"
 PLUS_MINUS = "\u00a0±\u00a0"
-OPEN = "<details><summary>More: notes, all tables, settings</summary>"
+OPEN = "<details><summary>All tables and settings</summary>"
 SECTION = ["dataset", "request", "device", "size"]  # what is never mixed in one table
 NO_FILE = """\
 These numbers have not been measured yet. The command that does it, and writes the file that this
@@ -243,7 +243,7 @@ def text(words: str) -> str:
 
 
 class Results(Directive):
-    """`{results} NAME`: what stands first of book/results/NAME.csv, and folded the rest.
+    """`{results} NAME`: what stands first of book/results/NAME.csv, the notes, the rest folded.
 
     `{results} NAME sweep` folds the tables of a sweep.
     """
@@ -265,8 +265,8 @@ class Results(Directive):
             short += self.parsed(part, path)
         page += short
         if rest:
-            page += nodes.raw("", OPEN, format="html")
             page += self.parsed("\n".join(self.content), path)
+            page += nodes.raw("", OPEN, format="html")
             whole = nodes.container(classes=["wide"])
             for part in rest:
                 whole += self.parsed(part, path)
