@@ -7,6 +7,7 @@ import random
 from ast import literal_eval
 from collections import Counter
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +281,13 @@ def _difference(there: dict[str, str], here: dict[str, str]) -> str:
     ]
     more = ["..."] * (len(names) > 2)
     return f" ({'; '.join(shown + more)})" if shown else ""
+
+
+def check_about(about: dict, arguments: tuple[str, ...]):
+    """Refuse, by ValueError, what a run depends on under a misspelt name of an argument."""
+    for name in about:
+        for near in get_close_matches(name, arguments, 1, cutoff=0.75):
+            raise ValueError(f"Run has no argument {name}; did you mean {near}?")
 
 
 def storable(value):

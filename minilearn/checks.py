@@ -132,9 +132,9 @@ def check_settings(config, **rules):
 
     Raises: ValueError that names the first field that makes no sense
     """
-    for name, rule in (SHARED | rules).items():
-        if hasattr(config, name):
-            _check(name, getattr(config, name), rule)
+    shared = {name: rule for name, rule in SHARED.items() if hasattr(config, name)}
+    for name, rule in (shared | rules).items():
+        _check(name, getattr(config, name), rule)
 
 
 def _check(name: str, value, rule):

@@ -1,4 +1,4 @@
-"""The losses, one value per example."""
+"""The losses: those with one value per example, and those of a batch, which are scalars."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minilearn.checks import check_choice
+from minilearn.checks import check_choice, check_number
 
 # two losses that live beside their kernels
 from minilearn.kernels.laf_losses import FORMS, check_flat, phi
@@ -157,10 +157,16 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
     """T^2 KL(p || q), p and q the teacher's and the student's probabilities at temperature T.
 
     Shapes: teacher, student (B, C) logits; returns (B,), nats, summed over classes
+    Paper: Hinton et al. 2015, distillation; so scaled, its gradient keeps its size at every T
+    Raises: ValueError if the shapes are not (B, C) and alike, or T is not above 0
     Example:
         >>> divergence(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).round(decimals=4)
         tensor([0.1201])
     """
+    if teacher.ndim != 2 or teacher.shape != student.shape:
+        shapes = f"{tuple(teacher.shape)} and {tuple(student.shape)}"
+        raise ValueError(f"the logits of teacher and student are (B, C) and alike, got {shapes}")
+    check_number("temperature", temperature, 0)
     log_p = (teacher / temperature).log_softmax(1)
     log_q = (student / temperature).log_softmax(1)
     return temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)

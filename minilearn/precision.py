@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from minilearn import __version__
+from minilearn.checks import check_flag
 from minilearn.kernels import dispatch
 from minilearn.models import tensors_of
 from minilearn.unlearned import NonFiniteLoss
@@ -50,8 +52,7 @@ def fast(dtype: str | torch.dtype = "auto", *, graph: bool = False):
     """
     if dtype not in DTYPES:
         raise ValueError(f'dtype is "auto", float32, bfloat16 or float16, got {dtype!r:.80}')
-    if not isinstance(graph, bool):
-        raise ValueError(f"graph is True or False, got {graph!r:.80}")
+    check_flag("graph", graph)
     _asked.append((dtype, graph))
     try:
         yield
@@ -69,9 +70,8 @@ class Process:
         self.kernels = dispatch.wished()
 
     def identity(self) -> str:
-        """What numbers depend on; nothing in a process that was asked for nothing."""
-        usual = self.fast is None and self.dtype == torch.float32
-        return "" if usual else f"; precision={self.fast}, {self.dtype}"
+        """What numbers depend on besides what is asked for: this package, and the precision."""
+        return f"; minilearn={__version__}; precision={self.fast}, {self.dtype}"
 
     @contextmanager
     def again(self):

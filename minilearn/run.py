@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilearn import graphs, precision
-from minilearn.checkpoint import Checkpoint, storable
+from minilearn.checkpoint import Checkpoint, check_about, storable
 from minilearn.checks import check_count, check_function, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.data.batches import batches, mixed
@@ -42,8 +42,7 @@ class Run:
         checkpoint: a file that holds the run after every epoch. The same call goes on from there,
             bit for bit as if it had not stopped; a file of another run is refused
         cost: the ledger that seconds, memory and the loop's own counts are added to
-        train: whether the model trains in training mode (batch statistics, dropout)
-        progress: whether a bar is shown once the run has taken a second
+        train: whether it trains in training mode; progress: whether a bar is shown after a second
         about: what else the run depends on, by name: data, other networks; for the checkpoint
     Example:
         >>> net, x = nn.Linear(2, 1), torch.ones(8, 2)
@@ -69,6 +68,7 @@ class Run:
         progress: bool = True,
         **about,
     ):
+        check_about(about, ("config", "cost", "progress", "train"))
         self.device = device_of(model)
         self.model = precision.laid_out(model)
         self.config = config
@@ -281,16 +281,16 @@ class Run:
     def _watched(self) -> list[dict]:
         if self.watch is None:
             return []
-        epoch = self._epoch + 1
         before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
         with mode(self.model, train=False), seeded(self.seed):
-            seen = self.watch(epoch, self.model)
+            seen = self.watch(self._epoch + 1, self.model)
         restore(self.model, before)  # it may have trained the model
         try:
-            return [{"epoch": epoch} | {str(name): storable(value) for name, value in seen.items()}]
+            stored = {str(name): storable(value) for name, value in seen.items()}
         except (AttributeError, TypeError, ValueError, RuntimeError):
             got = f"{seen!r:.80}"
             raise ValueError(f"watch must return a dictionary of numbers, got {got}") from None
+        return [{"epoch": self._epoch + 1} | stored]
 
     def _state(self) -> list[Tensor]:
         """All tensors that a step changes."""

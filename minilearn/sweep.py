@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
-import pandas
 from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
@@ -139,20 +139,20 @@ def sweep(
         accuracy on forget      0.0...
         accuracy on retain      0.8...
     """
+    import pandas  # imported here: it is slow to import
+
     if not isinstance(request, Request):
         raise ValueError(f"by_class(train, 3) makes a request; this is a {type(request).__name__}")
-    if not isinstance(methods, Mapping):
-        raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
-    for name in methods:
-        check_choice(f"the first word of {name!r} in methods", str(name).split(" ")[0], METHODS)
-    if not isinstance(seeds, Iterable):
+    check_methods(methods)
+    if not isinstance(seeds, Iterable) or not (seeds := [*seeds]):
         raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r:.80}")
+    seeds = [check_count("a seed", seed, 0) for seed in seeds]
     check_kind("training", training, Training)
     check_kind("measure", measure, Callable)
+    check_count("jobs", jobs, 1)
     path = _checked(path)
     keys = set()
     for seed in seeds:
-        check_count("a seed", seed, 0)
         units = _units(fresh, request, methods, training, measure, seed)
         keys |= {unit_of(unit._texts("sweep")) for unit in units}
         if missing("sweep", units, path):  # the original is trained here, not in every process
@@ -166,6 +166,22 @@ def sweep(
     frame["metric"] += (" on " + frame["split"]).mask(frame["split"] == "", "")
     groups = frame.groupby(["method", "metric"], sort=False)["value"]
     return groups.agg(mean="mean", spread=lambda each: t_half_width(list(each)), seeds="count")
+
+
+def method_of(name: str) -> str:
+    """The method that settings are of: the first word of their name."""
+    return str(name).split(" ")[0]
+
+
+def check_methods(methods: Mapping[str, object]):
+    """Refuse, by ValueError, what is not settings by name, each None or of its method's kind."""
+    if not isinstance(methods, Mapping):
+        raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
+    for name, config in methods.items():
+        check_choice(f"the first word of {name!r} in methods", method_of(name), METHODS)
+        parameters = signature(METHODS[method_of(name)]).parameters
+        if config is not None and "config" in parameters:
+            check_kind(f"methods[{name!r}]", config, type(parameters["config"].default))
 
 
 def _units(fresh, request, methods, training, measure, seed) -> list[Unit]:
@@ -185,7 +201,7 @@ def _units(fresh, request, methods, training, measure, seed) -> list[Unit]:
         begin = start.to(device_of(original.model))
         arguments = {"fresh": fresh, "start": begin, "config": methods[name], "seed": seed}
         try:
-            return unlearn(METHODS[name.split(" ")[0]], original.model, request, **arguments)
+            return unlearn(METHODS[method_of(name)], original.model, request, **arguments)
         except NothingToDo:  # the original answers as asked
             return replace(original, cost=Cost())
 
@@ -223,7 +239,7 @@ def _metric_and_split(key: str | tuple[str, str]) -> tuple[str, str]:
 
 def _settings(name: str, config) -> str:
     """What a unit of a method depends on; of an own method its code, too."""
-    code = code_of_own(METHODS[name.split(" ")[0]])
+    code = code_of_own(METHODS[method_of(name)])
     return f"; {name}={config}" + (f" {code} {fingerprint(config)}" if code else "")
 
 

@@ -25,7 +25,7 @@ from minilearn.data.examples import Examples, subset
 from minilearn.data.reading import targets_of, unique_rows
 from minilearn.draws import order_of
 from minilearn.evaluation import evaluate
-from minilearn.files import read_state, write_state
+from minilearn.files import check_place, read_state, write_state
 from minilearn.fingerprints import fingerprint
 from minilearn.identity import code_of_own
 from minilearn.methods import METHODS
@@ -34,6 +34,7 @@ from minilearn.metrics import Verdict, memory_left, signal, ulira
 from minilearn.metrics.columns import refuse_seen
 from minilearn.models import build
 from minilearn.requests import Request, by_index
+from minilearn.sweep import check_methods, method_of
 from minilearn.together import Draw, Together, check_together
 from minilearn.training import Training
 
@@ -176,15 +177,13 @@ def trials(
             are an example's log-probabilities of the classes that are left, see `metrics.signal`
     Raises: ValueError if an argument is wrong, among the unseen Examples is a candidate or they
         are training examples only, networks cannot be stacked, or a file of the folder is damaged;
-        whatever a method raises
+        OSError if nothing can be written there; whatever a method raises
     """
-    if not isinstance(methods, Mapping):
-        raise ValueError('methods must be settings by name, as in methods={"finetune": None}')
-    for name in methods:
-        check_choice(f"the first word of {name!r}", _method(name), METHODS)
+    check_methods(methods)
     check_kind("training", training, Training)
     check_kind("folder", folder, str | os.PathLike)
     check_count("seed", seed, 0)
+    jobs = check_count("jobs", jobs, 1)
     check_dataset(unseen)
     request = by_index(train, check_integers("pool", pool))
     check_flag("whole", whole)
@@ -200,6 +199,7 @@ def trials(
     network, process = fingerprint(start), precision.Process()
     about = train, request.indices, unseen, training, seed, (network, process.identity())
     place = Path(folder).expanduser() / (fingerprint(about) + kind)
+    check_place("folder", place / "a draw")
     _refuse_overlap(request, unseen)
     kinds = {"candidates": subset(train, request.mask), "unseen": unseen}
     kept = _kept_classes(request) if whole else None
@@ -225,12 +225,8 @@ def _in_parallel(together: list[Together], jobs: int, *options) -> list[dict]:
     from joblib import Parallel, delayed
 
     work = [delayed(_answered)(group, *options) for group in together]
-    done = Parallel(check_count("jobs", jobs, 1), batch_size=1, return_as="generator")(work)
+    done = Parallel(jobs, batch_size=1, return_as="generator")(work)
     return list(tqdm(done, "draws", len(together), unit="group", delay=1, leave=False))
-
-
-def _method(column: str) -> str:
-    return str(column).split(" ")[0]
 
 
 def _groups(groups, pool, whole: bool) -> Tensor:
@@ -275,7 +271,7 @@ def _answered(group, columns: Mapping[str, object], kinds, kept, place: Path, pr
     """The answers of some draws by column; what is in the folder already is read."""
 
     def answers(column: str, config) -> dict[str, Tensor]:
-        code = code_of_own(METHODS.get(_method(column)))
+        code = code_of_own(METHODS.get(method_of(column)))
         about = fingerprint((column, config, code) if code else (column, config))
         files = [place / f"{draw.number:03d} {about}.pt" for draw in group.draws]
         if not all(file.exists() for file in files):
@@ -295,4 +291,4 @@ def _models(group: Together, column: str, config) -> list[nn.Module]:
         return group.originals()
     if column in (RETRAINED, AGAIN):
         return group.retrained(1 if column == RETRAINED else 2)
-    return group.unlearned(_method(column), config)
+    return group.unlearned(method_of(column), config)

@@ -201,5 +201,6 @@ def _check_inputs(name: str, data):
 
 def _inputs_alone(annotation) -> bool:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    # `Tensor` as text or as a type, perhaps with None beside it
-    return set(re.findall(r"\w+", text)) - {"torch", "typing", "Optional", "None"} == {"Tensor"}
+    # `Tensor` or `Unlabelled` as text or as a type, perhaps with None beside it
+    words = set(re.findall(r"\w+", text)) - {"torch", "typing", "Optional", "None"}
+    return bool(words) and words <= {"Tensor", "Unlabelled"}

@@ -235,5 +235,5 @@ def test_nothing_is_recorded_unasked_in_half_precision_or_without_a_gpu():
 
 @pytest.mark.parametrize("wrong", [1, None, "yes"])
 def test_what_is_no_yes_or_no_is_refused(wrong):
-    with pytest.raises(ValueError, match="graph is True or False"), fast(graph=wrong):
+    with pytest.raises(ValueError, match="graph is true or false"), fast(graph=wrong):
         pass

@@ -12,6 +12,7 @@ from shared import random
 from minilearn.losses import (
     Quantile,
     check_loss,
+    divergence,
     loss_per_example,
 )
 from minilearn.parts.attention import attention_gap, attention_map, attention_transfer
@@ -313,3 +314,18 @@ def test_a_layer_without_a_map_is_passed_over_or_refused(case):
     sentence = "gives no row per example" if case in WITHOUT else "leaves nothing to compare"
     with pytest.raises(ValueError, match=sentence):
         attention_gap(student, teacher, ["a", "x"], 2)
+
+
+@pytest.mark.parametrize(
+    "teacher, student",
+    [((1, 2), (2, 2)), ((2, 1), (2, 2)), ((2,), (2,))],
+    ids=["one row for all", "one class for all", "no classes"],
+)
+def test_a_divergence_of_two_shapes_is_refused(teacher, student):
+    with pytest.raises(ValueError, match=r"are \(B, C\) and alike"):
+        divergence(torch.zeros(teacher), torch.zeros(student))
+
+
+def test_a_divergence_at_temperature_nought_is_refused():
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+        divergence(torch.zeros(2, 2), torch.zeros(2, 2), temperature=0)

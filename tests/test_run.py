@@ -442,3 +442,9 @@ def test_turns_resume_bit_for_bit_and_their_ledger_counts_what_they_did(
                 assert cost.backward["retain"] == 4 * 24
     with pytest.raises(ValueError, match="other settings"):
         in_turns(tiny_net(), Stopped(classification, 1), 1e-2, 2e-1, epochs=4, checkpoint=path)
+
+
+@pytest.mark.parametrize("name, meant", [("trian", "train"), ("progres", "progress")])
+def test_a_misspelt_argument_is_no_dependence(tiny_net, name, meant):
+    with pytest.raises(ValueError, match=f"did you mean {meant}"):
+        Run(tiny_net(), "settings", **{name: False})

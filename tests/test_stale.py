@@ -31,7 +31,7 @@ from minilearn.models import build, copy_of
 from minilearn.plots import picture
 from minilearn.requests import Request, by_class, by_group
 from minilearn.run import Run
-from minilearn.sweep import sweep
+from minilearn.sweep import read_rows, sweep
 from minilearn.training import Best, Training, fit
 from minilearn.trials import pairs_of_draws, trials
 from minilearn.unlearn import Unlearned, method
@@ -197,6 +197,18 @@ def test_trials_know_an_own_method_by_its_code(train, tmp_path, monkeypatch):
     assert found == [True, False]
 
 
+def test_another_version_of_the_package_is_measured_anew(train, tmp_path, monkeypatch):
+    """Its own methods are known by their names, and may compute something else."""
+    unseen = Examples(train.inputs.flip(1), train.targets)
+    for version in ("1", "1", "2"):
+        monkeypatch.setattr("minilearn.precision.__version__", version)
+        sweep(network, by_class(train, 1), {}, tmp_path / "s.csv", seeds=[0], training=SHORT)
+        options = {"draws": 2, "training": SHORT}
+        trials(network, train, range(8), unseen, {}, tmp_path / "trials", **options)
+    assert len({row["config"] for row in read_rows(tmp_path / "s.csv")}) == 2
+    assert len([*(tmp_path / "trials").iterdir()]) == 2
+
+
 # ---- inputs alone, lists, small units
 
 
@@ -255,6 +267,8 @@ def test_a_narrow_band_is_drawn_as_it_is():
     ]
     assert 0.9905 < drawn.y0 == pytest.approx(band[0], abs=1e-9)
     assert drawn.y1 <= band[1] + 1e-9
+    with pytest.raises(ValueError, match=r"no mae on 'test', but \[\('accuracy', 'test'\)\]"):
+        picture(Report(tuple(rows), "", 5), [("mae", "test")], "another metric")
 
 
 def test_models_that_are_nearly_alike_are_compared_in_double_precision(train):

@@ -358,7 +358,7 @@ class Sum(nn.Module):
         return x.sum(1)
 
 
-def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
+def test_bad_input_is_one_sentence(train, unseen, tmp_path, done, monkeypatch):
     def call(pool=range(8), others=unseen, methods=METHODS, make=network, data=train, **options):
         return trials(make, data, pool, others, methods, tmp_path, **options)
 
@@ -374,7 +374,8 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
     of_column = {"data": column, "others": Examples(unseen.inputs, unseen.inputs[:, :1])}
     plateau = Training(schedule=Plateau(follows="loss"))
     for arguments, sentence in (
-        ({"methods": {"forget me": None}}, "the first word of 'forget me' is one of"),
+        ({"methods": {"forget me": None}}, "the first word of 'forget me' in methods is one of"),
+        ({"methods": {"neggrad": RECIPE}}, r"methods\['neggrad'\] must be a NegGrad, got Training"),
         ({"methods": ["finetune"]}, "settings by name"),
         ({"pool": range(64)}, "nothing is retained"),
         ({"pool": [0, 0]}, "named twice"),
@@ -408,3 +409,7 @@ def test_bad_input_is_one_sentence(train, unseen, tmp_path, done):
     with pytest.raises(ValueError, match="column is one of .'original', 'retrained'"):
         done.attack("scrub")
     assert not any(tmp_path.iterdir())  # nothing was trained
+    (tmp_path / "answers").write_text("")
+    monkeypatch.setattr(module, "retrain", None)
+    with pytest.raises(OSError, match="folder: .* could not be written, because .* is a file"):
+        trials(network, train, range(8), unseen, METHODS, tmp_path / "answers")

@@ -39,17 +39,14 @@ class Grade:
 
 @dataclass(frozen=True)
 class Limits:
-    """For a submission: seconds a cell and in all, bytes beyond the start, sandbox or none."""
+    """For a submission: seconds a cell and in all, bytes beyond the start."""
 
     seconds: float = 60
     memory: int = 4 * 2**30
     total_seconds: float = 900
-    trusted: bool = False
 
     def __post_init__(self):
-        for name, value in asdict(self).items():
-            if value <= 0 and name != "trusted":
-                raise ValueError(f"{name} must be more than 0, but it is {value}")
+        _check_positive(**asdict(self))
 
 
 def grade(
@@ -82,7 +79,8 @@ def grade(
     """
     sandbox.check_sandbox(trusted)
     source, folder, out = (Path(each).resolve() for each in (source, folder, out))
-    limits = Limits(seconds, memory, total_seconds, trusted)
+    limits = Limits(seconds, memory, total_seconds)
+    _check_positive(jobs=jobs)
     notebook = sources.read_source(source)
     asked = sources.questions(notebook)
     _check_name("test", question, [q.name for q in asked if q.test])
@@ -96,14 +94,13 @@ def grade(
         course.source(sources.nbgrader_version(notebook))
 
         def work(student: str):
-            about = {"fingerprint": _fingerprint(students[student], source, key)}
-            about["limits"] = [limits.seconds, limits.total_seconds, limits.memory]
+            about = _about(students[student], source, key, limits)
             earlier = course.earlier(student)
             fresh = _is_new(earlier, about)
             if only not in ("", student) or not (fresh or question or only):
                 return None
             mine = [q for q in asked if fresh or question in ("", q.name)]
-            submission, result = _attempt(notebook, students[student], mine, limits, key)
+            submission, result = _attempt(notebook, students[student], mine, limits, key, trusted)
             if len(mine) < len(asked):
                 result.points = earlier["points"] | result.points
                 result.problems = earlier["problems"] | result.problems
@@ -122,6 +119,12 @@ def grade(
         return rows
 
 
+def _check_positive(**numbers: float):
+    for name, value in numbers.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be more than 0, but it is {value}")
+
+
 def _check_name(what: str, name: str, names: Collection[str]):
     if name and name not in names:
         raise ValueError(f"no {what} is called {name!r}, but: {', '.join(names)[:300]}")
@@ -135,34 +138,23 @@ def _is_new(earlier: dict | None, about: dict) -> bool:
     return grown and any(word in reason for word in LIMITED for reason in earlier["reasons"])
 
 
-def graded(
-    path: Path, asked: Sequence[Question], seconds: float, memory: int, key: str = ""
-) -> Grade:
-    """Grade one submission by its tests alone; nothing that it does raises here.
-
-    Args: seconds, memory: for a cell, and in bytes for the program. key: see `key()`
-    """
-    tests = [
-        {"cell_type": "code", "source": f"# TEST {q.name} ({q.points} points)\n"} for q in asked
-    ]
-    return _attempt({"cells": tests}, path, asked, Limits(seconds, memory), key)[1]
-
-
-def _attempt(source: dict, path: Path, asked, limits: Limits, key: str) -> tuple[dict, Grade]:
-    """A submission and what it got; what cannot be read is empty and gets nothing."""
+def _attempt(source: dict, path: Path, asked, *how) -> tuple[dict, Grade]:
+    """A submission and what it got by `run`; what cannot be read is empty and gets nothing."""
     try:
         submission = sources.read_notebook(path)
     except ValueError as error:
         nothing = {q.name: 0 for q in asked if q.test}
         return {"cells": []}, Grade(nothing, notes=[str(error).replace(str(path), "it")])
-    return submission, run(recompose(source, submission, asked), asked, limits, key)
+    return submission, run(recompose(source, submission, asked), asked, *how)
 
 
-def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) -> Grade:
+def run(
+    steps: list[Step], asked: Sequence[Question], limits: Limits, key: str, trusted: bool = False
+) -> Grade:
     """Run the steps; one that ends the program is left out in the next attempt.
 
     A test that fails at its place is tried once more at the end, where a student may have put
-    what it needs.
+    what it needs. Without a sandbox nothing runs unless it is `trusted`.
     """
     tests = {q.name: q for q in asked if q.test}
     result = Grade(dict.fromkeys(tests, 0))
@@ -172,7 +164,7 @@ def run(steps: list[Step], asked: Sequence[Question], limits: Limits, key: str) 
     for _ in range(DEATHS):
         program = {"seconds": limits.seconds, "memory": limits.memory, "torch": heavy}
         program["steps"] = [_work(step, tests, key) for step in waiting]
-        said, why = sandbox.run(program, limits.total_seconds, begin, limits.trusted)
+        said, why = sandbox.run(program, limits.total_seconds, begin, trusted)
         for answer, step in zip(said, waiting, strict=False):
             _note(result, step, answer, tests)
         if not why:
@@ -259,9 +251,11 @@ def _said(points: int, words: str) -> dict:
     return new_output("error", ename="not right", evalue=words, traceback=[words])
 
 
-def _fingerprint(path: Path, source: Path, key: str) -> str:
+def _about(path: Path, source: Path, key: str, limits: Limits) -> dict:
+    """What the grade of a submission depends on."""
     digest = hashlib.sha256(key.encode())
     for file in (source, path):
         with suppress(OSError):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    bounds = [limits.seconds, limits.total_seconds, limits.memory]
+    return {"fingerprint": digest.hexdigest()[:16], "limits": bounds}

@@ -187,4 +187,7 @@ def _moved(batch, device, positions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
     refuse_non_finite("targets", targets, positions)
     # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
     targets = checked_targets(targets) if targets.is_floating_point() else targets.long()
+    if not targets.is_floating_point() and bool((targets < 0).any()):
+        least = int(targets.min())  # cross-entropy would pass over a label of -100
+        raise ValueError(f"class labels start at 0, got {least}: leave such examples out")
     return inputs.to(device), targets.to(device)

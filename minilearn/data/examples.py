@@ -170,7 +170,7 @@ def with_targets(data: Examples | Tensor | Dataset, targets: Tensor) -> Examples
         numbers = isinstance(targets, Tensor) and not targets.is_meta
         return Examples(inputs, targets.to(inputs.device) if numbers else targets)
     if not isinstance(targets, Tensor) or targets.shape[:1] != (len(inputs),):
-        raise ValueError(f"{len(inputs)} inputs need as many targets, as a tensor")
+        raise ValueError(f"targets must be a tensor of {len(inputs)} rows, got {kind_of(targets)}")
     return StackDataset(inputs, targets)
 
 
@@ -189,9 +189,16 @@ def check_device(model: nn.Module, data):
 def check_mask(mask: Tensor, length: int):
     """Refuse, by ValueError, what is not a boolean mask (N,) over `length` examples."""
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim != 1:
-        raise ValueError("a mask must be a boolean tensor of shape (N,)")
+        raise ValueError(f"a mask must be a boolean tensor of shape (N,), got {kind_of(mask)}")
     if len(mask) != length:
         raise ValueError(f"the mask has length {len(mask)} but the set has {length} examples")
+
+
+def kind_of(value) -> str:
+    """What a value is, in words: the type and the shape of a tensor, else the class."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__
 
 
 def subset(data: Examples | Tensor | Dataset, mask: Tensor) -> Examples | Tensor | Subset:
@@ -277,10 +284,8 @@ def _positions(index, length: int, device) -> slice | Tensor:
             raise ValueError("positions came as a mask of bytes: give mask.bool()")
         chosen = whole_numbers("positions", chosen if chosen.numel() else chosen.long())
     except (RuntimeError, TypeError):
-        kind = type(index).__name__
-        raise ValueError(
-            f"examples are chosen by a slice, a mask or positions, got {kind}"
-        ) from None
+        what = "examples are chosen by a slice, a mask or positions"
+        raise ValueError(f"{what}, got {kind_of(index)}") from None
     if len(chosen) and not -length <= int(chosen.min()) <= int(chosen.max()) < length:
         # an IndexError ends a for loop over the examples
         raise IndexError(f"a position lies outside the {length} examples")

@@ -14,7 +14,7 @@ import torch
 
 from minilearn.checks import check_choice
 from minilearn.data.embedded import Split
-from minilearn.data.examples import Examples
+from minilearn.data.examples import Examples, kind_of
 from minilearn.data.places import data_root, missing, own_file
 from minilearn.data.table import gather, read_images, table_rows
 
@@ -128,7 +128,8 @@ def age_groups(faces: Examples, grouping: str = "balanced") -> Examples:
     """
     check_choice("grouping", grouping, AGE_GROUPS)
     if not isinstance(faces, Examples) or faces.task != "regression" or faces.targets.ndim != 1:
-        raise ValueError("age_groups needs Examples with one age each")
+        got = kind_of(getattr(faces, "targets", faces))
+        raise ValueError(f"age_groups needs Examples with one age each, as a float, got {got}")
     low = float(faces.targets.min())
     high = float(faces.targets.max())
     if low < 0 or high > OLDEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minilearn.checks import check_count
 from minilearn.data.embedded import Split
-from minilearn.data.places import MissingData, data_root
+from minilearn.data.places import data_root, missing
 
 PARTS = ("train", "val")
 
@@ -33,10 +33,8 @@ def imagenet(*, root=None, folder: str = "imagenet", size: int = 224) -> Split:
     for part in PARTS:
         place = data_root(root) / folder / part
         if not place.is_dir():
-            raise MissingData(
-                f"the folder {place} is not there: put one folder of images a class into it, or "
-                "name the folder above by root or the variable MINILEARN_DATA"
-            )
+            what = "one folder of images for each class belongs"
+            raise missing(folder, what, place, "put them there")
         try:
             parts.append(ImageFolder(str(place), t.Compose(cut)))
         except FileNotFoundError as error:  # a class without images, too

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minilearn.checks import check_count
+from minilearn.checks import check_count, check_kind
 from minilearn.data.embedded import TEST_SHARE, Split
-from minilearn.data.examples import Examples
+from minilearn.data.examples import Examples, kind_of
 from minilearn.data.places import MissingData, data_root, own_file
 from minilearn.data.table import check_on_bad, leave_out
 from minilearn.draws import order_of
@@ -35,7 +35,8 @@ def electricity(
     Files: electricity/LD2011_2014.txt as published (semicolons, decimal commas, quarter-hours in
     kW, which are averaged to hours: the quarters 00:15 to 01:00 make hour 0), or `file`, a CSV
     table in the same folder whose first column is `date`, by the hour, with a column for each
-    client. `clients` names columns, or says how many of the first.
+    client. A date begins with its year, as in 2014-01-31 13:00. `clients` names columns, or says
+    how many of the first.
 
     A window is `context` hours and the `horizon` hours after them; one begins every `stride` hours.
     The last quarter of the windows in time is the test set: no training window reaches into its
@@ -106,7 +107,8 @@ def level(examples: Examples) -> Tensor:
     """
     targets = getattr(examples, "targets", None)
     if not isinstance(targets, Tensor) or targets.ndim < 2 or not targets.is_floating_point():
-        raise ValueError("the level of a day needs Examples with targets of shape (N, hours)")
+        got = kind_of(examples if targets is None else targets)
+        raise ValueError(f"the level of a day needs Examples with targets (N, hours), got {got}")
     return targets.flatten(1).mean(1)
 
 
@@ -134,8 +136,7 @@ def _household(cold: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _file(file: str, root) -> Path:
-    if not isinstance(file, str):
-        raise ValueError(f"file must be a file's name, got {type(file).__name__}")
+    check_kind("file", file, str)
     how = f"take {ORIGINAL} from UCI (ElectricityLoadDiagrams20112014)"
     try:
         return own_file("electricity", f"electricity/{file}", how, root)
@@ -195,7 +196,7 @@ def _hourly(frame, original: bool, path: Path):
     import pandas
 
     try:
-        stamps = pandas.to_datetime(frame.index, errors="coerce", format="mixed")
+        stamps = pandas.to_datetime(frame.index, errors="coerce", format="ISO8601")
     except ValueError:
         raise ValueError(
             f"the dates of {path} are in several time zones, as over a change of the clock: write "
@@ -203,7 +204,7 @@ def _hourly(frame, original: bool, path: Path):
         ) from None
     if stamps.hasnans or not len(stamps):
         first = frame.index[stamps.isna()][0] if len(stamps) else "nothing"
-        raise ValueError(f"the dates of {path} hold {first!r}, which is no date")
+        raise ValueError(f"the dates of {path} hold {first!r}: write dates as 2014-01-31 13:00")
     if stamps.has_duplicates:
         raise ValueError(f"{path} has two rows for {stamps[stamps.duplicated()][0]}")
     frame = frame.apply(pandas.to_numeric, errors="coerce").set_axis(stamps).sort_index()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 
 import torch
@@ -120,14 +121,7 @@ def varies(data) -> bool:
         >>> varies(Noisy())
         True
     """
-    check_dataset(data)
-    if isinstance(data, Examples | Tensor):
-        return False
-    places = _places(data)
-    with seeded(0):
-        first = _inputs_at(data, places)
-        second = _inputs_at(data, places)
-    return not _alike(first, second)
+    return _differs(data, nullcontext())
 
 
 def strays(data) -> bool:
@@ -135,14 +129,23 @@ def strays(data) -> bool:
 
     Then no two models can be shown the same examples. Of up to 32 items, read twice.
     """
+    return _differs(data, seeded(0))
+
+
+def _differs(data, second_reading: AbstractContextManager) -> bool:
+    """Whether an input is another one when it is read again; not a number is like not a number."""
     check_dataset(data)
     if isinstance(data, Examples | Tensor):
         return False
-    readings = []
-    for _ in range(2):
-        with seeded(0):
-            readings.append(_inputs_at(data, _places(data)))
-    return not _alike(*readings)
+    places = torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().unique().tolist()
+    with seeded(0):
+        first = _inputs_at(data, places)
+        with second_reading:
+            second = _inputs_at(data, places)
+    return not all(
+        x.shape == again.shape and torch.equal(x.nan_to_num(), again.nan_to_num())
+        for x, again in zip(first, second, strict=True)
+    )
 
 
 def rooted(data) -> tuple[object, list[int]]:
@@ -170,10 +173,6 @@ def warn_of_twins(name: str, data, forgotten: Tensor):
         )
 
 
-def _places(data) -> list[int]:
-    return torch.linspace(0, len(data) - 1, 32, dtype=torch.float64).long().unique().tolist()
-
-
 def _inputs_at(data, places: list[int]) -> list[Tensor]:
     items = [Told(data)[place] for place in places]
     inputs = items if isinstance(data, Unlabelled) else [pair_of(item)[0] for item in items]
@@ -182,14 +181,6 @@ def _inputs_at(data, places: list[int]) -> list[Tensor]:
     except (RuntimeError, TypeError, ValueError):
         kind = type(inputs[0]).__name__
         raise ValueError(f"an input is a {kind}: let the dataset give tensors of numbers") from None
-
-
-def _alike(first: list[Tensor], second: list[Tensor]) -> bool:
-    """Whether all inputs are the same; what is not a number is like what is not."""
-    return all(
-        x.shape == again.shape and torch.equal(x.nan_to_num(), again.nan_to_num())
-        for x, again in zip(first, second, strict=True)
-    )
 
 
 def unique_rows(inputs: Tensor) -> set[bytes]:

@@ -14,7 +14,7 @@ from minilearn.checks import check_count
 from minilearn.data.embedded import TEST_SHARE, Split
 from minilearn.data.examples import Examples
 from minilearn.data.places import own_file
-from minilearn.data.table import check_on_bad, gather
+from minilearn.data.table import gather
 from minilearn.draws import order_of
 
 LENGTH = 10  # tokens a sentence
@@ -45,11 +45,8 @@ SYNONYM, NOISE = 0.8, 0.15  # the score of a synonym; the standard deviation of 
 CLOSE = 0.3  # how far a word's vector lies from its meaning's
 AGREEING = (2, 2, 3, 3, 3, 3)  # how often, out of 16, no slot agrees, one does, ... all five do
 _MEANINGS = [[tuple(pair.split("/")) for pair in words.split()] for words in SLOTS.values()]
-PAIR_WORDS = (
-    PAD,
-    UNKNOWN,
-    *sorted([*ADJECTIVES, *(w for slot in _MEANINGS for pair in slot for w in pair)]),
-)
+_WORDS = [word for slot in _MEANINGS for pair in slot for word in pair]
+PAIR_WORDS = (PAD, UNKNOWN, *sorted([*ADJECTIVES, *_WORDS]))
 
 
 class Corpus(NamedTuple):
@@ -108,7 +105,6 @@ def stsb_corpus(*, root=None, on_bad: str = "skip") -> Corpus:
     Raises: MissingData if a file is not there; ValueError if one is not UTF-8, no line is left, or
         a line is bad and on_bad="refuse"
     """
-    check_on_bad(on_bad)
     parts = [_lines(part, root, on_bad) for part in ("train", "dev", "test")]
     vocabulary = {word for pair, _ in parts[0] for sentence in pair for word in sentence}
     words = (PAD, UNKNOWN, *sorted(vocabulary))
@@ -207,10 +203,13 @@ def word_vectors(path, words: tuple[str, ...]) -> Tensor:
     try:
         with open(path, encoding="utf-8", newline="\n") as opened:
             for place, line in enumerate(opened, start=1):
+                line = line.rstrip()  # fastText ends a line with a blank
+                if place == 1 and re.fullmatch(r"\d+ \d+", line):
+                    raise ValueError(f"{path} begins with a count: delete the first line")
                 width = width or line.count(" ")
                 i = number.get(line[: max(line.find(" "), 0)])
                 # a few of the file's "words" hold spaces: the numbers are the last `width` fields
-                parts = line.rstrip("\r\n").rsplit(" ", width)
+                parts = line.rsplit(" ", width)
                 if i is not None and i not in vector and " " not in parts[0]:
                     vector[i] = _vector(parts[1:], width, f"line {place} of {path}")
     except TypeError:

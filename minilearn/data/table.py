@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minilearn.checks import check_count
+from minilearn.checks import check_choice, check_count
 from minilearn.data.examples import Examples
 from minilearn.warn import warn
 
@@ -125,8 +125,7 @@ def leave_out(bad: str, left: int, on_bad: str):
 
 def check_on_bad(on_bad: str):
     """Refuse, by ValueError, what is neither "refuse" nor "skip"."""
-    if on_bad not in ("refuse", "skip"):
-        raise ValueError(f'on_bad must be "refuse" or "skip", got {on_bad!r:.80}')
+    check_choice("on_bad", on_bad, ("refuse", "skip"))
 
 
 def _folder(folder) -> Path:

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from minilearn.checks import check_choice
+
 INSTALLED = find_spec("triton") is not None
 triton = tl = None
 # Triton takes a while to import, and the references do without it: only where a kernel can run.
@@ -111,7 +113,7 @@ def use(impl: str):
         ...     status()["runs"].unique().tolist()
         ['reference']
     """
-    _asked.append(_checked(impl, "use()"))
+    _asked.append(check_choice("impl", impl, CHOICES))
     try:
         yield
     finally:
@@ -179,17 +181,11 @@ _decide._dynamo_marked_constant = True
 def wished(impl: str | None = None) -> str:
     """What is asked for: by the call, by `use`, or by the variable MINILEARN_KERNELS."""
     if impl is not None:
-        return _checked(impl, "impl")
+        return check_choice("impl", impl, CHOICES)
     if _asked:
         return _asked[-1]
     named = os.environ.get(VARIABLE, "")
-    return _checked(named, f"the variable {VARIABLE}") if named else "auto"
-
-
-def _checked(impl, where: str) -> str:
-    if impl not in CHOICES:
-        raise ValueError(f"{where} chooses one of {CHOICES}, got {impl!r:.80}")
-    return impl
+    return check_choice(f"the variable {VARIABLE}", named or "auto", CHOICES)
 
 
 def _obstacle(known: Kernel, wish: str, device: torch.device, dtype: torch.dtype) -> str:

@@ -16,7 +16,7 @@ from minilearn.models import build, check_architecture, copy_of
 from minilearn.run import File, Run, Watch
 from minilearn.unlearn import Unlearned, method
 
-TEACHERS = 30_000  # added to the seed, so that the bad teacher has first weights of its own
+BAD_TEACHER = 30_000  # added to the seed, so that the bad teacher has first weights of its own
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,15 @@ def bad_teacher(
         which Adam does not notice
     Raises: ValueError if `fresh` makes another architecture, or there is one class; NonFiniteLoss
     """
-    bad = build(fresh, seed + TEACHERS).to(device_of(model))
+    bad = build(fresh, seed + BAD_TEACHER).to(device_of(model))
     check_architecture(model, bad)
     good = copy_of(model)
     student = copy_of(model)
     chosen = random_part(retain, config.fraction, seed)
 
     def loss(x_forget, x_retain):
-        taught = torch.cat([frozen_logits(bad, x_forget, 2), frozen_logits(good, x_retain, 2)])
+        pairs = [(bad, x_forget), (good, x_retain)]  # of small batches one may be without rows
+        taught = torch.cat([frozen_logits(teacher, x, 2) for teacher, x in pairs if len(x)])
         said = logits_of(student, torch.cat([x_forget, x_retain]))
         return divergence(taught, said).mean()
 

@@ -79,9 +79,9 @@ def l2ul(
         minimise  w L_f + (1 - w) L_adv + lambda / 2 sum_i W_i (theta_i - theta_o,i)^2
         L_f = -CE(f(x), y), or CE(f(x), y*) with `relabel`;     L_adv = CE(f(x'), y')
 
-    x' are images of the items driven to other classes y' of the original, for want of retained
-    data. W is 0 for the weights that matter most for the items. It stops after the step when no
-    item is called y any more (with `relabel`: all are y*), or at its cap. `finished` says which.
+    x' are images of the items driven to other classes y' of the original. Only items still called y
+    count in L_f by default; w is 1/2, without `attack` 1. W is 0 for what matters most for them. It
+    stops after the step when none is called y (with `relabel`: all are y*), or at its cap.
     Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*,
         for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 6
@@ -108,10 +108,10 @@ def l2ul(
         logits, logits_adv = logits_of_both(student, x, x_adv, config.batch_norm)
         losses = F.cross_entropy(logits, y, reduction="none")
         if config.forget_loss_on == "remaining":
-            remaining = (logits.argmax(1) == y) == misclassify
-            losses = losses.where(remaining, 0.0)
-        total = -losses.mean() if misclassify else losses.mean()
-        if len(x_adv):
+            called = logits.argmax(1) == y
+            losses = losses.where(called if misclassify else ~called, 0.0)
+        total = -losses.mean() if misclassify else losses.mean()  # L_f
+        if images is not None:
             share = len(x) / (len(x) + len(x_adv))
             w = share if config.forget_weight is None else config.forget_weight
             total = w * total + (1 - w) * F.cross_entropy(logits_adv, y_adv)

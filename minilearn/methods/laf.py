@@ -32,7 +32,7 @@ class LAF:
         first: inputs of the first autoencoder: "all", as released; "retain", as the paper argues
         latent: numbers in an autoencoder's latent vector
         kl: weight of the autoencoders' KL term
-        vae: training of both autoencoders
+        vae: training of both autoencoders, whose loss is their own
         layer: the representation; None: see `models.extractor`
     """
 
@@ -53,6 +53,7 @@ class LAF:
         rates = {"lr_extraction": NOT_NEGATIVE, "lr_alignment": NOT_NEGATIVE, "kl": NOT_NEGATIVE}
         words = {"error": FORMS, "decoder": DECODERS, "first": ("all", "retain")}
         check_settings(self, **rates, **words, temperature=POSITIVE, latent=whole(1), vae=Training)
+        check_settings(self.vae, loss=("auto",), schedule=("constant", "cosine"))
 
     @classmethod
     def paper(cls, dataset: str, task: str, source: str = "paper") -> LAF:

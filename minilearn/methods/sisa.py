@@ -66,7 +66,7 @@ class Sharded:
     """The records of a training by SISA: who is where, and all weights that were kept.
 
     Args:
-        result: the ensemble, and what the last training took
+        result: the ensemble, and what the last training took; its history is empty
         fresh: makes a new network
         train: the training set
         place: (N,) int64, the number of an example's slice among all

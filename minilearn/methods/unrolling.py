@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import all_finite, check_settings, device_of
+from minilearn.checks import POSITIVE, all_finite, check_settings, device_of, whole
 from minilearn.cost import Cost
 from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
@@ -19,7 +19,7 @@ from minilearn.unlearned import History, NonFiniteLoss
 
 @dataclass(frozen=True)
 class Unrolling:
-    """How the model was trained: what the expansion needs to know of plain SGD.
+    """How the model was trained, by plain SGD: give the values of that very training.
 
     Args:
         epochs: passes over the training data, E
@@ -34,7 +34,7 @@ class Unrolling:
     loss: Loss = "auto"
 
     def __post_init__(self):
-        check_settings(self)
+        check_settings(self, epochs=whole(1), lr=POSITIVE)
         check_loss(self.loss)
 
 
@@ -53,10 +53,11 @@ def unrolling(
 
     To first order in eta, a run of SGD moves by the sum of all gradients at its start, so that a
     part of them can be taken back afterwards. Training is far beyond first order, which is the
-    method's weakness: it is one gradient. There is nothing to resume or to watch.
+    method's weakness: it is one gradient. It is taken as training took it, in batches of
+    `config.batch_size` and in training mode. There is nothing to resume or to watch.
 
     Args: forget: Examples or a dataset. start: the network with the weights before training.
-        seed: names the result; nothing is drawn
+        seed: of dropout
     Paper: Thudi et al. 2022, unrolling SGD.          Chapter: 9
     Differs: the formula is derived here, and not checked against the authors' code; the loss that
         they add to training, to make it work better, is not a part of it. It is for plain SGD
@@ -78,7 +79,7 @@ def unrolling(
     student, cost = copy_of(model), Cost()
     scale = config.lr * config.epochs / config.batch_size
     with cost.clock(device_of(model)):
-        loss, gradients = _summed_gradients(copy_of(start), forget, config.loss, cost)
+        loss, gradients = _summed_gradients(copy_of(start), forget, config, cost)
         if not all_finite(gradients.values()):
             raise NonFiniteLoss("a gradient at the start is not finite")
         with torch.no_grad():
@@ -90,17 +91,17 @@ def unrolling(
 
 
 def _summed_gradients(
-    start: nn.Module, data, kind: Loss, cost: Cost
+    start: nn.Module, data, config: Unrolling, cost: Cost
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The mean loss at the start, and the sum of all gradients there, by the parameter's name."""
     start.requires_grad_(True)
     total = 0.0
     classes = number_of_classes(start, data)
-    with mode(start, train=False):
-        for x, y in map(pair, batches(data, 256, device=device_of(start))):
+    with mode(start, train=True):
+        for x, y in map(pair, batches(data, config.batch_size, device=device_of(start))):
             cost.trained(forget=len(x))
             with clear_errors(x, y):
-                loss = loss_per_example(start(x), y, classes, kind).sum()
+                loss = loss_per_example(start(x), y, classes, config.loss).sum()
             loss.backward()
             total = total + loss.detach()
     gradients = {}

@@ -111,7 +111,8 @@ def anamnesis_index(
 
     `data` is what is relearned from, in the paper the whole training set; `probe` what it is
     measured on, held-out examples of the forgotten kind; L_o the original's loss there. Both models
-    see the same batches, a stream per seed; give `config` the original's recipe. Near 0, something
+    see the same batches, a stream per seed; give `config` the original's recipe, whose epochs and
+    schedule are not used. Near 0, something
     is left; far above 1, more was destroyed than forgotten. `cap` is by default 1,000 steps, and
     with `published=True` those of their 10 epochs.
 

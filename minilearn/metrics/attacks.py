@@ -149,8 +149,9 @@ def attack_features(result: Evaluation, unit: float = 1.0) -> Tensor:
     """What the stronger attack looks at: (N, 4) for classes, (N, 2) for regression.
 
     Classes: loss, scaled confidence, entropy, margin between the two largest log probabilities.
-    Regression: absolute error and log(error + 0.001), the error in units of `unit`. Whether it can
-    be computed from the result is for the attack to check, which does so for all of its results.
+    Regression: the evaluation's loss, by default the absolute error, in units of `unit`, and
+    log(loss + 0.001). Whether it can be computed from the result is for the attack to check, which
+    does so for all of its results.
     """
     if result.targets.is_floating_point():
         error = result.loss.double() / unit

@@ -78,6 +78,9 @@ def relearn_time(
     censored, and all that is known is "more than cap". `every=k` looks only every k steps, which
     is faster and rounds up. `published=True` counts as the released code does.
 
+    Args: data: what is relearned from. probe: what the loss is measured on. config: batch size,
+        rate, optimiser and loss of the relearning; its epochs and schedule are not used.
+        seed: of the order of the batches
     Paper: Golatkar et al. 2020 (relearn time), Tarun et al. 2023 (anamnesis index).      Chapter: 3
     Target: the retrained model's time.
     Cannot see: what this optimiser cannot reach in so many steps. Depends on rate, batch, mixture.

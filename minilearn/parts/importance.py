@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from minilearn.checks import check_choice, check_count, refuse_non_finite
 from minilearn.cost import Cost, ledger
+from minilearn.data.batches import batches
 from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
@@ -80,7 +81,7 @@ def importance(
         model = model.module  # torch calls no function of a parallel network's weights
         prefix += "module."
     cost = ledger(cost)
-    parts = x.split(1 if kind == "loop" else batch_size)
+    parts = x.split(1) if kind == "loop" else [*batches(x, batch_size)]
     with mode(model, train=train), seeded(seed), uncompiled(model), with_gradients():
         if kind == "loop":
             omega = _absolute_gradients(model, parts, cost, torch.sum)

@@ -19,7 +19,7 @@ from minilearn.run import File, Run
 from minilearn.unlearned import NonFiniteLoss
 from minilearn.warn import warn
 
-AUTOENCODERS = 20_000  # added to the seed, so that each network has first weights of its own
+AUTOENCODERS = 20_000  # added to the seed for h, and one more for h_f: not the student's own
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,10 +108,11 @@ def picture(report: Report, panels: Sequence[tuple[str, str]], title: str) -> Fi
 
 
 def _panel(ax: Axes, report: Report, metric: str, split: str):
-    rows = [row for row in report.rows if (row.metric, row.split) == (metric, split)]
-    rows = [row for row in rows if row.method != "untrained"]
+    every = [row for row in report.rows if row.method != "untrained"]
+    rows = [row for row in every if (row.metric, row.split) == (metric, split)]
     if not rows:
-        raise ValueError(f"the report has no {metric} on {split!r}")
+        there = dict.fromkeys((row.metric, row.split) for row in every)
+        raise ValueError(f"the report has no {metric} on {split!r}, but {[*there]}")
     names = [row.method for row in rows]
     for place, row in enumerate(rows):
         error = None if np.isnan(row.half_width) else row.half_width

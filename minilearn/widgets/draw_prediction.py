@@ -36,7 +36,7 @@ def draw_prediction(
     inside = (true >= low) & (true <= high)
     if inside.all() or not inside.any():
         raise ValueError(
-            f"{inside.sum()} of {len(true)} targets lie in the band {low:g} to {high:g}"
+            f"the band {low:g} to {high:g} must hold some targets and not all, got {inside.sum()}"
         )
     ends = [min(true.min(), answers.min()).item(), max(true.max(), answers.max()).item()]
     data = {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 from torch import Tensor
 
 from minilearn.checks import check_kind
 from minilearn.data import Examples
+from minilearn.metrics import ulira
 from minilearn.metrics.of_candidates import of_forgotten
 from minilearn.trials import ORIGINAL, RETRAINED, Trials
 from minilearn.widgets.interactive import FINE, Interactive, inked, packed
 
-PRIOR = 8  # as `metrics.ulira`
+PRIOR = signature(ulira).parameters["prior"].default
 FEWEST = 5  # pairs of draws, so that there is a choice of how many are fitted
 
 

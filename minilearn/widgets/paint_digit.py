@@ -70,15 +70,21 @@ def layer_of(name: str, layer: nn.Module) -> dict:
     match layer:
         case nn.ReLU():
             return {"kind": "relu"}
-        case nn.Flatten():
+        case nn.Flatten(start_dim=1, end_dim=-1):
             return {"kind": "flatten"}
-        case nn.MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1):
+        case nn.MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False):
             return {"kind": "pool"}
         case nn.Linear(bias=Tensor()):
             return {"kind": "linear", **weights_of(layer)}
-        case nn.Conv2d(stride=(1, 1), dilation=(1, 1), groups=1, bias=Tensor(), padding=(int(), _)):
+        case nn.Conv2d(stride=(1, 1), dilation=(1, 1), groups=1, bias=Tensor()) if _square(layer):
             return {"kind": "convolution", "padding": layer.padding[0], **weights_of(layer)}
     raise ValueError(f"the page cannot compute a layer of {name}: {layer}")
+
+
+def _square(layer: nn.Conv2d) -> bool:
+    """Whether the kernel, and the zeros around the image, are the same in both directions."""
+    sides = {layer.kernel_size, layer.padding}
+    return layer.padding_mode == "zeros" and all(side == side[::-1] for side in sides)
 
 
 def weights_of(layer: nn.Module) -> dict:

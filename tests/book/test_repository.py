@@ -76,13 +76,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1799,
+    ("methods", "parts"): 1802,
     ("metrics",): 1704,
     ("kernels",): 914,
     ("data",): 1265,
     ("course",): 1168,
 }
-WHOLE = 11500  # without check/
+WHOLE = 11513  # without check/
 
 
 def test_budgets_of_files():

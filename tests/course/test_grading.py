@@ -18,7 +18,7 @@ import torch
 from minilearn.course import assign, attempt, grade, questions, read_source, student_version
 from minilearn.course import sandbox as sandbox_module
 from minilearn.course.__main__ import main
-from minilearn.course.grading import Limits, graded, run
+from minilearn.course.grading import Limits, run
 from minilearn.course.recompose import recompose
 from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import TEST, nbgrader_version, parts, text_of
@@ -103,18 +103,18 @@ def answered(student: dict, double: str = DOUBLE, mean: str = MEAN) -> dict:
 
 
 @sandboxed
-def test_one_submission_is_graded_by_its_tests_alone(source, student, tmp_path, monkeypatch):
-    asked = [q for q in questions(read_source(source)) if q.test]
-    made = write(tmp_path / "mine.ipynb", answered(student, double=WRONG))
-    assert graded(made, asked, 20, 2**30).points == {"double": 1, "mean": 3}
-    fitted = write(tmp_path / "fitted.ipynb", answered(student, double=FITTED))
-    for key, points in (("", 2), ("k", 1)):
-        assert graded(fitted, asked, 20, 2**30, key).points == {"double": points, "mean": 3}
-    broken = graded(write(tmp_path / "broken.ipynb", "{"), asked, 20, 2**30)
-    assert broken.points == {"double": 0, "mean": 0} and broken.reasons
+@graded_here
+def test_a_key_finds_fitted_answers_and_a_huge_file_is_not_read(
+    source, student, tmp_path, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "fitted.ipynb", answered(student, double=FITTED))
+    write(tmp_path / "in" / "large.ipynb", " " * 2**21)
     monkeypatch.setattr("minilearn.course.sources.LARGEST", 2**20)
-    large = graded(write(tmp_path / "large.ipynb", " " * 2**21), asked, 20, 2**30)
-    assert not any(large.points.values()) and "larger than 1 MB" in large.reasons[0]
+    for key, points in (("", "5"), ("k", "4")):
+        fitted, large = grade(source, tmp_path / "in", tmp_path / "grades.csv", key=key)
+        assert fitted["points"] == points
+        assert large["points"] == "0" and "larger than 1 MB" in large["reason"]
 
 
 def test_questions_have_points_and_bodies(source):
@@ -840,7 +840,7 @@ def test_what_a_submission_does_in_its_own_process(tmp_path):
         student = student_version(source)
         student["cells"][1]["source"] = text
         steps = recompose(source, student, asked)
-        result = run(steps, asked, Limits(seconds=20, trusted=True), "")
+        result = run(steps, asked, Limits(seconds=20), "", trusted=True)
         assert result.points == {"half": points}, (text, result.reasons)
 
 
@@ -1006,6 +1006,9 @@ def test_silly_arguments_get_a_sentence(source, tmp_path, capsys):
         grade(source, tmp_path / "empty", tmp_path / "g.csv", **trust)
     with pytest.raises(ValueError, match="seconds must be more than 0"):
         grade(source, tmp_path, seconds=0, **trust)
+    with pytest.raises(ValueError, match="jobs must be more than 0, but it is 0"):
+        grade(source, tmp_path / "new", tmp_path / "own" / "g.csv", jobs=0, **trust)
+    assert not (tmp_path / "own").exists()
     with pytest.raises(ValueError, match="no test is called 'why'"):
         grade(source, tmp_path, question="why", **trust)
     with pytest.raises(ValueError, match="no submission is called 'x'"):

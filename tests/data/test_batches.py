@@ -20,7 +20,7 @@ from torch.utils.data import (
 
 from minilearn.data import Unlabelled, batches, items_of, subset, targets_of, without_targets
 from minilearn.data.batches import mixed
-from minilearn.data.reading import varies
+from minilearn.data.reading import strays, varies
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN = float("nan")
@@ -303,8 +303,9 @@ def test_whether_a_dataset_augments_is_found_and_no_generator_moves(draw):
     noisy = Noisy(numbered(5))
     noisy.draw = lambda: float(draw())
     before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
-    assert varies(noisy) and varies(Unlabelled(noisy)) and not varies(Pairs(numbered(5)))
-    assert not varies(numbered(5)) and not varies(numbered(5).inputs)
+    assert varies(noisy) and varies(Unlabelled(noisy)) and not strays(noisy)
+    for plain in (Pairs(numbered(5)), numbered(5), numbered(5).inputs):
+        assert not varies(plain) and not strays(plain)
     after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all()
     assert before[2] == after[2]
@@ -393,3 +394,10 @@ def test_parts_of_examples_in_torchs_wrappers_are_one_sentence():
         with pytest.raises(ValueError, match="ConcatDataset of Examples.* their tensors, joined"):
             next(iter(read(ConcatDataset([data, data]), 4)))
     assert len(part.dataset[part.indices]) + len(rest.dataset[rest.indices]) == 10
+
+
+def test_a_label_that_cross_entropy_would_pass_over_is_refused():
+    """On a GPU, and where the number of classes is known, no later check would see it."""
+    data = [(torch.zeros(2), 0), (torch.zeros(2), -100)]
+    with pytest.raises(ValueError, match="class labels start at 0, got -100"):
+        list(batches(data, 2))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from shared import numbered
+from shared import Pairs, numbered
 
-from minilearn.data import Examples
+from minilearn.data import Examples, with_targets
+from minilearn.data.examples import subset
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAN, INF = float("nan"), float("inf")
@@ -123,6 +124,11 @@ def test_with_targets_checks_them():
     assert numbered(4).with_targets(torch.zeros(4)).task == "regression"
     with pytest.raises(ValueError, match="the first sizes must agree"):
         numbered(4).with_targets(torch.zeros(3))
+    for wrong, got in ((torch.zeros(3, 2), r"torch.float32 of shape \(3, 2\)"), ([1], "list")):
+        with pytest.raises(ValueError, match=f"must be a tensor of 4 rows, got {got}"):
+            with_targets(Pairs(numbered(4)), wrong)
+        with pytest.raises(ValueError, match=f"a mask must be a boolean tensor .*, got {got}"):
+            subset(numbered(4), wrong)
 
 
 def test_targets_that_single_precision_cannot_tell_apart_are_refused():

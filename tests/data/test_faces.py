@@ -204,7 +204,7 @@ def test_tables_that_do_not_fit(faces, utk):
         ({"size": None}, "size must be .* got NoneType"),
         ({"held_out": "train"}, "held_out is one of .'val', 'test'., got 'train'"),
         ({"held_out": None}, "held_out is one of"),
-        ({"on_bad": "ignore"}, 'on_bad must be "refuse" or "skip"'),
+        ({"on_bad": "ignore"}, "on_bad is one of"),
         ({"root": 3}, "root must be the path of a folder, got int"),
     ],
 )
@@ -215,7 +215,7 @@ def test_options_that_make_no_sense(faces, option, sentence):
 
 @pytest.mark.parametrize("option", [{"size": 0}, {"on_bad": "ignore"}, {"root": 3}])
 def test_options_that_make_no_sense_for_utkface(utk, option):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must be|is one of"):
         utkface(**{"root": utk} | option)
 
 
@@ -255,8 +255,8 @@ def test_the_five_groupings_are_the_published_ones():
     [
         (torch.tensor([3.0, 121.0]), "mfd", "run from 3 to 121"),
         (torch.tensor([-1.0, 4.0]), "mfd", "run from -1 to 4"),
-        (torch.tensor([3, 4]), "mfd", "one age each"),
-        (torch.zeros(2, 2), "mfd", "one age each"),
+        (torch.tensor([3, 4]), "mfd", "one age each, .* got torch.int64 of shape"),
+        (torch.zeros(2, 2), "mfd", r"one age each, .* of shape \(2, 2\)"),
         (torch.tensor([3.0, 4.0]), "young", "grouping is one of .'tnn', 'mfd'"),
     ],
 )

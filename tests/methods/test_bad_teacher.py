@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minilearn.methods import BadTeacher, bad_teacher
-from minilearn.methods.bad_teacher import TEACHERS
+from minilearn.methods.bad_teacher import BAD_TEACHER
 from minilearn.models import build
 from minilearn.run import Run
 
@@ -35,7 +35,7 @@ def test_the_first_loss_is_the_divergence_from_the_two_teachers(tiny_net, classi
 
     x_f, x_r = classification.inputs[:7], classification.inputs[7:]
     result = bad_teacher(net, x_f, x_r, fresh=plain, config=SHORT, seed=3)
-    bad = build(plain, 3 + TEACHERS).double()
+    bad = build(plain, 3 + BAD_TEACHER).double()
     said, taught = net.double()(x_f.double()).softmax(1), bad(x_f.double()).softmax(1)
     total = 0.0
     for p, q in zip(taught.tolist(), said.tolist(), strict=True):
@@ -66,7 +66,7 @@ def test_forgotten_answers_become_the_untrained_ones(trained, classification):
     x_f, x_r = classification.inputs[:7], classification.inputs[7:]
     options = {"fresh": lambda: kind(3, dropout=0.0), "config": config}
     model = bad_teacher(trained, x_f, x_r, **options).model.eval()
-    bad = build(options["fresh"], TEACHERS).eval()
+    bad = build(options["fresh"], BAD_TEACHER).eval()
 
     def apart(a, b, x):
         return (a(x).softmax(1) - b(x).softmax(1)).abs().max().item()
@@ -95,3 +95,19 @@ def test_bad_input(tiny_net, classification):
     for wrong in ({"fraction": 0}, {"fraction": 1.5}, {"lr": -1}, {"epochs": 0.5}):
         with pytest.raises(ValueError, match="must"):
             BadTeacher(**wrong)
+
+
+def test_a_batch_without_forgotten_inputs_asks_no_teacher_about_them(classification):
+    """A network that reshapes by its batch cannot read a batch without rows."""
+
+    class Reshaped(torch.nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.view(x.size(0), -1))
+
+    def fresh():
+        return Reshaped(torch.nn.Linear(6, 3))
+
+    x = classification.inputs
+    config = BadTeacher(epochs=1, batch_size=4, fraction=1.0)
+    result = bad_teacher(build(fresh, 1), x[:2], x[2:], fresh=fresh, config=config)
+    assert len(result.history.loss) == 6

@@ -21,6 +21,7 @@ from minilearn.models import VAE, build, cnn, extractor
 from minilearn.parts.vae import AUTOENCODERS, check_sets
 from minilearn.precision import fast
 from minilearn.requests import by_class, by_index, mislabel
+from minilearn.schedule import Plateau
 from minilearn.training import NonFiniteLoss, Training, fit
 
 CASE = {
@@ -415,3 +416,9 @@ def test_wrong_labels_reach_as_far_as_asked(classification):
     for reach in (4, 11, 1, "9"):
         with pytest.raises(ValueError, match="reach must"):
             mislabel(many, 0.6, range(5), reach=reach)
+
+
+@pytest.mark.parametrize("change", [{"loss": "squared"}, {"schedule": Plateau()}])
+def test_a_recipe_that_no_autoencoder_follows_is_refused(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} is one of"):
+        LAF(vae=dataclasses.replace(LAF().vae, **change))

@@ -31,17 +31,31 @@ def gap(net, other):
     return sum((a - b).detach().square().sum().item() for a, b in pairs) ** 0.5
 
 
-def test_every_item_has_a_gradient_of_its_own_whatever_mode_the_start_comes_in(
-    tiny_net, classification
-):
-    """Neither dropout nor the statistics of a batch are in it."""
-    net, start, items = tiny_net(seed=1), tiny_net().train(), classification[:7]
-    found = unrolling(net, items, start=start, config=Unrolling(2, 8, 0.1)).model
-    still = copy.deepcopy(start).eval()
-    for x, y in zip(items.inputs, items.targets, strict=True):
-        nn.functional.cross_entropy(still(x[None]), y[None]).backward()
-    for new, old, p in zip(found.parameters(), net.parameters(), still.parameters(), strict=True):
-        torch.testing.assert_close(new, old + 0.1 * 2 / 8 * p.grad)
+@pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
+def test_one_step_of_a_network_with_batch_statistics_is_taken_back(classification, train):
+    """The gradient is that of training, whatever mode the start comes in."""
+
+    def network():
+        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+    start = build(network, 0).train(train)
+    one_step = {"epochs": 1, "batch_size": 24, "lr": 0.1}
+    whole = copy.deepcopy(start)
+    fit(whole, classification, Training(**one_step, optimizer="sgd", momentum=0.0), progress=False)
+    found = unrolling(whole, classification, start=start, config=Unrolling(**one_step)).model
+    assert gap(found, start) < 1e-5 < gap(whole, start)
+
+
+def test_the_seed_draws_the_dropout(tiny_net, classification):
+    net, start, items = tiny_net(seed=1), tiny_net(), classification[:7]
+    runs = [unrolling(net, items, start=start, seed=seed).model for seed in (0, 0, 1)]
+    assert gap(runs[0], runs[1]) == 0 < gap(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"lr": 0.0}])
+def test_a_training_that_moved_nothing_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Unrolling(**wrong)
 
 
 def test_it_is_exact_to_first_order(classification):

@@ -510,3 +510,13 @@ def test_a_resnet_is_not_refused_for_a_kink(seed):
     expected = importance(net, x, "loop")
     apart = (found["head.weight"] - expected["head.weight"]).norm()
     assert apart < 1e-3 * expected["head.weight"].norm()
+
+
+def test_a_last_batch_of_one_joins_the_one_before_as_in_the_loop():
+    """Else batch normalisation in training mode could not read it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    found = importance(net, x, "batch-mean", train=True, batch_size=4)
+    whole = importance(net, x, "batch-mean", train=True, batch_size=5)
+    assert all(torch.equal(found[name], whole[name]) for name in whole)

@@ -8,12 +8,18 @@ import torch
 from figure_examples import EXAMPLES, audit, said
 from torch.distributions import StudentT
 
-from minilearn.metrics import auc
+from minilearn.metrics import auc, ulira
 from minilearn.metrics.of_candidates import fit_of, of_forgotten
 from minilearn.widgets import judge_candidate
 from minilearn.widgets.interactive import inked
 
 PAIRS, PRIOR = 8, 8
+
+
+def test_the_prior_is_the_attack_s_own(figure):
+    """And not a number that is written here and there."""
+    prior = ulira.__kwdefaults__["prior"]
+    assert prior == PRIOR and repr(figure.data["prior"]) == repr(prior)
 
 
 @pytest.fixture

@@ -103,11 +103,23 @@ def test_painting_by_mouse(shown):
     assert said(shown).startswith(answers(networks()[1].inputs[1]))
 
 
+def convolution(kernel=3, **options) -> nn.Module:
+    """A network on images of 8 x 8, with a convolution of some kind."""
+    layer = nn.Conv2d(1, 2, kernel, **options)
+    count = layer(torch.zeros(1, 1, 8, 8)).numel()
+    return nn.Sequential(layer, nn.Flatten(), nn.Linear(count, 10))
+
+
 @pytest.mark.parametrize(
     ("model", "layer"),
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Sigmoid()), "Sigmoid"),
         (nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.Flatten(), nn.Linear(18, 10)), "Conv2d"),
+        (convolution(padding=1, padding_mode="circular"), "Conv2d"),
+        (convolution(padding=(1, 0)), "Conv2d"),
+        (convolution(kernel=(3, 1)), "Conv2d"),
+        (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(16, 10)), "MaxP"),
+        (nn.Sequential(nn.Flatten(2), nn.Flatten(), nn.Linear(64, 10)), "Flatten"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False)), "Linear"),
         (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)), "BatchNorm1d"),
     ],
