@@ -1,4 +1,4 @@
-"""The claims of the three papers, as a table, and the verdict that the measured rows give.
+"""The claims of the three papers, as a table; `book/_ext/verdicts.py` judges them by the rows.
 
 A claim has its own words, where they stand, and a quantity with the bounds in which it holds. The
 quantity is taken seed by seed: a value, or its difference from another method's, its ratio to it,
@@ -7,13 +7,11 @@ or how much nearer it is than that one to the retrained model's. Nothing measure
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import inf, isnan, nan
+from math import inf
 
-import pandas
-
-from minilearn.metrics.report import t_half_width
+from book.experiments.faces import BANDS
 
 DIGITS, MNIST, FASHION, CIFAR, SVHN = (
     f"laf_{name}" for name in ("digits", "mnist", "fashion", "cifar10", "svhn")
@@ -21,7 +19,12 @@ DIGITS, MNIST, FASHION, CIFAR, SVHN = (
 TASKS = {"random": "random items", "class": "a class", "noisy": "wrong labels"}
 CHAPTERS = {"random": 8, "class": 9, "noisy": 9}
 ERRORS = {"stsb": "mse", "electricity": "quantile_loss"}  # of the others mae
-FACES = ("agedb_allcnn", "imdb_wiki_allcnn")
+REGRESSION = [(name, "") for name in ("rotated_digits", "stsb", "electricity")]
+FACES = [
+    (f"{dataset}_allcnn", f"targets in [{low}, {high})")
+    for dataset, bands in BANDS.items()
+    for low, high in bands
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Claim:
         low, high: the claim holds if the whole interval lies here
         size, label: of the rows' configs, where several stand in a file
         base: what the request of the rows of `other` begins with, if it is another one
+        network: the label of these rows
     """
 
     work: str
@@ -57,98 +61,7 @@ class Claim:
     size: str = ""
     label: str = ""
     base: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the rows say: a word, the mean, half of its interval, seeds, and where it was measured.
-
-    `overflowed` counts the runs of the method that left no model and so no number.
-    """
-
-    word: str
-    mean: float = nan
-    half: float = nan
-    seeds: int = 0
-    device: str = ""
-    size: str = ""
-    overflowed: int = 0
-
-
-def verdict(claim: Claim, rows: pandas.DataFrame) -> Verdict:
-    """Held, or not held, if the 95 % interval over seeds lies within the bounds, or outside."""
-    best = Verdict("not measured")
-    for (device, size), own in rows.groupby(["device", "size"], sort=False):
-        if claim.size and size.split(",")[0] != claim.size:
-            continue
-        values = list(quantity(claim, own))
-        lost = _lost(claim, own)
-        if len(values) + lost > best.seeds + best.overflowed:
-            mean, half = (sum(values) / len(values), t_half_width(values)) if values else (nan, nan)
-            word = _word(claim, mean, half)
-            best = Verdict(word, mean, half, len(values), device, size, lost)
-    return best
-
-
-def _word(claim: Claim, mean: float, half: float) -> str:
-    if isnan(half):  # one seed, or every run overflowed
-        return "cannot be told"
-    if claim.low <= mean - half and mean + half <= claim.high:
-        return "held"
-    if mean + half < claim.low or claim.high < mean - half:
-        return "not held"
-    return "cannot be told"
-
-
-def quantity(claim: Claim, rows: pandas.DataFrame) -> Iterator[float]:
-    """The claim's quantity for every seed that has all of its numbers."""
-    own = _by_seed(claim, rows, claim.method)
-    other = _by_seed(claim, rows, claim.other)
-    gold = _by_seed(claim, rows, "retrained") if claim.how == "nearer" else {}
-    for seed, number in own.items():
-        if claim.how == "value":
-            yield number
-            continue
-        beside = other.get(seed, other.get("all"))
-        if beside is None or (claim.how == "nearer" and seed not in gold):
-            continue
-        if claim.how == "difference":
-            yield number - beside
-        elif claim.how == "ratio":
-            yield number / beside
-        else:
-            yield abs(number - gold[seed]) - abs(beside - gold[seed])
-
-
-def _by_seed(claim: Claim, rows: pandas.DataFrame, method: str) -> dict[str, float]:
-    """The numbers of a method's first setting, by seed; under "all" one that stands for all."""
-    alone = bool(claim.base) and method == claim.other
-    chosen = _chosen(claim, rows, method)
-    chosen = chosen[(chosen["metric"] == claim.metric) & (chosen["split"] == claim.split)]
-    if chosen.empty:
-        return {}
-    chosen = chosen[chosen["config"] == chosen["config"].iloc[0]]
-    numbers = dict(zip(chosen["seed"], chosen["value"].astype(float), strict=True))
-    if alone and len(numbers) == 1:
-        numbers["all"] = next(iter(numbers.values()))
-    return numbers
-
-
-def _chosen(claim: Claim, rows: pandas.DataFrame, method: str) -> pandas.DataFrame:
-    """A method's rows on the claim's request, or on that of `base`."""
-    alone = bool(claim.base) and method == claim.other
-    request = claim.base if alone else claim.request
-    chosen = rows[(rows["method"] == method) & rows["request"].str.startswith(request)]
-    if claim.label and not alone:
-        chosen = chosen[chosen["config"].str.split(";").str[1].str.strip() == claim.label]
-    return chosen
-
-
-def _lost(claim: Claim, rows: pandas.DataFrame) -> int:
-    """How many runs overflowed, of the method or of the one beside it."""
-    both = {claim.method, claim.other} - {""}
-    chosen = pandas.concat([_chosen(claim, rows, method) for method in sorted(both)])
-    return chosen.loc[chosen["metric"] == "overflowed", "seed"].nunique()
+    network: str = ""
 
 
 def in_words(claim: Claim) -> str:
@@ -219,10 +132,11 @@ def _laf() -> Iterator[Claim]:
 
 def _dru() -> Iterator[Claim]:
     nearer = {"how": "nearer", "high": 0.0, "split": "test_forget"}
-    for name in ("rotated_digits", "stsb", "electricity", *FACES):
+    for name, request in (*REGRESSION, *FACES):
         metric = ERRORS.get(name, "mae")
         chapter = {"stsb": 4, "electricity": 5}.get(name, 3)
-        base = Claim("DRU", "", "authors' notebooks, AgeDB and STS-B", chapter, name, metric=metric)
+        source = "authors' notebooks, AgeDB and STS-B"
+        base = Claim("DRU", "", source, chapter, name, request, metric=metric)
         about = "comes nearer to retraining on what is forgotten than"
         for method, words, other, than in (
             ("blindspot", "Blindspot", "finetune", "fine-tuning"),
@@ -241,30 +155,33 @@ def _dru() -> Iterator[Claim]:
         cost = replace(base, words="Blindspot is cheaper than retraining", metric="samples")
         cost = replace(cost, method="blindspot", other="retrained", split="")
         yield replace(cost, how="ratio", high=1.0)
-    for name in FACES:
+    for name, request in FACES:
         words = "By the attack it is nearer to retraining than fine-tuning is"
-        attack = Claim("DRU", words, "authors' notebook, AgeDB", 3, name, metric="svc_published")
-        attack = replace(attack, split="forget", method="blindspot", other="finetune")
-        yield replace(attack, how="nearer", high=0.0)
+        attack = Claim("DRU", words, "authors' notebook, AgeDB", 3, name, request)
+        attack = replace(attack, metric="svc_published", split="forget", method="blindspot")
+        yield replace(attack, other="finetune", how="nearer", high=0.0)
         words = "Blindspot takes about as long to relearn as a retrained model"
-        index = Claim("DRU", words, "authors' notebook, AgeDB", 3, name, metric="anamnesis")
-        yield replace(index, split="", method="blindspot", low=0.5, high=2.0)
+        index = Claim("DRU", words, "authors' notebook, AgeDB", 3, name, request)
+        index = replace(index, metric="anamnesis", split="", method="blindspot")
+        yield replace(index, low=0.5, high=2.0)
 
 
-SWEEPS = (  # file, size, label, requests
-    ("l2ul_digits", "toy", "base", ("1 random item", "16 random items", "64 random items")),
-    ("l2ul_cifar10", "toy", "base", ("1 random item", "16 random items", "64 random items")),
-    ("l2ul_cifar10", "toy", "released", ("16 random items",)),
-    ("l2ul_cifar10", "paper", "as released", ("16 random items", "64 random items")),
+ITEMS = ("1 random item", "16 random items", "64 random items")
+SWEEPS = (  # file, size, network, label, requests
+    ("l2ul_digits", "toy", "small_cnn", "base", ITEMS),
+    ("l2ul_cifar10", "toy", "resnet20", "base", ITEMS),
+    ("l2ul_cifar10", "toy", "resnet20", "released", ("16 random items",)),
+    ("l2ul_cifar10", "paper", "resnet18", "as released", ("16 random items", "64 random items")),
 )
 
 
 def _l2ul() -> Iterator[Claim]:
-    for name, size, label, requests in SWEEPS:
+    for name, size, network, label, requests in SWEEPS:
         chapter, where = 6, {"experiment": name, "size": size, "label": label}
         for request in requests:
             base = Claim("L2UL", "", "abstract", chapter, request=request, **where)
             against = {"how": "difference", "other": "original", "base": "nothing"}
+            against["network"] = network
             yield replace(
                 base, words="Gradient ascent forgets", method="neggrad", split="forget", high=0.0
             )
@@ -294,15 +211,3 @@ def _l2ul() -> Iterator[Claim]:
 
 
 CLAIMS = (*_laf(), *_dru(), *_l2ul())
-
-
-def judged(
-    read: Callable[[str], pandas.DataFrame], claims: tuple[Claim, ...] = CLAIMS
-) -> list[tuple[Claim, Verdict]]:
-    """Every claim with its verdict; `read(experiment)` gives the rows."""
-    files = {name: read(name) for name in {claim.experiment for claim in claims} if name}
-    nothing = Verdict("not measured")
-    return [
-        (claim, verdict(claim, files[claim.experiment]) if claim.experiment else nothing)
-        for claim in claims
-    ]

@@ -14,7 +14,7 @@ VERDICTS = ("held", "not held", "cannot be told", "not measured")
 
 def page(folder=FOLDER) -> str:
     """Both tables of every paper."""
-    from book.claims import judged
+    from verdicts import judged
 
     every = judged(lambda name: measured(name, folder))
     parts = []
@@ -28,14 +28,15 @@ def short(judged: list) -> str:
     """A line a claim: on how many sets or settings each verdict was given."""
     import results
 
-    lines = [["claim", "stands in", "chapter", *VERDICTS], ["---"] * 3 + ["---:"] * len(VERDICTS)]
+    lines = []
     for words, own in grouped(judged).items():
         counts = Counter(verdict.word for _, verdict in own)
         chapters = ", ".join(dict.fromkeys(chapter(claim.chapter) for claim, _ in own))
         sources = ", ".join(dict.fromkeys(claim.source for claim, _ in own))
         numbers = [str(counts[word] or "") for word in VERDICTS]
         lines.append([results.text(words), results.text(sources), chapters, *numbers])
-    return results.drawn(lines)
+    heads = ["claim", "stands in", "chapter", *VERDICTS]
+    return results.drawn(results.ruled(heads, lines, 3))
 
 
 def folded(judged: list) -> list[str]:
@@ -44,16 +45,17 @@ def folded(judged: list) -> list[str]:
 
     from book.claims import in_words
 
-    heads = ["claim", "on", "verdict", "mean ± half of the interval", "seeds", "holds if", "row"]
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for words, own in grouped(judged).items():
         for claim, verdict in own:
             where = results.text(where_of(claim, verdict))
             cells = [results.text(words), where, f"**{verdict.word}**", number(verdict)]
             cells += [seeds(verdict), in_words(claim), row(claim)]
             lines.append(cells)
+    heads = ["claim", "on", "verdict", "mean ± half of the interval", "seeds", "holds if", "row"]
     about = "<summary>Every line: on what, by how much</summary>"
-    return ["<details>", about, results.drawn(lines), "</details>"]
+    table = results.drawn(results.ruled(heads, lines, len(heads)))
+    return ["<details>", about, table, "</details>"]
 
 
 def grouped(judged: list) -> dict[str, list]:
@@ -65,9 +67,10 @@ def grouped(judged: list) -> dict[str, list]:
 
 
 def where_of(claim, verdict) -> str:
-    """The experiment, what was asked, and how large it was run."""
+    """The experiment, what was asked, which of several settings, and how large it was run."""
     size = f"size {verdict.size or claim.size}" if verdict.size or claim.size else ""
-    parts = (claim.experiment, claim.request, claim.label, size, verdict.device)
+    asked = (claim.experiment, claim.request, claim.label)
+    parts = (*asked, verdict.setting, size, verdict.device)
     return ", ".join(part for part in parts if part)
 
 

@@ -11,7 +11,7 @@ import pandas
 import pictures
 import sweep
 import widths
-from pictures import Picture, first_settings, point, values
+from pictures import Picture, by_setting, point, values
 from results import PLUS_MINUS, drawn, interval, ruled, text
 
 MOST = 8  # lines
@@ -40,7 +40,7 @@ def largest(rows: pandas.DataFrame) -> pandas.DataFrame:
 
 def errors(rows: pandas.DataFrame, metric: str) -> Headline:
     """Regression: both errors, both distances, and the cost."""
-    rows = first_settings(rows)
+    rows = by_setting(rows)
     asked = {f"{pictures.words(metric)}, `{split}`": (metric, split) for split in pictures.WHERE}
     distances = ("wasserstein", "paired_difference")
     asked |= {pictures.words(name): (name, "forget") for name in distances}
@@ -56,10 +56,12 @@ def errors(rows: pandas.DataFrame, metric: str) -> Headline:
 
 
 def laf(rows: pandas.DataFrame) -> Headline:
-    """A line a method; of every request the accuracy on what is forgotten, and on the rest."""
-    rows = first_settings(rows)
-    rows = rows[rows["method"].isin(LAF) & (rows["metric"] == "accuracy")]
-    names = [name for name in LAF if name in set(rows["method"])]
+    """A line a method; of every request the accuracy on what is forgotten, and on the rest.
+
+    A method has a line of its own for each of several settings.
+    """
+    rows = by_setting(rows[rows["method"].isin(LAF) & (rows["metric"] == "accuracy")])
+    names = sorted(set(rows["method"]), key=lambda name: (LAF.index(name.split(",")[0]), name))
     heads, lines = ["method"], {name: [f"`{name}`"] for name in names}
     for task, splits in pictures.PARTS.items():
         own = rows[rows["request"].str.startswith(task)]
@@ -183,12 +185,14 @@ OTHERS: dict[str, Callable[[pandas.DataFrame], Headline]] = {
 def measured(rows: pandas.DataFrame, request: str, method: str, metric: str, split: str) -> str:
     """A number for a sentence: mean and half of its interval, shares in per cent.
 
-    Raises: ValueError if there is no such number
+    Raises: ValueError if there is no such number; of a method with several settings each has a name
     """
-    rows = first_settings(rows[rows["request"].str.startswith(request)])
+    rows = by_setting(rows[rows["request"].str.startswith(request)])
     found = values(largest(rows), method, metric, split) if len(rows) else rows["value"]
     if found.empty:
-        raise ValueError(f"no {metric} on {split!r} of {method} for a request of {request!r}")
+        known = ", ".join(rows["method"].unique())
+        where = f"for a request of {request!r}: there are {known or 'no rows'}"
+        raise ValueError(f"no {metric} on {split!r} of {method} {where}")
     unit = rows.loc[rows["metric"] == metric, "unit"].iloc[0]
     if unit == "fraction":
         return f"{percent(found)}\u00a0%"

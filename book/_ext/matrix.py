@@ -65,7 +65,7 @@ def matrix(folder: Path = FOLDER) -> str:
 
     parts = []
     for work, title in WORKS.items():
-        lines = [["data set", "network", "tasks", "state", "`NAME`"], ["---"] * 5]
+        lines = []
         for row in ROWS:
             if row.work != work:
                 continue
@@ -75,7 +75,8 @@ def matrix(folder: Path = FOLDER) -> str:
             for said, tasks in alike.items():
                 name = f"`{row.experiment}`"
                 lines.append([f"`{row.dataset}`", row.network, ", ".join(tasks), said, name])
-        parts += [f"**{title}**", results.drawn(lines)]
+        heads = ["data set", "network", "tasks", "state", "`NAME`"]
+        parts += [f"**{title}**", results.drawn(results.ruled(heads, lines, len(heads)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,14 +97,14 @@ def costs() -> str:
     parts = ("originals", "retrained", "attacks", "unlearning", "evaluation")
     hours_of = [f"{device}, hours" for device in operations.PEAK]
     heads = ["experiment", *hours_of, "PFLOP", "GFLOP a pass", *parts]
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    lines = []
     for row in ROWS:
         each, units = operations.operations(row.experiment), operations.units(row)
         cells = [f"`{row.experiment}`"]
         cells += [few(operations.hours(row, device)) for device in operations.PEAK]
         cells += [few(each * sum(units.values()) / 1e15), f"{each / 1e9:.3g}"]
         lines.append(cells + [f"{units.get(part, 0) / 1e6:,.1f}" for part in parts])
-    return results.drawn(lines) + "\n\n" + assumptions() + "\n"
+    return results.drawn(results.ruled(heads, lines)) + "\n\n" + assumptions() + "\n"
 
 
 def assumptions() -> str:

@@ -52,10 +52,16 @@ def point(values: Iterable[float]) -> Point | None:
     return Point(sum(values) / len(values), t_half_width(values))
 
 
-def first_settings(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows of every method's first setting."""
-    first = rows.groupby(["dataset", "request", "method", "size"])["config"].transform("first")
-    return rows[rows["config"] == first]
+def by_setting(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """The same rows, where a method with several settings has a name for each: `laf, epochs 1`."""
+    from book.experiments import told_apart
+
+    def named(configs: pandas.Series) -> pandas.Series:
+        return configs.map(told_apart(configs.unique()))
+
+    where = ["dataset", "request", "device", "size", "method"]
+    setting = rows.groupby(where, sort=False)["config"].transform(named).astype(str)
+    return rows.assign(method=rows["method"] + (", " + setting).where(setting != "", ""))
 
 
 def values(rows: pandas.DataFrame, method: str, metric: str, split: str) -> pandas.Series:
@@ -76,7 +82,7 @@ def dots(ax: Axes, points: dict[str, Point], names: list[str], shift: float = 0.
             continue
         own = points[name]
         error = None if isnan(own.half) else own.half
-        look = plots.role(name, names) | style
+        look = plots.role(name.partition(",")[0], names) | style
         look = look | {"linestyle": "none", "capsize": 2, "markersize": 5, "elinewidth": 1}
         ax.errorbar(own.mean, place + shift, xerr=error, **look)
     ax.set_yticks(range(len(names)), [words(name) for name in names])
@@ -93,7 +99,6 @@ WHERE = {"forget": "the forget set", "test_retain": "test data of the retained k
 
 def errors(rows: pandas.DataFrame, metric: str) -> Picture:
     """The error on what is forgotten and on the rest, beside the band of retrained models."""
-    rows = first_settings(rows)
     names = list(rows["method"].unique())
     unit = rows.loc[rows["metric"] == metric, "unit"].iloc[0]
     figure, axes = plots.canvas(0.7 + 0.2 * len(names), 2, sharey=True)
@@ -126,7 +131,6 @@ PARTS = {
 
 def gaps(rows: pandas.DataFrame, names: list[str]) -> Picture:
     """How far the accuracies are from the retrained model's of the same seed, a panel a request."""
-    rows = first_settings(rows)
     tasks = [task for task in TASK if rows["request"].str.startswith(task).any()]
     names = [name for name in names if name != "retrained"]
     figure, axes = plots.canvas(1.2 + 0.2 * len(names), len(tasks), sharey=True)
@@ -139,7 +143,8 @@ def gaps(rows: pandas.DataFrame, names: list[str]) -> Picture:
             points = {}
             for name in names:
                 gap = 100 * (values(own, name, "accuracy", split) - gold).dropna()
-                points[name] = point(gap)
+                if len(gap):
+                    points[name] = point(gap)
             dots(ax, points, names, shift, fillstyle=fill)
             said.append(f"{TASK[task]}, {words(split)}: {listed(points)}")
         ax.set_xscale("symlog", linthresh=5)

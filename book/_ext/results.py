@@ -14,6 +14,7 @@ import pandas
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from pictures import by_setting
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent.parent / "results"
@@ -69,11 +70,7 @@ def size(config: str) -> str:
 
 def section(rows: pandas.DataFrame) -> str:
     """Tables, sources and origin of the rows of one data set, request, device and size."""
-    first = rows.iloc[0]
-    # the rows of a method with another setting have a name of their own
-    setting = rows.groupby("method")["config"].transform(lambda each: pandas.factorize(each)[0] + 1)
-    other = " (setting " + setting.astype(str) + ")"
-    rows = rows.assign(name=rows["method"] + other.where(setting > 1, ""))
+    first, rows = rows.iloc[0], by_setting(rows)
     columns = rows[["metric", "split"]].drop_duplicates()
     # a metric of several splits has a table of its own; the others share one
     alone = columns["metric"].where(columns["metric"].duplicated(keep=False), "")
@@ -93,8 +90,7 @@ def covered(rows: pandas.DataFrame) -> str:
 
     first, rows = rows.iloc[0], counted(rows)
     numbers = sorted(rows["k"].unique())
-    lines = [["metric", "ruler", *(f"{k} retrained" for k in numbers)]]
-    lines.append(["---", "---"] + ["---:"] * len(numbers))
+    lines = []
     for (metric, split), own in rows.groupby(["metric", "split"], sort=False):
         for (ruler, more), here in own.groupby(["method", "more"], sort=False):
             shares = here.set_index("k")["value"]
@@ -107,8 +103,10 @@ def covered(rows: pandas.DataFrame) -> str:
     title = f"**{text(first['dataset'])}**, forgotten: {text(first['request'])}; "
     title += f"size {first['size']}: the share that lies inside; level {100 * LEVEL:g} %"
     note = f"Of {count} groups, a share like the level is uncertain by {100 * chance:.0f} points."
-    all_of = settings(rows.head(1).assign(name="all, but for k and more"))
-    return "\n\n".join([title, drawn(lines), note, origin(rows), all_of]) + "\n"
+    all_of = settings(rows.head(1).assign(method="all, but for k and more"))
+    heads = ["metric", "ruler", *(f"{k} retrained" for k in numbers)]
+    shown = drawn(ruled(heads, lines, 2))
+    return "\n\n".join([title, shown, note, origin(rows), all_of]) + "\n"
 
 
 def counted(rows: pandas.DataFrame) -> pandas.DataFrame:
@@ -141,8 +139,7 @@ def timed(rows: pandas.DataFrame, which: str) -> str:
         return ""
     first = rows.iloc[0]
     ways = [way for way in rows["method"].unique() if way != "reference"]
-    lines = [["kernel and case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]]
-    lines.append(["---"] + ["---:"] * (2 + len(ways)))
+    lines = []
     for (kernel, case), here in rows.groupby(["dataset", "request"], sort=False):
         plain = 1e3 * numbers(here, "reference", "seconds").mean()
         launches = numbers(here, "reference", "launches").iloc[0]
@@ -150,7 +147,8 @@ def timed(rows: pandas.DataFrame, which: str) -> str:
         lines.append(cells + [ratio(here, way) for way in ways])
     title = f"**{text(first['device'])}**, size {first['size']}"
     title += f": {which}how many times as fast as plain PyTorch"
-    return "\n\n".join([title, drawn(lines), origin(rows)])
+    heads = ["kernel and case", "PyTorch, ms", "launches", *(f"`{way}`" for way in ways)]
+    return "\n\n".join([title, drawn(ruled(heads, lines)), origin(rows)])
 
 
 def ratio(rows: pandas.DataFrame, way: str) -> str:
@@ -180,7 +178,7 @@ def drawn(lines: list[list[str]]) -> str:
 def table(rows: pandas.DataFrame, columns: pandas.DataFrame) -> str:
     """One table: a row per method, a column per metric on a split, one for its published figure."""
     several, heads, unit = columns["metric"].nunique() > 1, ["method", "seeds"], ""
-    named = dict(list(rows.groupby("name", sort=False)))
+    named = dict(list(rows.groupby("method", sort=False)))
     lines = {name: [f"`{name}`", str(own["seed"].nunique())] for name, own in named.items()}
     for metric, split in columns.itertuples(index=False):
         chosen = rows[(rows["metric"] == metric) & (rows["split"] == split)]
@@ -191,13 +189,12 @@ def table(rows: pandas.DataFrame, columns: pandas.DataFrame) -> str:
         if len(published):
             heads.append(f"{heads[-1]}, published")
         for name, line in lines.items():
-            line.append(interval(chosen["value"][chosen["name"] == name], metric))
+            line.append(interval(chosen["value"][chosen["method"] == name], metric))
             if len(published):
-                known = sorted(set(published["published"][published["name"] == name]))
+                known = sorted(set(published["published"][published["method"] == name]))
                 line.append(" ".join(f"{float(figure):.4g}" for figure in known))
-    rule = ["---"] + ["---:"] * (len(heads) - 1)
     title = "" if several else f"`{columns['metric'].iloc[0]}` {unit}\n\n"
-    return title + drawn([heads, rule, *lines.values()])
+    return title + drawn(ruled(heads, list(lines.values())))
 
 
 def sources(rows: pandas.DataFrame) -> list[str]:
@@ -226,8 +223,8 @@ def origin(rows: pandas.DataFrame) -> str:
 
 def settings(rows: pandas.DataFrame) -> str:
     """Every method's settings, folded."""
-    each = rows.drop_duplicates("name")
-    lines = [f"- `{n}`: {text(c)}" for n, c in zip(each["name"], each["config"], strict=True)]
+    each = rows.drop_duplicates("method")
+    lines = [f"- `{n}`: {text(c)}" for n, c in zip(each["method"], each["config"], strict=True)]
     return "\n".join(["<details>", "<summary>Settings</summary>", "", *lines, "", "</details>"])
 
 

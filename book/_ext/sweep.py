@@ -10,6 +10,7 @@ from math import isnan
 
 import pandas
 from pictures import Picture, point
+from results import drawn, ruled
 
 SECTION = ["dataset", "device", "size"]
 METHODS = {  # in this order, with these heads
@@ -64,14 +65,14 @@ def table(head: str, groups: dict[str, pandas.DataFrame]) -> str:
     """A line a group, a column a method."""
     every = set().union(*(rows["method"] for rows in groups.values()))
     there = [method for method in METHODS if method in every]
-    lines = [[head, "seeds", *(METHODS[method] for method in there)]]
-    lines.append(["---"] + ["---:"] * (len(there) + 1))
+    lines = []
     for name, rows in groups.items():
         seeds = rows[rows["method"].isin(there)].groupby("method")["seed"].nunique()
         text = "-".join(str(n) for n in dict.fromkeys((seeds.min(), seeds.max())))
         words = name.replace(" ", "\u00a0") if head == "items" else name
         lines.append([words, text, *(cell(rows[rows["method"] == m]) for m in there)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    heads = [head, "seeds", *(METHODS[method] for method in there)]
+    return drawn(ruled(heads, lines))
 
 
 SHOWN = ("neggrad", "neggrad_open", "l2ul_adv", "l2ul")

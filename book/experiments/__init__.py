@@ -8,7 +8,8 @@ goes on where it stopped.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -68,7 +69,8 @@ class Run:
 
     `cache` is a folder for trained models, so that an interrupted run need not train them again;
     `fast` says that they are trained inside `precision.fast`, which makes others of them; `made`
-    that the files are made and nothing is measured, see `book.experiments.made`.
+    that the files are made and nothing is measured, see `book.experiments.made`. `experiment` is
+    its name, which `units_of` fills in.
     """
 
     seeds: Sequence[int] = range(5)
@@ -77,12 +79,13 @@ class Run:
     cache: Path | None = None
     fast: bool = False
     made: bool = False
+    experiment: str = ""
 
     def file(self, *names) -> Path | None:
         """A checkpoint in the cache, None without a cache."""
         if self.cache is None:
             return None
-        names += self.size, self.device.type, *["fast"] * self.fast
+        names += self.size, self.device.type, *["fast"] * self.fast, *["made"] * self.made
         return self.cache / "-".join(map(str, names))
 
 
@@ -100,7 +103,7 @@ def module_of(name: str) -> ModuleType:
 
 def units_of(name: str, run: Run) -> list[Unit]:
     """Everything that an experiment measures in a run, always in the same order."""
-    module = module_of(name)
+    module, run = module_of(name), replace(run, experiment=name)
     units = list(module.units(run) if MODULES[name] == name else module.units(run, name))
     if run.made:
         units = [_marked(unit) for unit in units]
@@ -140,6 +143,9 @@ def said(config) -> str:
         >>> said(NegGrad(epochs=1, loss="squared"))
         "NegGrad(epochs=1, batch_size=64, lr=0.0001, alpha=0.95, loss='squared')"
     """
+    if isinstance(config, tuple):
+        words = [said(each) for each in config]
+        return f"({', '.join(words)}{',' * (len(words) == 1)})"
     if not is_dataclass(config):
         return repr(config)
     young = YOUNG.get(type(config).__name__, ())
@@ -149,6 +155,30 @@ def said(config) -> str:
             del shown[field.name]
     words = ", ".join(f"{name}={said(value)}" for name, value in shown.items())
     return f"{type(config).__name__}({words})"
+
+
+def told_apart(configs: Iterable[str]) -> dict[str, str]:
+    """A name for each config: as many settings in which it differs from the others as it takes.
+
+    One config alone has the name "".
+
+    Example:
+        >>> told_apart(["LAF(epochs=1, lr=5.0)", "LAF(epochs=1, lr=2.0)"])
+        {'LAF(epochs=1, lr=5.0)': 'lr 5', 'LAF(epochs=1, lr=2.0)': 'lr 2'}
+    """
+    # what would end a cell of a table or its code is no part of a name
+    parts = {config: re.split(r"[;,()|`]+ *", config) for config in configs}
+    shared = set.intersection(*map(set, parts.values()))
+    words = {
+        config: [part.removesuffix(".0").replace("=", " ") for part in own if part not in shared]
+        for config, own in parts.items()
+    }
+    for count in range(1 + max(map(len, words.values()))):
+        names = {config: ", ".join(own[:count]) for config, own in words.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    # the same settings in other places
+    return {config: f"setting {place}" for place, config in enumerate(words, start=1)}
 
 
 def _inside_fast(unit: Unit) -> Unit:

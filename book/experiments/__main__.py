@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -89,7 +90,7 @@ def _run(asked: argparse.Namespace) -> Run:
         check_place("--cache", cache / "model")
     if asked.made:
         _check_made(asked)
-    return Run(range(seeds), _device(asked.device), asked.size, cache, asked.fast, asked.made)
+    return Run(range(seeds), usable(asked.device), asked.size, cache, asked.fast, asked.made)
 
 
 def _check_made(asked: argparse.Namespace):
@@ -128,9 +129,10 @@ def _units(name: str, run: Run, jobs: int) -> list[Unit]:
 
 def _part(units: list[Unit], text: str) -> list[Unit]:
     """The units that this process measures."""
-    first, _, of = text.partition("/")
-    first = _count("--part", first)
-    of = _count("--part", of)
+    asked = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)", text)
+    if asked is None:
+        raise ValueError(f"--part must be like 2/8, the second of eight parts, got {text!r}")
+    first, of = map(int, asked.groups())
     if first > of:
         raise ValueError(f"--part {text} names no part: it is 1/{of} up to {of}/{of}")
     return units[first - 1 :: of]
@@ -140,7 +142,11 @@ def _count(name: str, text: str) -> int:
     return check_count(name, int(text) if text.isdecimal() else text, 1)
 
 
-def _device(name: str) -> torch.device:
+def usable(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises: ValueError if nothing can be computed on it here
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # holds numbers, too

@@ -1,4 +1,4 @@
-"""Every method of chapters 1, 5, 7 and 8 before attacks that know one example at a time.
+"""Every method of chapters 1, 6, 8 and 9 before attacks that know one example at a time.
 
 `items`: 64 digits at random and the 64 least typical of all are candidates, half of which a draw
 forgets; `mislabelled`: 60 of the 61 digits that have wrong labels are; `class`: every draw forgets
@@ -56,7 +56,7 @@ TASKS = ("items", "mislabelled", "class", "users")
 CLASS = 3
 # Candidates from which on RMIA, which compares each with all unseen ones, costs too much.
 MANY = 200
-# As in chapter 8, but that unrolling and SISA have no part in it; L2UL as in chapter 5 with a
+# As in chapter 9, but that unrolling and SISA have no part in it; L2UL as in chapter 6 with a
 # shorter attack.
 METHODS = {name: OTHERS[name] for name in ("finetune", "neggrad", "boundary", "scrub")}
 METHODS |= {"bad_teacher": OTHERS["bad_teacher"], "bad_teacher long": BadTeacher(10, 32, 1e-3)}

@@ -1,4 +1,4 @@
-"""The methods of chapter 8 before attacks that know one digit at a time, on real MNIST.
+"""The methods of chapter 9 before attacks that know one digit at a time, on real MNIST.
 
 The number of images and draws are the size's: "toy" takes 2,000 training images and 16 draws,
 which took one core two hours beside other work; "small" 10,000 and 32, "paper" all and 64. Network

@@ -1,10 +1,12 @@
-"""The comparison that three experiments share: regression methods beside retrained models."""
+"""The comparison that four experiments share: regression methods beside retrained models."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -75,7 +77,7 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
     def from_scratch(name: str, seed: int, data: Examples, config: Training, shift: int = 0):
         # the weights of the best epoch are not in a checkpoint: then it is all trained again
         best = _best(case, name)
-        path = run.file(case.dataset, name, seed) if best is None else None
+        path = _file(run, case, name, seed) if best is None else None
         result = retrain(
             case.fresh, data, config=config, seed=seed + shift, watch=best, checkpoint=path
         )
@@ -112,6 +114,12 @@ def _models(run: Run, case: Case) -> dict[str, Callable[[int], Unlearned]]:
     others = {name: partial(other, name) for name in case.configs if name != "blindspot"}
     models = {"original": original, "retrained": retrained, **others}
     return models | {"blindspot_model": teacher, "blindspot": student}
+
+
+def _file(run: Run, case: Case, name: str, seed: int) -> Path | None:
+    """Where the cache keeps a model, apart from those of other networks and requests."""
+    asked = re.sub(r"\W+", "-", case.request.name).strip("-")
+    return run.file(run.experiment, asked, name, seed)
 
 
 def _best(case: Case, name: str) -> Best | None:

@@ -23,9 +23,11 @@ from pathlib import Path
 import torch
 
 from book.experiments import REPOSITORY, Run, command, units_of
+from book.experiments.__main__ import usable
 from book.experiments.gpu_data import unpack
 from book.experiments.gpu_rows import JOBS, PLAIN, STORED, Job, waiting
 from minilearn.environment import provenance
+from minilearn.files import check_place
 from minilearn.results import append_unit, read_rows, unit_of
 from minilearn.sweep import run_units
 
@@ -259,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{merge(asked.out)} units are new in {STORED}")
             return 0
         device = _device(asked.device)
-        _check_folder(asked.out)
+        check_place("--out", asked.out / "log.txt").parent.mkdir(parents=True, exist_ok=True)
         begin = time.monotonic()
         if not os.environ.get("MINILEARN_DATA") and any(asked.data.glob("*.zip")):
             os.environ["MINILEARN_DATA"] = str(unpack(asked.data))
@@ -273,18 +275,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
-def _check_folder(out: Path):
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "log.txt").open("a").close()
-    except OSError as error:
-        raise ValueError(f"--out {out} cannot be written: {error.strerror}") from None
-
-
 def _device(name: str) -> torch.device:
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("there is no GPU here that PyTorch can use: nothing is measured")
-    return torch.device(name)
+    try:
+        return usable(name)
+    except ValueError as error:
+        raise ValueError(f"{error}: --device cpu --size toy tries it without a GPU") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the two L2UL experiments share: one unit is one setting on one request with one seed.
+"""What the four L2UL experiments share: one unit is one setting on one request with one seed.
 
 Besides accuracies it measures what someone has who holds the model and the items alone: how many
 steps it took, whether it was `finished`, how many attacks `reached` their class, and on what share
@@ -107,7 +107,7 @@ def streamed(requests, seed: int, config: L2UL, model, splits) -> list[dict]:
     try:
         after, served = continual(l2ul, model(), requests, config=config, seed=seed)
     except NonFiniteLoss:
-        return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
+        return overflowed()
     finished = all(one.finished for one in served)
     samples = sum(one.samples for one in served)
     rows = [*accuracies(after, splits(whole)), value("finished", "", int(finished), "0 or 1")]
@@ -123,8 +123,8 @@ def _measure(request, seed: int, config: L2UL, model, splits, relabel=None) -> l
         new["relabel"] = relabel(items_of(request.forget, device_of(before)))
     try:
         result = l2ul(before, request.forget, **new, config=config, seed=seed)
-    except NonFiniteLoss:  # the ascent overflowed: no model is left
-        return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
+    except NonFiniteLoss:
+        return overflowed()
     except NothingToDo:  # no item is classified right
         rows = [*accuracies(before, splits(request)), value("finished", "", 1, "0 or 1")]
         return [*rows, value("steps", "", 0, "steps")]
@@ -140,6 +140,11 @@ def _measure(request, seed: int, config: L2UL, model, splits, relabel=None) -> l
         rows.append(value("reached", "", fresh.reached.double().mean(), "fraction"))
         rows.append(value("agreement", "", agree.double().mean(), "fraction"))
     return rows
+
+
+def overflowed() -> list[dict]:
+    """The rows of a run whose loss was not finite: no model is left."""
+    return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
 
 
 def accuracies(model: nn.Module, splits: Mapping[str, Examples]) -> Iterator[dict]:

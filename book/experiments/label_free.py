@@ -86,11 +86,11 @@ def _makers(run: Run, case: Case, request: Request, task: str, seed: int) -> dic
 
     @cache
     def original() -> Unlearned:
-        path = run.file(case.dataset, kind, "original", seed)
+        path = run.file(run.experiment, kind, "original", seed)
         return retrain(fresh, request.train, config=case.recipe, seed=seed, checkpoint=path)
 
     def retrained() -> Unlearned:  # from other new weights than the original
-        path = run.file(case.dataset, task, "retrained", seed)
+        path = run.file(run.experiment, task, "retrained", seed)
         retain, recipe = request.retain, case.recipe
         return retrain(fresh, retain, config=recipe, seed=100 + seed, checkpoint=path)
 

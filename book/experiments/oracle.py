@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from book.experiments import said
-from book.experiments.instances import accuracies
+from book.experiments.instances import accuracies, overflowed
 from minilearn.data.batches import batches
 from minilearn.data.examples import Examples
 from minilearn.evaluation import recognised
@@ -99,7 +99,7 @@ def unit(
         try:
             result = oracle(model(), asked, config, seed)
         except NonFiniteLoss:
-            return [value("finished", "", 0, "0 or 1"), value("overflowed", "", 1, "0 or 1")]
+            return overflowed()
         rows = [*accuracies(result.model, splits(asked))]
         rows.append(value("finished", "", int(result.finished), "0 or 1"))
         rows.append(value("steps", "", len(result.history.loss), "steps"))

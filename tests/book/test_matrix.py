@@ -9,17 +9,21 @@ from pathlib import Path
 
 import pandas
 import pytest
+import torch
 from torch import nn
 
-from book.claims import CLAIMS, Claim, judged, verdict
-from book.experiments import NAMES, audit_digits, operations
+from book.claims import CLAIMS, Claim
+from book.experiments import NAMES, audit_digits, faces, operations
 from book.experiments.papers import ROWS, row_of
+from minilearn.data import Examples
+from minilearn.requests import by_range
 from minilearn.sweep import COLUMNS, append_unit, read_rows
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
 matrix = importlib.import_module("matrix")
 page = importlib.import_module("claims_page")
+verdicts = importlib.import_module("verdicts")
 TESTED = [claim for claim in CLAIMS if claim.method]
 NOTHING = pandas.DataFrame(columns=[*COLUMNS, "size"])
 
@@ -39,13 +43,19 @@ def planted(claim: Claim, *quantities: float) -> pandas.DataFrame:
         other = {"value": 0.0, "difference": 0.5, "ratio": 2.0, "nearer": 9.0}[claim.how]
         rows.append(row(claim.method, seed, own, claim))
         if claim.other and (seed == 0 or not claim.base):
-            about = {"request": claim.base or claim.request, "config": "size=paper; net; x"}
+            about = {"request": claim.base, "config": f"size=paper; {claim.network}; x"}
             if not claim.base:
                 about = {}
             rows.append(row(claim.other, seed, other, claim, **about))
         if claim.how == "nearer":
             rows.append(row("retrained", seed, 0.0, claim))
     return pandas.DataFrame(rows)
+
+
+def verdict(claim: Claim, rows: pandas.DataFrame):
+    """The only one."""
+    (found,) = verdicts.verdicts(claim, rows)
+    return found
 
 
 @pytest.mark.parametrize("claim", TESTED, ids=lambda c: f"{c.words}, {c.experiment}, {c.request}")
@@ -87,9 +97,55 @@ def test_the_interval_is_students():
     assert found.word == "cannot be told"
 
 
-def test_the_first_setting_counts_and_a_later_one_does_not():
-    later = planted(A, -1.0, -1.0).assign(config="size=paper; ; another")
-    assert verdict(A, pandas.concat([planted(A, 1.0, 1.0), later])).word == "held"
+def test_every_setting_has_a_verdict_and_the_file_s_order_decides_nothing():
+    rows = planted(A, 1.0, 1.0)
+    tuned = rows[rows["method"] == "a"].assign(config="size=paper; ; x; a=A(lr=1.0, steps=2)")
+    colder = tuned.assign(config="size=paper; ; x; a=A(lr=0.5, steps=2)", value=-1.0)
+    parts = [rows[rows["method"] == "b"], tuned, colder]
+    for order in (parts, parts[::-1]):
+        found = verdicts.verdicts(A, pandas.concat(order))
+        said = {one.setting: one.word for one in found}
+        assert said == {"lr 1": "held", "lr 0.5": "not held"} and len(found) == 2
+        assert all(one.setting in page.where_of(A, one) for one in found)
+
+
+def test_both_temperatures_of_mnist_are_on_the_page():
+    lines = [line for line in page.page().splitlines() if "laf\\_mnist, random" in line]
+    for words in ("temperature 5, ", "temperature 2, "):
+        assert len([line for line in lines if words in line]) == 2  # two claims
+    assert len(lines) == 4
+
+
+def test_a_run_is_compared_with_the_original_of_its_own_network():
+    claim = replace(A, base="nothing", network="net", label="base")
+    other = planted(claim, 1.0, 1.0)
+    other = other[other["method"] == "b"].assign(config="size=paper; wide; x", value=9.0)
+    found = verdict(claim, pandas.concat([other, planted(claim, 1.0, 1.0)]))
+    assert (found.word, found.mean) == ("held", 1.0)
+
+
+def test_a_seed_that_occurs_twice_is_refused():
+    rows = planted(A, 1.0, 1.0)
+    again = rows.assign(request="class 2")
+    twice = "x: a has accuracy twice for seed 0, of class and of class 2"
+    with pytest.raises(ValueError, match=twice):
+        verdict(A, pandas.concat([rows, again]))
+
+
+def test_each_band_of_the_faces_is_judged_alone():
+    claims = [claim for claim in TESTED if claim.experiment == "agedb_allcnn"]
+    ages = Examples(torch.zeros(3), torch.tensor([5.0, 40.0, 70.0]))
+    young, old = (by_range(ages, *band).name for band in faces.BANDS["agedb"])
+    assert {claim.request for claim in claims} == {young, old}
+    assert len({(claim.words, claim.request) for claim in claims}) == len(claims)
+    for claim in claims:
+        if claim.words == "Blindspot keeps the error on what is retained":
+            inside, outside = (
+                planted(claim, q, q).assign(request=request)
+                for q, request in ((1.0, young), (1.2, old))
+            )
+            word = "held" if claim.request == young else "not held"
+            assert verdict(claim, pandas.concat([inside, outside])).word == word
 
 
 def test_runs_that_overflowed_are_counted_and_hide_nothing():
@@ -115,7 +171,7 @@ def test_every_claim_can_be_followed():
 
 
 def test_the_page_has_a_line_for_every_claim_and_set():
-    found = judged(matrix.measured)
+    found = verdicts.judged(matrix.measured)
     shown = page.page()
     for word in page.VERDICTS:
         count = sum(verdict.word == word for _, verdict in found)

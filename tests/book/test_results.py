@@ -188,8 +188,8 @@ def test_what_differs_is_not_mixed(planted):
     shown = planted(row(seed=0, value=7, config="size=toy; lr=2"))
     lines = [line for line in cells(shown) if line[0] != "method"]
     assert lines == [
-        ["`original`", "1", "1.000"],
-        ["`original (setting 2)`", "1", "7.000"],
+        ["`original, lr 1`", "1", "1.000"],
+        ["`original, lr 2`", "1", "7.000"],
         ["`original`", "1", "3.000"],
         ["`original`", "1", "5.000"],
     ]
@@ -216,6 +216,9 @@ def test_no_text_of_a_file_is_markup(planted):
     assert "\\<b\\>\\*x\\*\\</b\\> \\$1\\$ \\[y\\]\\(z\\)" in shown
     assert "a\\|b" in shown and "\\{a\\} \\`b\\`" in shown
     assert len({len(line) for line in cells(shown)}) == 1
+    shown = planted(*(row(config=f"size=toy; `b`|c={n}", dataset="other") for n in (1, 2)))
+    names = [line[0] for line in cells(shown[shown.index("other") :])]
+    assert names == ["method", "`original, c 1`", "`original, c 2`"]
 
 
 def test_a_damaged_file_is_refused(tmp_path):
@@ -382,6 +385,22 @@ def test_a_gap_is_taken_seed_by_seed(tmp_path):
     (segment,) = bar[0].get_segments()
     assert segment[:, 0] == pytest.approx([10, 10])  # no spread, though both accuracies have one
     assert cells(shown)[1][1].startswith("60.0\u00a0±\u00a0")
+
+
+def test_every_setting_of_a_method_has_a_line_whichever_stands_first(tmp_path):
+    rows = laf_rows(tmp_path, retrained=(0.5, 0.5), laf=(0.6, 0.6), scrub=(0.7, 0.7))
+    colder = rows[rows["method"] == "laf"].assign(config="size=toy; lr=2.0", value=0.2)
+    for order in ([rows, colder], [colder, rows]):
+        both = pandas.concat(order, ignore_index=True)
+        picture, shown = headlines.laf(both)
+        lines = {line[0]: line[1].split("\u00a0")[0] for line in cells(shown)[1:]}
+        expected = {"`laf, lr 1`": "60.0", "`laf, lr 2`": "20.0", "`scrub`": "70.0"}
+        assert lines == {"`retrained`": "50.0"} | expected
+        assert "laf, lr 1 10; laf, lr 2 -30; scrub 20" in picture.alt
+        asked = "accuracy", "test_retain"
+        assert headlines.measured(both, "class", "laf, lr 2", *asked).startswith("20.0")
+        with pytest.raises(ValueError, match="of laf for .*: there are .*laf, lr 1"):
+            headlines.measured(both, "class", "laf", *asked)
 
 
 def test_a_number_in_a_sentence_is_the_rows(tmp_path):

@@ -102,6 +102,17 @@ def test_a_cache_changes_no_number(case, tmp_path):
     assert measured(compare(run, case)) == first == measured(compare(Run(seeds=range(1)), case))
 
 
+def test_experiments_and_requests_share_a_cache(case, fresh, tmp_path):
+    """Two networks or two bands on one set, as of the faces."""
+    other = by_index(case.request.train, range(5))
+    cases = [("a_net", case), ("another_net", dataclasses.replace(case, recipe=Training(2, 8)))]
+    cases.append(("a_net", dataclasses.replace(case, request=other)))
+    for name, one in cases:
+        run = Run(seeds=range(1), cache=tmp_path, experiment=name)
+        assert measured(compare(run, one)) == measured(compare(Run(seeds=range(1)), one))
+    assert len(list(tmp_path.iterdir())) == 3 * 4
+
+
 def test_a_published_figure_stands_where_it_belongs(case):
     published = {("finetune", "test_forget"): 5.5}
     case = dataclasses.replace(case, published=published, source="a notebook")

@@ -245,16 +245,17 @@ def test_a_process_that_dies_is_a_sentence(out, monkeypatch):
 # ---- with a GPU, or without
 
 
-def test_without_a_gpu_it_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit, match="there is no GPU here that PyTorch can use: nothing"):
-        main(["--out", str(tmp_path / "out")])
+@pytest.mark.parametrize("device", ["cuda:99", "foo"])
+def test_without_a_gpu_it_is_one_sentence(tmp_path, device):
+    sentence = f"--device {device} cannot be used here; .*: --device cpu --size toy tries it"
+    with pytest.raises(SystemExit, match=sentence):
+        main(["--device", device, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match="--out .* cannot be written: Not a directory"):
+    with pytest.raises(SystemExit, match="--out: .* could not be written, because .*file is a"):
         main(["--device", "cpu", "--out", str(tmp_path / "file" / "out")])
 
 

@@ -213,6 +213,8 @@ def test_every_width_is_trained_by_one_recipe_and_asked_the_same(tmp_path, monke
     run = Run(seeds=range(1), cache=tmp_path)
     for width in (0.125, 0.25):
         l2ul_width.trained(run, width, None)
+    kept = [f"{tmp_path}/cifar10-resnet18-{width}-toy-cpu" for width in (0.125, 0.25)]
+    assert list(made) == kept  # of a measurement that is under way
     channels = [next(net.parameters()).shape[0] for net in made.values()]
     assert channels == [8, 16] and len(made) == 2
     asked = {}

@@ -75,6 +75,16 @@ def test_every_method_is_measured_on_every_task(case):
     assert repaired["samples", ""] > first["samples", ""]
 
 
+def test_two_networks_on_one_set_share_a_cache(case, tmp_path):
+    wide = dataclasses.replace(case, fresh=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    for name, one in (("laf_cifar10", case), ("laf_cifar10_224", wide)):
+        run = Run(seeds=range(1), cache=tmp_path, experiment=name)
+        for unit in label_free.units(run, one):
+            if unit.method in ("original", "retrained"):
+                unit.measure()
+    assert len(list(tmp_path.iterdir())) == 2 * 5  # two originals and three retrained models each
+
+
 def test_the_requests_are_the_published_ones():
     train = digits().train
     random, gone, noisy = (label_free.ask(train, task, 3) for task in label_free.TASKS)

@@ -10,7 +10,7 @@ import torch
 
 from book.experiments import NAMES, module_of, rotated_digits
 from book.experiments import __main__ as command
-from book.experiments.__main__ import _device, main
+from book.experiments.__main__ import main, usable
 from book.experiments.papers import ROWS
 from minilearn import environment, precision
 from minilearn.sweep import read_rows
@@ -39,7 +39,9 @@ WRONG = {
         "--made is for --size toy, got paper",
     ),
     "made files for several": (["stsb", "--made", "--jobs", "2"], "--made runs in one process"),
-    "half a part": (["stsb", "--part", "1/x"], "--part must be a whole number of at least 1"),
+    "half a part": (["stsb", "--part", "1/x"], "--part must be like 2/8, .*, got '1/x'"),
+    "a part of nothing": (["stsb", "--part", "3"], "--part must be like 2/8, .*, got '3'"),
+    "no part": (["stsb", "--part", "0/2"], "--part must be like 2/8, .*, got '0/2'"),
     "a part too many": (["rotated_digits", "--part", "3/2"], "--part 3/2 names no part: it is 1/2"),
     "a switch of its own": (
         ["speed", "--fast"],
@@ -209,7 +211,7 @@ def test_the_commit_says_whether_the_code_has_changed(tmp_path):
 @pytest.mark.parametrize("name", ["meta", "cuda:99", "nothing"])
 def test_a_device_that_computes_nothing_is_refused(name):
     with pytest.raises(ValueError, match=f"--device {name} cannot be used here; cpu always can"):
-        _device(name)
+        usable(name)
 
 
 def test_the_device_is_a_model_in_words(tmp_path):

@@ -3,11 +3,15 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
-from minilearn import sweep
-from minilearn.sweep import COLUMNS, append_unit, read_rows, unit_of
+from book.experiments import Run, module_of, units_of
+from minilearn import data, sweep
+from minilearn.data import Examples
+from minilearn.sweep import COLUMNS, append_unit, missing, read_rows, unit_of
 
 DESIGNED = (
     "experiment,dataset,request,method,seed,split,metric,value,unit,device,torch,triton,minilearn,"
@@ -178,3 +182,29 @@ def test_two_processes_at_once_lose_nothing(path, make_row):
         (seed, split) for seed in range(20) for split in ("forget", "retain")
     }
     assert len(rows) == 40
+
+
+# ---- the book's own rows
+
+STORED = Path(__file__).parents[2] / "book" / "results"
+# Without files of data, and not those whose older rows the pages name.
+WHOLE = [(name, "toy") for name in ("coverage", "rotated_digits", "l2ul_digits", "laf_digits")]
+WHOLE += [(f"audit_{name}", "toy") for name in ("mnist", "rotated", "null", "sources", "speed")]
+WHOLE += [("speed", "toy"), ("audit_digits", "paper")]
+
+
+@pytest.mark.parametrize("name, size", WHOLE)
+def test_the_stored_rows_are_the_units_of_today(name, size):
+    """So the command of the page measures nothing again, and no mean misses a seed."""
+    units = units_of(name, Run(range(module_of(name).SEEDS), size=size))
+    assert missing(name, units, STORED / f"{name}.csv") == []
+    today = {unit_of(unit._texts(name)) for unit in units}
+    rows = read_rows(STORED / f"{name}.csv")
+    assert {unit_of(row) for row in rows if row["config"].startswith(f"size={size};")} == today
+
+
+def test_the_stored_rows_of_mnist_hold_all_units_of_today(monkeypatch):
+    part = Examples(torch.rand(40, 1, 28, 28), torch.arange(40) % 10)
+    monkeypatch.setattr(data, "load", lambda name: data.Split(part, part))
+    units = units_of("laf_mnist", Run(range(5), size="paper"))
+    assert len(units) == 60 and missing("laf_mnist", units, STORED / "laf_mnist.csv") == []

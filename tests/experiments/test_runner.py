@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from book.experiments import Run, said
+from book.experiments import Run, rotated_digits, said, told_apart, units_of
 from minilearn.methods import L2UL, LAF, PGD, NegGrad, Repair
 from minilearn.sweep import COLUMNS, Unit, append_unit, read_rows, run_units, value
 from minilearn.training import Training
@@ -90,10 +90,16 @@ def test_a_cache_names_a_file_for_every_model(tmp_path):
     assert Run().file("a set", "original", 0) is None
     run = Run(cache=tmp_path)
     files = {run.file("a set", m, s) for m in ("original", "retrained") for s in (0, 1)}
-    for other in ({"size": "small"}, {"fast": True}):
+    for other in ({"size": "small"}, {"fast": True}, {"made": True}):
         files.add(Run(cache=tmp_path, **other).file("a set", "original", 0))
-    assert len(files) == 6
+    assert len(files) == 7
     assert {file.parent for file in files} == {tmp_path}
+
+
+def test_an_experiment_is_told_its_name(monkeypatch):
+    seen = []
+    monkeypatch.setattr(rotated_digits, "units", lambda run: [seen.append(run.experiment)][:0])
+    assert units_of("rotated_digits", Run()) == [] and seen == ["rotated_digits"]
 
 
 PROGRAM = """
@@ -164,5 +170,17 @@ def test_a_young_setting_is_said_only_where_it_is_changed():
     assert said(released) == repr(released).replace(", floor=0.0", "")
     assert said(plain) == repr(plain).replace(", shuffle=True", "")
     assert said(NegGrad()) == repr(NegGrad()).replace(", loss='auto'", "")
-    for config in (LAF(), Training(), (LAF(), Repair()), "text", None):
+    assert said((Repair(),)) == f"({said(Repair())},)" and "loss" not in said(Repair())
+    assert said((LAF(), Repair())) == f"({LAF()!r}, {said(Repair())})"
+    for config in (LAF(), Training(), (0.5, ("a",), ()), "text", None):
         assert said(config) == repr(config)
+
+
+def test_configs_are_told_apart_by_as_few_settings_as_it_takes():
+    both = [f"size=toy; a set; A(lr={lr}, steps={steps})" for lr, steps in ((1.0, 2), (0.5, 3))]
+    assert list(told_apart(both).values()) == ["lr 1", "lr 0.5"]
+    three = [*both, both[0].replace("steps=2", "steps=4")]
+    assert list(told_apart(three).values()) == ["lr 1, steps 2", "lr 0.5, steps 3", "lr 1, steps 4"]
+    assert told_apart(both[:1]) == {both[0]: ""}
+    turned = ["A(lr=1, of=B(lr=2))", "A(lr=2, of=B(lr=1))"]
+    assert list(told_apart(turned).values()) == ["setting 1", "setting 2"]

@@ -203,8 +203,6 @@ def test_a_loss_that_is_no_longer_finite_is_counted(call):
         ({"methods": ["finetune"]}, "methods must be settings by name, as in"),
         ({"methods": {"finetune": None, "fintune": None}}, "first word of 'fintune' in methods is"),
         ({"seeds": 3}, r"seeds must be several, as in seeds=range\(3\), got 3"),
-        ({"seeds": [-1]}, "a seed must be a whole number of at least 0, got -1"),
-        ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
         (
             {"measure": lambda model, request: {"luck": float("nan")}},
             "measure returned nan for 'luck'",
@@ -224,6 +222,22 @@ def test_bad_input_is_one_sentence(call, path, changes, sentence):
     with pytest.raises(ValueError, match=sentence) as refused:
         call(**changes)
     assert len(str(refused.value).splitlines()) == 1 and not path.exists()
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"methods": {"neggrad": Training()}}, r"methods\['neggrad'\] must be a NegGrad, got"),
+        ({"methods": {"finetune long": SCRUB()}}, r"methods\['finetune long'\] must be a Training"),
+        ({"seeds": [0, -1]}, "a seed must be a whole number of at least 0, got -1"),
+        ({"seeds": []}, r"seeds must be several, as in seeds=range\(3\), got \[\]"),
+        ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_found_before_any_training(call, monkeypatch, changes, sentence):
+    monkeypatch.setattr("minilearn.sweep.retrain", None)
+    with pytest.raises(ValueError, match=sentence):
+        call(**changes)
 
 
 def test_a_line_break_in_a_name_is_a_space_in_the_file(call, path, request_of_ten):
