@@ -641,9 +641,14 @@ def test_what_the_page_says_of_widths():
         assert kept - without < 0.03
     assert 0.065 < theirs.get_group(("0.5", "as released"))["lost"].item() < 0.08
     ours = oracle[oracle["label"] == "base"]
-    assert ours["lost"].max() < 0 and (ours["accuracy forget"] <= 6 / 16).all()
-    without = runs[(runs["method"] == "l2ul") & (runs["label"] == "base")]["lost"]
-    assert without.min() > 0.025 and without.max() < 0.1
+    assert ours["lost"].max() < 0 and ours["accuracy forget"].between(1 / 16, 6 / 16).all()
+    lost = runs[runs["method"] == "l2ul"].pivot_table("lost", ["width", "seed"], "label")
+    assert (lost["as released"] - lost["base"]).dropna().between(0.075, 0.115).all()
+    assert 0.16 < lost["as released"]["0.5", 0] < 0.175
+    climbed = runs[(runs["method"] == "neggrad") & (runs["label"] == "base")]
+    assert len(climbed) and climbed["accuracy test"].max() < 0.13
+    images = runs[(runs["label"] == "base") & runs["method"].isin(["l2ul", "l2ul_adv"])]
+    assert images["reached "].between(0.65, 0.78).all()
     first = runs[runs["seed"] == 0].pivot_table("lost", ["label", "method"], "width")
     assert first.loc["as released", "l2ul"].between(0.155, 0.195).all()
     assert first.loc["base", "l2ul"].between(0.065, 0.1).all()
