@@ -138,14 +138,14 @@ def _is_new(earlier: dict | None, about: dict) -> bool:
     return grown and any(word in reason for word in LIMITED for reason in earlier["reasons"])
 
 
-def _attempt(source: dict, path: Path, asked, *how) -> tuple[dict, Grade]:
-    """A submission and what it got by `run`; what cannot be read is empty and gets nothing."""
+def _attempt(source: dict, path: Path, asked, limits, key, trusted) -> tuple[dict, Grade]:
+    """A submission and what it got; what cannot be read is empty and gets nothing."""
     try:
         submission = sources.read_notebook(path)
     except ValueError as error:
         nothing = {q.name: 0 for q in asked if q.test}
         return {"cells": []}, Grade(nothing, notes=[str(error).replace(str(path), "it")])
-    return submission, run(recompose(source, submission, asked), asked, *how)
+    return submission, run(recompose(source, submission, asked), asked, limits, key, trusted)
 
 
 def run(

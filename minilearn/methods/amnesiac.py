@@ -68,8 +68,8 @@ def amnesiac(
         of several targets has a Gaussian of its own. seed, watch, checkpoint: as in `Run`
     Paper: Tarun et al. 2023, Gaussian-Amnesiac learning.          Chapter: 3
     Differs: from the authors' code, which draws from a global generator, here by
-        `draws.normal(seed, position in forget)`; the deviation is that of the population; and which
-        on STS-B reads in one order and keeps the weights that are best on a validation set
+        `draws.normal(seed, position in forget)`; the deviation is that of the population; on
+        STS-B their code reads in one order, and keeps the weights that validate best
     Raises: ValueError if targets are class labels or not finite; NonFiniteLoss
     Example:
         >>> data = Examples(torch.randn(8, 2), torch.arange(8.0))

@@ -80,8 +80,8 @@ def l2ul(
         L_f = -CE(f(x), y), or CE(f(x), y*) with `relabel`;     L_adv = CE(f(x'), y')
 
     x' are images of the items driven to other classes y' of the original. Only items still called y
-    count in L_f by default; w is 1/2, without `attack` 1. W is 0 for what matters most for them. It
-    stops after the step when none is called y (with `relabel`: all are y*), or at its cap.
+    count in L_f by default; w is 1/2, or 1 without `attack`. W is 0 where a weight matters most for
+    the items. It stops after the step when no item is called y (`relabel`: all y*), or at its cap.
     Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*,
         for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 6

@@ -112,9 +112,8 @@ def anamnesis_index(
     `data` is what is relearned from, in the paper the whole training set; `probe` what it is
     measured on, held-out examples of the forgotten kind; L_o the original's loss there. Both models
     see the same batches, a stream per seed; give `config` the original's recipe, whose epochs and
-    schedule are not used. Near 0, something
-    is left; far above 1, more was destroyed than forgotten. `cap` is by default 1,000 steps, and
-    with `published=True` those of their 10 epochs.
+    schedule are not used. Near 0, something is left; far above 1, more was destroyed than
+    forgotten. `cap` is by default 1,000 steps, and with `published=True` those of their 10 epochs.
 
     Paper: Tarun et al. 2023, the anamnesis index, alpha = 5 %.          Chapter: 3
     Target: 1, within what pairs of retrained models give, which is wide.
