@@ -13,8 +13,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from book.experiments import said
+from minilearn import data
 from minilearn.checks import device_of
 from minilearn.data.batches import items_of
 from minilearn.data.examples import Examples
@@ -25,6 +27,8 @@ from minilearn.requests import Request
 from minilearn.sweep import Unit, value
 from minilearn.training import NonFiniteLoss
 from minilearn.unlearned import NothingToDo
+
+SHOWN = 10_000  # retained images whose accuracy is measured
 
 
 def methods(base: L2UL) -> dict[str, L2UL]:
@@ -149,9 +153,25 @@ def overflowed() -> list[dict]:
 
 def accuracies(model: nn.Module, splits: Mapping[str, Examples]) -> Iterator[dict]:
     """The rows of the accuracy on every split."""
-    for split, data in splits.items():
-        correct = evaluate(model, data).correct.double().mean()
+    for split, part in splits.items():
+        correct = evaluate(model, part).correct.double().mean()
         yield value("accuracy", split, correct, "fraction")
+
+
+def splits(sets: Callable[[], data.Split], request: Request | None = None) -> dict:
+    """What is evaluated: of the retained images some, drawn by a fixed seed."""
+    train, test = sets()
+    if request is None:
+        return {"retain": _some(train), "test": test}
+    return {"forget": request.forget, "retain": _some(request.retain), "test": test}
+
+
+def _some(images):
+    """At most so many of a set's images."""
+    if isinstance(images, Examples):
+        return images.sample(SHOWN)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return Subset(images, order[:SHOWN].tolist())
 
 
 def random_items(train: Examples, count: int, seed: int) -> torch.Tensor:

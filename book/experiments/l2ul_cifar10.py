@@ -22,7 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from book.experiments import Run, oracle
-from book.experiments.instances import capped, methods, random_items, reference, unit, word
+from book.experiments.instances import (
+    capped,
+    methods,
+    random_items,
+    reference,
+    splits,
+    unit,
+    word,
+)
 from minilearn import data
 from minilearn.data import Examples, batches
 from minilearn.data.places import own_file
@@ -98,14 +106,6 @@ def units(run: Run) -> Iterator[Unit]:
     for count, label, method, config in asked(run.size):
         for seed in run.seeds:
             yield one(count, method, seed, config, label)
-
-
-def splits(sets: Callable[[], data.Split], request: Request | None = None) -> dict:
-    """What is evaluated: of the retained images 10,000, drawn by a fixed seed."""
-    train, test = sets()
-    if request is None:
-        return {"retain": train.sample(10_000), "test": test}
-    return {"forget": request.forget, "retain": request.retain.sample(10_000), "test": test}
 
 
 def asked(size: str) -> Iterator[tuple[int, str, str, L2UL]]:

@@ -20,10 +20,9 @@ from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from book.experiments import Run, said
-from book.experiments.instances import methods, random_items, reference, streamed, unit
+from book.experiments.instances import methods, random_items, reference, splits, streamed, unit
 from book.experiments.l2ul_cifar10 import PAPER, one_cycle, pretrain
 from book.experiments.papers import brief, row_of, wanted
 from minilearn import data
@@ -39,7 +38,6 @@ SEEDS = 3
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 FACES = Training(100, 128, 1e-3)  # the rate is the peak of the cycle, and our own choice
 PIXELS = {"utkface": 120, "imagenet": 224}
-SHOWN = 10_000  # retained images whose accuracy is measured
 STREAM = (4, 16)  # requests, and items of each
 
 
@@ -160,7 +158,7 @@ def _asked(run: Run, name: str, sets: data.Split, about: str, classes: int) -> I
         items = random_items(sets.train, first + count, seed)[first:]
         return by_index(sets.train, items)
 
-    parts = partial(splits, sets)
+    parts = partial(splits, lambda: sets)
     yield reference(dataset, f"nothing{about}", "original", 0, where, model, parts)
     for count in counts:
         for goal in ("misclassify", "relabel"):
@@ -222,19 +220,3 @@ def new_labels(model: Callable[[], nn.Module], seed: int, items: Examples) -> Te
         classes = model()(items.inputs[:1]).shape[1]
     shift = torch.randint(1, classes, (len(items),), generator=order)
     return (items.targets + shift.to(items.targets)) % classes
-
-
-def splits(sets: data.Split, request: Request | None = None) -> dict:
-    """What is evaluated: of the retained images some, drawn by a fixed seed."""
-    train, test = sets
-    if request is None:
-        return {"retain": some(train), "test": test}
-    return {"forget": request.forget, "retain": some(request.retain), "test": test}
-
-
-def some(images):
-    """At most so many of a set's images."""
-    if isinstance(images, Examples):
-        return images.sample(SHOWN)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return Subset(images, order[:SHOWN].tolist())

@@ -19,16 +19,8 @@ import torch
 from torch import nn
 
 from book.experiments import Run, oracle
-from book.experiments.instances import capped, methods, random_items, reference, unit
-from book.experiments.l2ul_cifar10 import (
-    BASE,
-    PAPER,
-    RELEASED,
-    STEPS,
-    one_cycle,
-    pretrain,
-    splits,
-)
+from book.experiments.instances import capped, methods, random_items, reference, splits, unit
+from book.experiments.l2ul_cifar10 import BASE, PAPER, RELEASED, STEPS, one_cycle, pretrain
 from minilearn import data
 from minilearn.data import Examples
 from minilearn.models import Normalize, build, resnet18

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from book.experiments import audit_digits, electricity, faces, l2ul_images, laf_images, stsb
+from book.experiments.instances import SHOWN
 from book.experiments.papers import Row, row_of
 from minilearn.data import AGE_GROUPS, digits
 from minilearn.methods import L2UL, LAF
@@ -149,7 +150,7 @@ def _l2ul(row: Row) -> dict[str, float]:
     images = 2 * items * config.attack.repeats  # with the anchor and without
     images_again = 2 * 2 * sum(case.counts) * 10  # fresh ones, which show what is kept
     beside = config.batch_size / config.adversarial_batch
-    evaluated = l2ul_images.SHOWN + test
+    evaluated = SHOWN + test
     once = {
         "originals": case.training.epochs * STEP * train if case.training else 0,
         "attacks": (images + images_again) * config.attack.steps * STEP,

@@ -185,9 +185,5 @@ def _moved(batch, device, positions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
     refuse_non_finite("inputs", inputs, positions)
     refuse_non_finite("targets", targets, positions)
-    # A DataLoader makes float64 of Python floats, and int32 stays; the losses want these two.
-    targets = checked_targets(targets) if targets.is_floating_point() else targets.long()
-    if not targets.is_floating_point() and bool((targets < 0).any()):
-        least = int(targets.min())  # cross-entropy would pass over a label of -100
-        raise ValueError(f"class labels start at 0, got {least}: leave such examples out")
+    targets = checked_targets(targets)  # a DataLoader makes float64 of Python floats
     return inputs.to(device), targets.to(device)

@@ -40,7 +40,7 @@ def checked_targets(targets: Tensor) -> Tensor:
         return single
     labels = whole_numbers("class labels", targets)
     if int(labels.min()) < 0:
-        raise ValueError(f"class labels start at 0, got {int(labels.min())}")
+        raise ValueError(f"class labels start at 0, got {int(labels.min())}: leave such ones out")
     return labels
 
 
