@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from ast import literal_eval
 from collections import Counter
-from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,7 +17,15 @@ from minilearn.cost import Cost
 from minilearn.data.reading import strays
 from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import code_of, contents, frozen_in, settings_of, structure
+from minilearn.identity import (
+    code_of,
+    contents,
+    frozen_in,
+    settings_of,
+    structure,
+    take_settings,
+    warn_of_state,
+)
 from minilearn.warn import warn
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
@@ -85,7 +91,7 @@ class Checkpoint:
         try:
             self._take_over(state)
             self._take_cost(**state["cost"])
-            self._take_settings(left["network"]["words"])
+            take_settings(self.model, left["network"]["words"])
         except BaseException as error:
             self._take_over(before)
             if not isinstance(error, Exception):
@@ -95,6 +101,8 @@ class Checkpoint:
                 f"{self.path} does not fit this run ({reason}); delete it or choose another file"
             ) from error
         self.left = state["left"]
+        if state["finished"]:
+            warn_of_state(self.path, self.model, left["network"]["words"])
         return state["finished"]
 
     def warn(self, finished: int, count: int):
@@ -173,22 +181,6 @@ class Checkpoint:
         both = self.begun + spent
         self.cost.seconds, self.cost.peak_bytes = both.seconds, both.peak_bytes
         self.cost.forward, self.cost.backward = both.forward, both.backward
-
-    def _take_settings(self, left: dict[str, str]):
-        """Let the parts have the numbers that they had then, as steps that they count.
-
-        A part that keeps more than numbers and texts beside them, as a table that it makes anew
-        when it is needed, is left as it came.
-        """
-        now, parts = structure(self.model), dict(self.model.named_modules())
-        changed = {path: {} for path in parts}
-        for name in now | left:
-            path, _, setting = name.rpartition(".")
-            if name not in parts and path in parts and now.get(name) != left.get(name):
-                changed[path][setting] = left.get(name, "")
-        for path, words in changed.items():
-            with suppress(SyntaxError, ValueError):  # what is no number, text or truth value
-                vars(parts[path]).update({name: literal_eval(w) for name, w in words.items()})
 
     def _generators(self) -> dict:
         states = {"order": self.order.get_state(), "cpu": torch.get_rng_state()}

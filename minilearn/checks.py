@@ -146,13 +146,6 @@ def _check(name: str, value, rule):
         rule(name, value)
 
 
-def check_function(name: str, value):
-    """A function, or None where there is none; ValueError if it is something else."""
-    if value is not None and not callable(value):
-        raise ValueError(f"{name} must be a function, got {type(value).__name__}")
-    return value
-
-
 def _shown(value) -> str:
     known = isinstance(value, int | float | str | np.number)
     return f"{value!r:.80}" if known else type(value).__name__
@@ -221,7 +214,7 @@ def check_dataset(data):
         )
     if hasattr(data, "forget") and hasattr(data, "mask"):
         raise ValueError(f"data came as a {kind}: give a part of it, its .forget or .retain")
-    inside = [*getattr(data, "datasets", ()), getattr(data, "dataset", None)]
+    inside = [*(getattr(data, "datasets", None) or ()), getattr(data, "dataset", None)]
     if isinstance(data, Subset | ConcatDataset) and any(hasattr(i, "with_targets") for i in inside):
         cure = "its .dataset[its.indices]" if isinstance(data, Subset) else "their tensors, joined"
         raise ValueError(
@@ -252,10 +245,11 @@ def check_default_device():
 
 def device_of(model: nn.Module) -> torch.device:
     """The device of a model's first parameter; ValueError if it is not a module or has none."""
-    if isinstance(getattr(model, "model", None), nn.Module):
-        raise ValueError(f"a {type(model).__name__} holds the network: give its .model")
     if not isinstance(model, nn.Module):
-        raise ValueError(f"a model must be a torch.nn.Module, got {type(model).__name__}")
+        kind = type(model).__name__
+        if isinstance(getattr(model, "model", None), nn.Module):
+            raise ValueError(f"a {kind} holds the network: give its .model")
+        raise ValueError(f"a model must be a torch.nn.Module, got {kind}")
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ValueError("the model has no parameters, so there is nothing to train or to forget")

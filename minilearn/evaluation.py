@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import TensorDataset
 
 from minilearn.checks import check_dataset
 from minilearn.data.batches import batches, pair
@@ -79,7 +80,8 @@ def _probabilities(outputs: Tensor) -> bool:
     if outputs.ndim != 2 or outputs.shape[1] < 2 or not len(outputs):
         return False
     bounded = (outputs >= 0).all() & (outputs <= 1).all()
-    return bool(bounded & ((outputs.float().sum(1) - 1).abs() < 1e-3).all())
+    near = 1e-2 if outputs.dtype == torch.bfloat16 else 1e-3
+    return bool(bounded & ((outputs.float().sum(1) - 1).abs() < near).all())
 
 
 def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 512) -> Evaluation:
@@ -107,7 +109,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
         targets = torch.cat(targets)
-        if not isinstance(data, Examples):  # of which `number_of_classes` has told it
+        if not isinstance(data, Examples | TensorDataset):  # of which `number_of_classes` tells it
             _warn_of_labels_as_numbers(targets)
         return Evaluation(torch.cat(outputs), targets, torch.cat(losses))
 
@@ -134,14 +136,16 @@ def number_of_classes(model: nn.Module, data) -> int:
     if isinstance(data, Tensor | Unlabelled):
         raise ValueError(WITHOUT_TARGETS)
     check_device(model, data)
-    if not isinstance(data, Examples):
-        return 0
-    _warn_of_labels_as_numbers(data.targets)
-    return data.classes
+    if isinstance(data, Examples):
+        _warn_of_labels_as_numbers(data.targets)
+        return data.classes
+    if type(data) is TensorDataset:
+        _warn_of_labels_as_numbers(data.tensors[-1])
+    return 0
 
 
 def _warn_of_labels_as_numbers(targets: Tensor):
-    """Warn where 50 targets or more are 0 and 1, or have a single 1 in a row of zeros."""
+    """Warn where 50 targets or more are 0 and 1, alone or in rows."""
     if len(targets) < 50 or not targets.is_floating_point():  # of few it may be chance
         return
     if targets.unique().tolist() != [0.0, 1.0]:
@@ -151,7 +155,7 @@ def _warn_of_labels_as_numbers(targets: Tensor):
     elif targets.ndim == 2 and bool((targets.sum(1) == 1).all()):
         what, cure = "every target is a row of zeros with a single 1", "targets.argmax(1)"
     else:
-        return
+        what, cure = "all targets are rows of 0 and 1", "one column of them at a time, as .long()"
     warn(
         f"{what}, and they are fitted as numbers, by their error: for classes give {cure}, and a "
         "network with an output for each class"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from ast import literal_eval
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
@@ -12,6 +15,7 @@ from minilearn.data.examples import Examples
 from minilearn.fingerprints import HOOKS, attributes_of, fingerprint, without_addresses
 from minilearn.requests import Request
 from minilearn.values import ITEMS, PLAIN
+from minilearn.warn import warn
 
 
 def structure(model: nn.Module) -> dict[str, str]:
@@ -35,6 +39,46 @@ def structure(model: nn.Module) -> dict[str, str]:
                 continue
             found[f"{name}.{attribute}".lstrip(".")] = _in_words(value, names)
     return found
+
+
+def take_settings(model: nn.Module, left: dict[str, str]):
+    """Let the parts have the numbers that they had then, as steps that they count.
+
+    A part that keeps more than numbers and texts beside them, as a table that it makes anew
+    when it is needed, is left as it came.
+    """
+    now, parts = structure(model), dict(model.named_modules())
+    changed = {path: {} for path in parts}
+    for name in now | left:
+        path, _, setting = name.rpartition(".")
+        if name not in parts and path in parts and now.get(name) != left.get(name):
+            changed[path][setting] = left.get(name, "")
+    for path, words in changed.items():
+        with suppress(SyntaxError, ValueError):  # what is no number, text or truth value
+            vars(parts[path]).update({name: literal_eval(w) for name, w in words.items()})
+
+
+def warn_of_state(path: Path, model: nn.Module, left: dict[str, str]):
+    """Warn of what a network kept when the file was written, and keeps otherwise now.
+
+    A table that it makes anew when it is needed, and has not made yet, does not count.
+    """
+    now = structure(model)
+    for name in now.keys() & left.keys():
+        if now[name] != left[name] and not _literal(now[name]) and not _literal(left[name]):
+            warn(
+                f"{path} cannot hold what the network keeps as {name}: if that counts in forward, "
+                "this run goes on otherwise than if it had not stopped; make it a buffer"
+            )
+
+
+def _literal(words: str) -> bool:
+    """Whether it is written as a number, a text, a truth value or None."""
+    try:
+        literal_eval(words)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def contents(model: nn.Module) -> dict[str, Tensor]:

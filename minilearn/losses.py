@@ -206,7 +206,12 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, classes: int | None) -> Ten
     if not outputs.is_floating_point():
         raise ValueError(f"logits must be floating-point numbers, got {outputs.dtype}")
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
-        raise ValueError(f"the model gives {shapes}: classes need logits (B, C) and labels (B,)")
+        raise ValueError(
+            f"the model gives {shapes}: classes need logits (B, C) and labels (B,); "
+            "numbers to predict are given as .float()"
+        )
+    if outputs.shape[1] == 1:
+        raise ValueError(f"the model gives {shapes}: one logit is no choice, give two classes two")
     classes = _needed(targets, classes or 0)
     if outputs.shape[1] < classes:
         raise ValueError(

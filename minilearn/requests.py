@@ -129,8 +129,10 @@ def by_range(train, low: float, high: float) -> Request:
     """
     targets = targets_of(train).cpu()
     if not targets.is_floating_point() or targets.ndim != 1:
+        got = f"got {targets.dtype} of shape {tuple(targets.shape)}"
         raise ValueError(
-            "a range needs one floating-point target per example; for class labels use by_class"
+            f"a range needs one floating-point target per example, {got}: make targets (N, 1) "
+            "flat by squeeze(1), and for class labels use by_class"
         )
     low, high = _end_of_range("low", low), _end_of_range("high", high)
     if not low < high:
@@ -146,7 +148,7 @@ def _end_of_range(name: str, value) -> float:
 
 
 def by_index(train, indices: Sequence[int] | Tensor) -> Request:
-    """Forget chosen examples, by their positions in the training set.
+    """Forget chosen examples, by their positions in the training set, in whose order they come.
 
     Raises: ValueError if a position is out of range or named twice
     """

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from minilearn import graphs, precision
 from minilearn.checkpoint import Checkpoint, check_about, storable
-from minilearn.checks import check_count, check_function, device_of
+from minilearn.checks import check_count, device_of
 from minilearn.cost import Cost, ledger
 from minilearn.data.batches import batches, mixed
 from minilearn.draws import seeded
 from minilearn.files import check_file
+from minilearn.functions import check_function
 from minilearn.models import clear_errors, in_mode, mode, restore, tensors_of, with_gradients
 from minilearn.stack import networks_in, rows
 from minilearn.stopping import Stop
@@ -73,7 +74,7 @@ class Run:
         self.model = precision.laid_out(model)
         self.config = config
         self.seed = check_count("seed", seed, 0)
-        self.watch = check_function("watch", watch)
+        self.watch = check_function("watch", watch, "epoch", "model")
         self.file = check_file("checkpoint", checkpoint)
         self.about = about
         self.cost = ledger(cost)
@@ -145,12 +146,11 @@ class Run:
         mode and without gradients. Once it is true `run.stopped` is true, and the epoch is the last
         one. (On a GPU that is known up to 15 steps late; these steps are undone.)
 
-        Raises: NonFiniteLoss; ValueError if an epoch had no step, or the checkpoint is of another
-            run; OSError if the checkpoint cannot be written
+        Raises: NonFiniteLoss; ValueError if an epoch had no step, or the file is another run's
         """
         if self._count is not None:
             raise ValueError("run.epochs is called once in a run: a second loop needs a second Run")
-        self._stop = Stop(self.model, check_function("until", until))
+        self._stop = Stop(self.model, check_function("until", until, "model"))
         self._count = count
         about = {"settings": self.config, "seed": self.seed} | self.about | self._fast.identity()
         kept = [*self._optimizers, *([self._scaler] if self._scaler else [])]

@@ -182,7 +182,7 @@ def trials(
     check_methods(methods)
     check_kind("training", training, Training)
     check_kind("folder", folder, str | os.PathLike)
-    check_count("seed", seed, 0)
+    seed = check_count("seed", seed, 0)
     jobs = check_count("jobs", jobs, 1)
     check_dataset(unseen)
     request = by_index(train, check_integers("pool", pool))

@@ -14,7 +14,6 @@ from minilearn.checks import (
     all_finite,
     check_count,
     check_dataset,
-    check_function,
     check_kind,
     device_of,
     refuse_non_finite,
@@ -22,10 +21,11 @@ from minilearn.checks import (
 from minilearn.data.examples import Examples, Unlabelled, check_device, without_targets
 from minilearn.draws import seeded
 from minilearn.files import check_file
+from minilearn.functions import check_function
 from minilearn.models import with_gradients
 from minilearn.requests import Request
 from minilearn.stack import check_single
-from minilearn.unlearned import NothingToDo, Unlearned
+from minilearn.unlearned import NothingToDo, Unlearned, weights_of
 
 __all__ = ["NothingToDo", "Unlearned", "access", "method", "unlearn"]
 
@@ -164,12 +164,12 @@ def _checked(name: str, value, parameter: inspect.Parameter, model: nn.Module | 
     elif name == "model":
         if device_of(value).type == "meta":
             raise ValueError("the model is on the meta device, which holds no numbers: load it")
-        if not all_finite(value.parameters()):
+        if not all_finite(weights_of(value)):
             raise ValueError("a weight of the model is NaN or infinite: there is nothing to save")
     elif name == "seed":
         return check_count("seed", value, 0)
     elif name == "watch":
-        check_function("watch", value)
+        check_function("watch", value, "epoch", "model")
     elif name == "checkpoint":
         return check_file("checkpoint", value)
     return value
@@ -192,11 +192,14 @@ def _check_set(name: str, data, model: nn.Module | None):
 def _check_inputs(name: str, data):
     if isinstance(data, Tensor):
         refuse_non_finite(f"inputs of the {name} set", data)
-    elif not isinstance(data, Unlabelled) and isinstance(data[0], Examples | tuple | list):
-        raise ValueError(
-            f"the {name} set comes with targets, which this method does not see: give the inputs "
-            "alone, as without_targets(data)"
-        )
+    elif not isinstance(data, Unlabelled):
+        with seeded(0):
+            first = data[0]
+        if isinstance(first, Examples | tuple | list):
+            raise ValueError(
+                f"the {name} set comes with targets, which this method does not see: give the "
+                "inputs alone, as without_targets(data)"
+            )
 
 
 def _inputs_alone(annotation) -> bool:

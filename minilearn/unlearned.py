@@ -20,12 +20,18 @@ class NonFiniteLoss(ValueError):
     """Training met a NaN or infinite loss; the weights are those of the last finished epoch."""
 
 
+def weights_of(model: nn.Module) -> list[nn.Parameter]:
+    """What is trained of a model, and of a frozen one all: a frozen mask may hold -inf."""
+    parameters = [*model.parameters()]
+    return [p for p in parameters if p.requires_grad] or parameters
+
+
 def refuse_overflow(losses: Tensor, model: nn.Module, epoch: int, lr: float):
     """Refuse, by NonFiniteLoss, an epoch with a loss, or after it a weight, that is not finite."""
     bad = (~losses.isfinite()).nonzero().flatten()
     if len(bad):
         what = f"the loss became {losses[bad[0]]:g} at step {bad[0] + 1} of epoch {epoch}"
-    elif not all_finite(model.parameters()):
+    elif not all_finite(weights_of(model)):
         what = f"a weight became NaN or infinite in the last step of epoch {epoch}"
     else:
         return

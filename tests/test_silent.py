@@ -410,7 +410,7 @@ def test_a_wrong_call_names_the_method_and_the_way(train):
     for call, sentence in (
         (lambda: finetune(net, train, SHORT), "too many positional.*finetune.model"),
         (lambda: finetune(net, train, epochs=3), "'epochs'; settings go by name, config="),
-        (lambda: retrain(nn.Linear, train), "fresh.. is called without arguments"),
+        (lambda: retrain(nn.Linear, train), "fresh.. is called, but"),
         (lambda: evaluate(finetune(net, train, config=SHORT), train), "give its .model"),
         (lambda: fit(net, by_index(train, [0])), "its .forget or .retain"),
         (lambda: retrain(network, train, seed=2**63), "seed must be a whole number below 2.63"),

@@ -181,8 +181,12 @@ def _moved(batch, device, positions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return batch.to(device)
     inputs, targets = pair_of(batch)
     if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
-        kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
-        raise ValueError(f"inputs and targets must stack to tensors, but these give {kinds}")
+        kinds = " and ".join(type(part).__name__ for part in (inputs, targets))
+        first = " and ".join(type(part[0]).__name__ for part in (inputs, targets) if len(part))
+        raise ValueError(
+            f"inputs and targets must stack to tensors, but these give {kinds}, the first being "
+            f"{first}: let the dataset give numbers"
+        )
     refuse_non_finite("inputs", inputs, positions)
     refuse_non_finite("targets", targets, positions)
     targets = checked_targets(targets)  # a DataLoader makes float64 of Python floats

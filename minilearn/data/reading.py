@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import blake2b
 
 import torch
@@ -40,7 +40,11 @@ def targets_of(data: Examples | Dataset) -> Tensor:
         return targets_of(data.dataset)[places]
     targets = getattr(data, "targets", None)
     if targets is not None:
-        targets = _stacked(targets)
+        with suppress(ValueError):  # texts, or the names of columns: then the items tell
+            targets = _stacked(targets)
+    if not isinstance(targets, Tensor):
+        targets = None
+    if targets is not None:
         if len(targets) != len(data):
             raise ValueError(f"the dataset has {len(data)} items but {len(targets)} targets")
         if not _borne_out(targets, data):
@@ -84,7 +88,10 @@ def _borne_out(targets: Tensor, data: Dataset) -> bool:
         places += list(first.values())[:100]
     with seeded(0):
         for place in sorted(set(places)):
-            target = _as_tensor(pair_of(Told(data)[place])[1])
+            try:
+                target = _as_tensor(pair_of(Told(data)[place])[1])
+            except (RuntimeError, TypeError, ValueError):  # a text, or a dictionary
+                return False
             if target.shape != targets[place].shape or not torch.equal(
                 target.double(), targets[place].double()
             ):
@@ -175,7 +182,7 @@ def warn_of_twins(name: str, data, forgotten: Tensor):
 
 def _inputs_at(data, places: list[int]) -> list[Tensor]:
     items = [Told(data)[place] for place in places]
-    inputs = items if isinstance(data, Unlabelled) else [pair_of(item)[0] for item in items]
+    inputs = [item if isinstance(item, Tensor) else pair_of(item)[0] for item in items]
     try:
         return [torch.as_tensor(x) for x in inputs]
     except (RuntimeError, TypeError, ValueError):

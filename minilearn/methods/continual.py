@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilearn.checkpoint import fill, held_by
-from minilearn.checks import check_count, check_function
+from minilearn.checks import check_count
 from minilearn.cost import Cost
 from minilearn.data.examples import subset
 from minilearn.data.reading import targets_of
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file, read_state, write_state
 from minilearn.fingerprints import fingerprint
-from minilearn.identity import code_of, structure
+from minilearn.functions import check_function
+from minilearn.identity import code_of, structure, take_settings, warn_of_state
 from minilearn.measured import checked_numbers
 from minilearn.metrics.utility import accuracy
 from minilearn.models import build, duplicate, evaluation_copy
@@ -94,8 +95,8 @@ def continual(
         [1, 2]
     """
     left = _left(requests)
-    check_count("seed", seed, 0)
-    check_function("measure", measure)
+    seed = check_count("seed", seed, 0)
+    check_function("measure", measure, "model")
     path = check_file("checkpoint", checkpoint)
     options = list(options) or [{} for _ in requests]
     if len(options) != len(requests):
@@ -191,7 +192,7 @@ def _identity(method, model, requests, options, settings: tuple) -> str:
 
 def _load(path: Path, about: str, model: nn.Module, fresh) -> tuple[nn.Module, list[Served]]:
     """The last model, which is built as the original or as a fresh one, and the records."""
-    state = read_state(path, {"about", "model", "network", "served"})
+    state = read_state(path, {"about", "model", "network", "settings", "served"})
     if state["about"] != about:
         raise ValueError(
             f"{path} belongs to another stream, and holds its last model: choose another file; for "
@@ -203,6 +204,8 @@ def _load(path: Path, about: str, model: nn.Module, fresh) -> tuple[nn.Module, l
         like = [network for network in built if _network(network) == state["network"]]
         model = like[0] if like else model
         fill(model, state["model"])
+        take_settings(model, state["settings"])
+        warn_of_state(path, model, state["settings"])
     return model, served
 
 
@@ -212,5 +215,6 @@ def _network(model: nn.Module) -> str:
 
 def _save(path: Path, about: str, model: nn.Module, served: list[Served]):
     state = {"about": about, "model": held_by(model), "network": _network(model)}
+    state["settings"] = structure(model)
     state["served"] = [asdict(s) for s in served]
     write_state(path, state)

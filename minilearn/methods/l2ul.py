@@ -82,8 +82,8 @@ def l2ul(
     x' are images of the items driven to other classes y' of the original. Only items still called y
     count in L_f by default; w is 1/2, or 1 without `attack`. W is 0 where a weight matters most for
     the items. It stops after the step when no item is called y (`relabel`: all y*), or at its cap.
-    Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*,
-        for which nothing is released. seed, watch, checkpoint: as in `Run`
+    Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*, in
+        the order of `forget`, for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 6
     Differs: from the released code, as the settings and `l2_pgd` say (`L2UL.paper` is as released);
         items are tested after every step without `attack` too, and start again with every pass

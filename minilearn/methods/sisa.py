@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from minilearn.checkpoint import fill, held_by
 from minilearn.checks import check_count, check_kind, check_settings, whole
@@ -101,7 +102,7 @@ def sharded(
         slice; whatever `fit` raises
     """
     check_kind("config", config, SISA)
-    check_count("seed", seed, 0)
+    seed = check_count("seed", seed, 0)
     if not isinstance(train, Examples) or train.task != "classification":
         raise ValueError("SISA averages class probabilities: give Examples with class labels")
     parts = config.shards * config.slices
@@ -181,10 +182,12 @@ def _shard(records: Sharded, shard: int) -> tuple[tuple[dict, ...], Cost]:
     if states:
         fill(model, states[-1])
     recipe = replace(config.training, epochs=config.epochs_a_slice)
+    # batch normalisation cannot train on one example: then it is passed over, until more come
+    least = 2 if any(isinstance(part, _BatchNorm) for part in model.modules()) else 1
     for number in range(len(states), config.slices):
         up_to_here = _inside(records, shard) & (records.place % config.slices <= number)
         chosen = up_to_here & ~records.forgotten
-        if bool(chosen.any()):
+        if int(chosen.sum()) >= least:
             seed = first_seed + number
             fit(model, records.train[chosen], recipe, seed=seed, cost=cost, progress=False)
         states.append(copy.deepcopy(held_by(model)))

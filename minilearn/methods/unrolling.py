@@ -94,7 +94,6 @@ def _summed_gradients(
     start: nn.Module, data, config: Unrolling, cost: Cost
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The mean loss at the start, and the sum of all gradients there, by the parameter's name."""
-    start.requires_grad_(True)
     total = 0.0
     classes = number_of_classes(start, data)
     with mode(start, train=True):

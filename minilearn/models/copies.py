@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FunctionType
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from minilearn.checks import device_of
 from minilearn.draws import seeded
+from minilearn.functions import check_call
 from minilearn.warn import warn
 
 
@@ -45,31 +46,39 @@ def duplicate(model: nn.Module) -> nn.Module:
                 "trained otherwise: compute in forward what the hook does, as "
                 "torch.nn.utils.prune does with a mask"
             )
-    kept = [value for part in model.modules() for value in vars(part).values()]
+    kept = [value for part in model.modules() for value in _inside(vars(part))]
     computed = [value for value in kept if isinstance(value, Tensor) and value.grad_fn is not None]
     try:
         twin = copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
     except Exception as error:  # whatever a module holds may refuse
         raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
-    _refuse_shared_forward(model, twin)
+    _refuse_shared_functions(model, twin)
     return twin
 
 
-def _refuse_shared_forward(model: nn.Module, twin: nn.Module):
-    """Refuse, by ValueError, a copy whose forward is a function that names parts of the model."""
+def _inside(value) -> Iterator:
+    """What stands in a collection, and in the collections in it."""
+    for each in value.values() if isinstance(value, dict) else value:
+        yield each
+        if isinstance(each, dict | list | tuple | set):
+            yield from _inside(each)
+
+
+def _refuse_shared_functions(model: nn.Module, twin: nn.Module):
+    """Refuse, by ValueError, a copy that keeps a function that names parts of the model."""
     parts = {id(part) for part in model.modules()}
     for name, part in twin.named_modules():
-        forward = vars(part).get("forward")
-        if not isinstance(forward, FunctionType):
-            continue
-        named = inspect.getclosurevars(forward)
-        values = [*named.nonlocals.values(), *named.globals.values()]
-        if any(id(getattr(value, "__self__", value)) in parts for value in values):
-            raise ValueError(
-                f"forward of {name or 'the model'} was replaced by a function that names this very "
-                "network, so that a copy would compute with its weights: write forward(self, x) "
-                "in a class"
-            )
+        for function in _inside(vars(part)):
+            if not isinstance(function, FunctionType):
+                continue
+            named = inspect.getclosurevars(function)
+            values = [*named.nonlocals.values(), *named.globals.values()]
+            if any(id(getattr(value, "__self__", value)) in parts for value in values):
+                raise ValueError(
+                    f"{name or 'the model'} keeps a function, {function.__qualname__}, that names "
+                    "this very network, so that a copy would compute with its weights: make it a "
+                    "method of the class, and of a hook a part of the network"
+                )
 
 
 def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) -> nn.Module:
@@ -83,7 +92,7 @@ def build(fresh: Callable[[], nn.Module], seed: int, *, varied: bool = False) ->
             "fresh must be a function that makes a new, untrained model, as in "
             f"fresh=lambda: MyNetwork(); got {type(fresh).__name__}"
         )
-    _check_without_arguments(fresh)
+    check_call("fresh", fresh, cure=": give fresh=lambda: MyNetwork(...)")
     with seeded(seed):
         model = fresh()
         second = fresh()
@@ -108,19 +117,6 @@ def _begin_alike(first: nn.Module, second: nn.Module) -> bool:
         return False
     drawn = any(a.numel() > 1 and bool((a != a.flatten()[0]).any()) for a, _ in pairs)
     return drawn and all(torch.equal(a, b) for a, b in pairs)
-
-
-def _check_without_arguments(fresh: Callable):
-    """Refuse, by ValueError, a function that cannot be called as fresh()."""
-    try:
-        inspect.signature(fresh).bind()
-    except TypeError as error:
-        raise ValueError(
-            f"fresh() is called without arguments, but {fresh!r:.60} is {error}: give "
-            "fresh=lambda: MyNetwork(...)"
-        ) from None
-    except ValueError:  # a function of C that has no signature
-        return
 
 
 def check_architecture(model: nn.Module, new: nn.Module):

@@ -12,6 +12,7 @@ from minilearn.checks import check_choice, check_kind, device_of
 from minilearn.data.batches import batches
 from minilearn.draws import seeded
 from minilearn.models.modes import clear_errors, mode
+from minilearn.warn import warn
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -27,8 +28,8 @@ def layer_names(model: nn.Module) -> list[str]:
 def chain(model: nn.Module) -> list[str]:
     """The layers that a network is a chain of, by name, in their order.
 
-    They are the modules directly inside the network; of a Sequential, and of a part called
-    `features`, its own are taken instead. Wrappers are looked through, see `unwrapped`.
+    They are the modules directly inside the network; of a Sequential, a ModuleList, and a part
+    called `features`, its own are taken instead. Wrappers are looked through, see `unwrapped`.
 
     Example:
         >>> chain(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 1))))
@@ -38,7 +39,7 @@ def chain(model: nn.Module) -> list[str]:
     prefix, network = unwrapped(model)
     names = []
     for name, part in network.named_children():
-        if isinstance(part, nn.Sequential) or name == "features":
+        if isinstance(part, nn.Sequential | nn.ModuleList) or name == "features":
             names += [f"{prefix}{name}.{inner}" for inner, _ in part.named_children()]
         else:
             names.append(prefix + name)
@@ -171,11 +172,12 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
     By default the representation is what the part called `features` outputs, and where there is
     none what the last linear layer is given, the one that runs last; with `layer`, what that layer
     outputs. Wrappers are looked through. Nothing after it is run, but at the first call where the
-    network has several linear layers. The function follows the model's weights, mode and gradients.
+    linear layers are looked for. The function follows the model's weights, mode and gradients.
 
     Shapes: the function maps (B, ...) to (B, D)
     Raises: ValueError if there is no linear layer and no `layer`, or the layer does not exist; the
-        function, if the layer does not run or gives no tensor (B, ...)
+        function, if the layer does not run, the last linear layer runs twice, or it is no tensor
+        (B, ...)
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
         >>> extractor(net)(torch.zeros(5, 2)).shape
@@ -183,13 +185,14 @@ def extractor(model: nn.Module, layer: str | None = None) -> Callable[[Tensor], 
     """
     names, side = _representation_of(model) if layer is None else ([layer], "output")
     check_layers(model, names)
+    known = side == "output"
 
     def extract(x: Tensor) -> Tensor:
-        nonlocal names
+        nonlocal names, known
         with clear_errors(x):
-            if len(names) > 1:
+            if not known:
                 features, last = _last_input(model, names, x)
-                names = [last]
+                names, known = [last], True
             else:
                 features = _stopped_at(model, names[0], side, x)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
@@ -222,12 +225,43 @@ def _stopped_at(model: nn.Module, name: str, side: str, x: Tensor):
 
 
 def _last_input(model: nn.Module, names: list[str], x: Tensor):
-    """What the layer that runs last among these is given, and its name; of no layer None."""
-    with activations(model, names, "input") as taps:
-        model(x)
+    """What the layer that runs last among these is given, and its name; of no layer None.
+
+    Raises: ValueError if it runs more than once; it warns of an adapter beside a head
+    """
+    given, made = [], []  # by layer in order: what it was given, what it made
+
+    def before(name: str, inputs: tuple):
+        given.append((name, inputs[0] if inputs else None))
+
+    def after(name: str, output):
+        made.append((name, output))
+
+    parts = {name: model.get_submodule(name) for name in names}
+    hooks = [p.register_forward_pre_hook(lambda _, x, n=n: before(n, x)) for n, p in parts.items()]
+    hooks += [p.register_forward_hook(lambda _, __, y, n=n: after(n, y)) for n, p in parts.items()]
+    try:
+        with activations(model, names, "input") as taps:
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
     if not taps:
         return None, names[-1]
-    last = list(taps)[-1]
+    last, bottleneck = given[-1]
+    if [name for name, _ in given].count(last) > 1:
+        raise ValueError(
+            f"the last linear layer, {last!r}, runs more than once, so that it has several inputs: "
+            "name the layer whose output is the representation by layer=..."
+        )
+    for down in [name for name, output in made if output is bottleneck]:
+        whole = next(x for name, x in given if name == down)
+        if any(x is whole for name, x in given if name != down):
+            warn(
+                f"the representation is what {down!r} gives to {last!r}, and beside these two "
+                "another linear layer reads what they read, as a head does beside its adapter: "
+                "name the layer whose output the head reads by layer=..."
+            )
     return taps[last], last
 
 

@@ -76,11 +76,12 @@ def in_mode(model: nn.Module, train: bool) -> Iterator[nn.Module]:
 def _changed_by_looking(model: nn.Module) -> list[tuple[dict, str, Tensor, Tensor]]:
     """What evaluation mode may change: where it stands, its name, and its value by now.
 
-    torch's own layers change nothing. Others may write into their buffers, and where they do work
-    in `train()` into their weights.
+    torch's own layers change nothing, but an embedding with `max_norm` its weights. Others may
+    write into their buffers, and where they do work in `train()` into their weights.
     """
     own = [m for m in model.modules() if not type(m).__module__.startswith("torch.nn.")]
     stores = [module._buffers for module in own]
+    stores += [m._parameters for m in model.modules() if getattr(m, "max_norm", None) is not None]
     if any(type(module).train is not nn.Module.train for module in own):
         stores = [s for module in model.modules() for s in (module._parameters, module._buffers)]
     return [
@@ -113,7 +114,7 @@ def _keep_frozen_statistics(model: nn.Module):
 
 
 def freeze_batch_norm(model: nn.Module):
-    """Let batch normalisation keep its statistics, until the model's mode is set anew.
+    """Let layers that normalise by a batch keep their statistics, until the mode is set anew.
 
     Example:
         >>> net = nn.Sequential(nn.BatchNorm1d(2)).train()
@@ -122,7 +123,7 @@ def freeze_batch_norm(model: nn.Module):
         (True, False)
     """
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._NormBase):
             module.eval()
 
 
@@ -141,7 +142,8 @@ def clear_errors(*batch):
     except FAULTS as error:
         if "more than 1 value per channel" in str(error):
             raise ValueError(
-                "batch normalisation cannot train on a batch of one example: give it two or more"
+                "batch normalisation cannot train on a batch of one example: give it two or more, "
+                "or freeze its layers by requires_grad_(False)"
             ) from error
         if "cudnn RNN backward" in str(error):
             raise ValueError(
@@ -150,9 +152,12 @@ def clear_errors(*batch):
             ) from error
         if isinstance(error, ValueError | torch.OutOfMemoryError):
             raise
-        tensors = [f"{x.dtype} {tuple(x.shape)}" for x in batch if isinstance(x, Tensor)]
-        what = f"the model fails on a batch of {' and '.join(tensors)}"
+        tensors = [x for x in batch if isinstance(x, Tensor)]
+        given = " and ".join(f"{x.dtype} {tuple(x.shape)}" for x in tensors)
+        what = f"the model fails on a batch of {given}"
         kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())[:400]
-        reason += ". Give inputs.float()" * ("same dtype" in reason)
+        if "same dtype" in reason or "should be the same" in reason:
+            single = any(x.dtype == torch.float32 for x in tensors)
+            reason += ". Give model.float()" if single else ". Give inputs.float()"
         raise ValueError(f"{what}: {kind}{reason}") from error

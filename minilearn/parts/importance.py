@@ -19,6 +19,7 @@ from minilearn.data.batches import batches
 from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
+from minilearn.identity import structure
 from minilearn.models import copy_of, mode, uncompiled, with_gradients
 from minilearn.parts.products import RULES
 
@@ -75,7 +76,7 @@ def importance(
     if train and kind != "batch-mean":
         raise ValueError("in training mode a batch shares its statistics: an item has no gradient")
     given, built = model, _built(model, x)
-    model = copy_of(model).requires_grad_()
+    model = copy_of(model)
     prefix = ""
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module  # torch calls no function of a parallel network's weights
@@ -83,6 +84,7 @@ def importance(
     cost = ledger(cost)
     parts = x.split(1) if kind == "loop" else [*batches(x, batch_size)]
     with mode(model, train=train), seeded(seed), uncompiled(model), with_gradients():
+        model.requires_grad_()  # after the mode, in which frozen parts keep their statistics
         if kind == "loop":
             omega = _absolute_gradients(model, parts, cost, torch.sum)
         elif kind == "batch-mean":
@@ -90,7 +92,8 @@ def importance(
             number = len(x) / len(parts[0])  # of batches, the last one perhaps a part of one
             omega = {name: total / number for name, total in omega.items()}
         else:
-            omega = _per_item(model, parts, cost, CHECKED.get(given) == built)
+            hooked = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+            omega = _per_item(model, parts, cost, not hooked and CHECKED.get(given) == built)
             CHECKED[given] = built
     for name, total in omega.items():
         refuse_non_finite(f"importance of {name}", total.reshape(1, -1))
@@ -144,7 +147,10 @@ def _differing(model: nn.Module, two: Tensor, cost: Cost) -> str:
     expected = _absolute_gradients(model, two.split(1), cost, torch.sum)
     try:
         tried = _products(model, (two,), names, _opened(model), cost)
-    except AttributeError as error:  # the network looks inside an attention that was opened
+    except (AttributeError, TypeError, ValueError) as error:
+        if not isinstance(error.__cause__ or error, AttributeError | TypeError):
+            raise
+        # the network looks inside an attention that was opened
         raise ValueError(f"the network cannot be opened ({error}); {LOOP}") from None
     largest = max(float(omega.norm()) for omega in expected.values())
     near = 1e-3 if two.device.type == "cpu" else 3e-2  # convolutions in TF32
@@ -156,12 +162,8 @@ def _differing(model: nn.Module, two: Tensor, cost: Cost) -> str:
 
 def _built(model: nn.Module, x: Tensor) -> list:
     """What a network is built of and given, as far as its products depend on it."""
-    plain = int | float | str | tuple | Callable | None
-    parts = [
-        (path, type(module), {k: repr(v) for k, v in vars(module).items() if isinstance(v, plain)})
-        for path, module in model.named_modules()
-    ]
-    return [x.shape[1:], x.dtype, x.device, *parts]
+    types = [type(module) for module in model.modules()]
+    return [x.shape[1:], x.dtype, x.device, types, structure(model)]
 
 
 def _opened(model: nn.Module) -> list[str]:

@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minilearn.checks import check_function, check_kind
+from minilearn.checks import check_kind
+from minilearn.functions import check_function
 
 MAX_FRAMES = 64
 

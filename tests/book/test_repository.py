@@ -76,13 +76,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1802,
+    ("methods", "parts"): 1808,
     ("metrics",): 1704,
     ("kernels",): 914,
-    ("data",): 1265,
-    ("course",): 1168,
+    ("data",): 1268,
+    ("course",): 1217,
 }
-WHOLE = 11513  # without check/
+WHOLE = 11665  # without check/
 
 
 def test_budgets_of_files():
