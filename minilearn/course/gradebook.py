@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -30,7 +31,13 @@ c.Autograde.autograde_preprocessors = [
 
 def name_of(text: str) -> str:
     """A name that nbgrader and every file system take."""
-    return re.sub(r"[^\w-]+", "_", text).strip("_") or "_"
+    name = re.sub(r"[^\w-]+", "_", text).strip("_") or "_"
+    return name if len(name.encode()) <= 100 else f"{name[:30]}_{digest(name)}"
+
+
+def digest(text: str) -> str:
+    """A few letters that tell a text from others."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class Course:
@@ -162,7 +169,7 @@ class Course:
         """
         from nbgrader.api import MissingEntry
 
-        if self.marks_shown().get(student, {}).get(question, [None])[0] == points:
+        if self.marked(student).get(question, [None])[0] == points:
             return
         with suppress(MissingEntry):
             given = question, self.assignment, self.assignment, student
@@ -174,6 +181,10 @@ class Course:
     def marks_shown(self) -> dict[str, dict[str, list]]:
         """The marks by hand as the table has them."""
         return json.loads(self.shown.read_text("utf-8")) if self.shown.exists() else {}
+
+    def marked(self, student: str) -> dict[str, list]:
+        """The marks by hand of a student, by question, as the table has them."""
+        return self.marks_shown().get(student, {})
 
     def outdate_pages(self):
         """Remove the page of everyone whom a reader has marked since the last tables."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 import warnings
 from collections.abc import Collection, Sequence
@@ -90,7 +91,8 @@ def grade(
     quiet = warnings.catch_warnings(action="ignore")  # students' "\d", nbgrader's own
     with quiet, gradebook.Course(out, gradebook.name_of(source.stem)) as course:
         course.people(known)
-        tables.marks_by_hand(out, course, asked, bool(known))
+        table = out, course, asked, {*students, *known}, bool(known)
+        tables.marks_by_hand(*table)
         course.source(sources.nbgrader_version(notebook))
 
         def work(student: str):
@@ -101,9 +103,8 @@ def grade(
                 return None
             mine = [q for q in asked if fresh or question in ("", q.name)]
             submission, result = _attempt(notebook, students[student], mine, limits, key, trusted)
-            if len(mine) < len(asked):
-                result.points = earlier["points"] | result.points
-                result.problems = earlier["problems"] | result.problems
+            if earlier:
+                _add_earlier(result, earlier, fresh, notebook, submission, course.marked(student))
             return _executed(notebook, submission, asked, result, about)
 
         with ThreadPoolExecutor(jobs) as pool, closing(pool.map(work, students)) as done:
@@ -111,12 +112,23 @@ def grade(
             for student, made in zip(students, bar, strict=True):
                 if made is not None:
                     course.submit(student, made, students[student])
-        tables.marks_by_hand(out, course, asked, bool(known))  # typed meanwhile
+        tables.marks_by_hand(*table)  # typed meanwhile
         course.outdate_pages()
         tables.write_answers(out.with_name("answers.md"), notebook, course, students)
         rows = tables.write(out, course, asked, folder, students, left_out, known)
         course.write_feedback()
         return rows
+
+
+def _add_earlier(result: Grade, earlier: dict, fresh: bool, source, submission, marked: dict):
+    """What an earlier run says of questions that were not asked now, and of marked answers."""
+    written = prose(source, submission)
+    if not fresh:
+        result.points = earlier["points"] | result.points
+        result.problems = earlier["problems"] | result.problems
+    for name in marked:
+        if name in earlier["answers"] and written.get(name) != earlier["answers"][name]:
+            result.notes.append(f"the answer to {name} has changed since it was marked")
 
 
 def _check_positive(**numbers: float):
@@ -216,6 +228,8 @@ def _executed(source: dict, submission: dict, asked, result: Grade, about: dict)
     texts = [text_of(c).strip() for c in submission["cells"] if c["cell_type"] != "code"]
     has_own = not set(texts) <= {text_of(cell).strip() for cell in given}
     for step in recompose(source, submission, asked):
+        if step.kind == "test" and step.name not in official:
+            continue  # it stands in two places
         if step.kind == "test":
             cell = official.pop(step.name)
             made = v4.new_code_cell(text_of(cell), metadata=cell["metadata"])
@@ -232,13 +246,19 @@ def _executed(source: dict, submission: dict, asked, result: Grade, about: dict)
             result.notes.append(f"the mark of {name} is not in the notebook, nor what stands below")
         elif has_own and not written.get(name):
             result.notes.append(f"a text of their own stands elsewhere, and none below {name}")
-        answer = written.get(name, "").replace("<", "&lt;")  # no script for the reader
+        answer = _harmless(written.get(name, ""))
         text = f"{text_of(cell)}\n\n{answer}" if answer else text_of(cell)
         cells.append(v4.new_markdown_cell(text, metadata=cell["metadata"]))
     python = {"display_name": "Python 3", "language": "python", "name": "python3"}
     report = about | {"points": result.points, "problems": result.problems}
     report |= {"reasons": result.reasons, "answers": written}
     return v4.new_notebook(cells=cells, metadata={"minilearn": report, "kernelspec": python})
+
+
+def _harmless(text: str) -> str:
+    """Text in which Markdown and MathJax find no script, image or link for the reader."""
+    text = text.replace("<", "&lt;").replace("\\href", "href")
+    return re.sub(r"\](?=[(:\[])", "]\N{ZERO WIDTH SPACE}", text)
 
 
 def _said(points: int, words: str) -> dict:

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from types import ModuleType
 
 LENGTH = 2000  # characters of output that are kept of a cell
@@ -44,7 +45,8 @@ def words(error: BaseException, names: dict) -> str:
             return f"your {', '.join(hidden)} hides Python's own ({text})"
     if not isinstance(error, AssertionError) and "NoneType" in text:
         return f"something is None: does a function lack its return? ({text})"
-    if isinstance(error, RuntimeError | ValueError) and ("size" in text or "shape" in text):
+    of_torch = isinstance(error, RuntimeError) and ("size" in text or "shape" in text)
+    if of_torch or (isinstance(error, ValueError) and "shapes" in text):
         return f"a shape is wrong: {text}"
     if isinstance(error, NameError):
         return f"{text}: is the cell that defines it missing, or did it fail?"
@@ -81,14 +83,25 @@ def _test(shell, step: dict, given: dict):
             try:
                 exec(compile(code, "<test>", "exec"), scope)
                 points += worth
-            except Exception as error:
-                first = first or error
+            except _Late:
+                raise
+            except BaseException as error:
+                first = first or _told(error, code)
     finally:
         del os.environ["MINILEARN_KEY"]
-    step["points"] = points
+        step["points"] = points
     if first is None:
         PASSED.add(step["name"])
     return first
+
+
+def _told(error: BaseException, code: str) -> BaseException:
+    """The error; an assertion without words with its own line."""
+    if not isinstance(error, AssertionError) or error.args:
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == "<test>"]
+    return AssertionError(code.splitlines()[lines[-1] - 1].strip()) if lines else error
 
 
 def _functions(module: ModuleType) -> dict:

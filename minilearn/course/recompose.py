@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from minilearn.course.sources import ANSWER, SOLUTION, TEST, Question, text_of
 
 MAGIC = re.compile(r"^([ \t]*)[%!].*", re.MULTILINE)
 LONG = 10**6  # characters of a cell in which names are looked for
+ANSWERED = 20_000  # characters that are kept of an answer in prose
 
 
 @dataclass
@@ -30,11 +32,12 @@ class Step:
 
 
 def recompose(source: dict, submission: dict, asked: Sequence[Question]) -> list[Step]:
-    """The steps of a submission: every given cell and every test of the source once, at its place.
+    """The steps of a submission: every given cell and every test of the source, at its place.
 
     A given cell that a student has changed or deleted stands before the student's version, or
     before the first answer that follows it. A test stands where the student has it if no cell
-    that it needs comes later, else as early as it can.
+    that it needs comes later, else as early as it can; and where it stands after all, for a later
+    cell may have changed what it asks about.
     """
     wanted = {name for q in asked for name in _names(q.test, ast.Load)}
     cells = enumerate(submission["cells"], 1)
@@ -52,6 +55,8 @@ def recompose(source: dict, submission: dict, asked: Sequence[Question]) -> list
             if name in tests:
                 there = [i for i, copy in copies if i > last and copy == name]
                 waiting.append((min(there, default=last), name, imports))
+                before = [i for i, copy in copies if i <= last and copy == name]
+                waiting += [(i, name, imports) for i in before[-1:]]
             continue
         is_given = SOLUTION[0] not in text
         names = _names(text, ast.Store)
@@ -84,7 +89,7 @@ def prose(source: dict, submission: dict) -> dict[str, str]:
         elif text.strip() in given:
             continue
         if name and cell["cell_type"] != "code":
-            answers[name] = f"{answers[name]}\n\n{text}".strip()
+            answers[name] = f"{answers[name]}\n\n{text}".strip()[:ANSWERED]
     return answers
 
 
@@ -93,7 +98,7 @@ def _test_name(text: str) -> str:
     return match[1] if match else ""
 
 
-def _belongs(student: str, source: str, names: set[str], is_given: bool) -> bool:
+def _belongs(student: str, source: str, names: frozenset[str], is_given: bool) -> bool:
     if student.strip() == source.strip():
         return True
     bound = _names(student, ast.Store)
@@ -111,7 +116,8 @@ def _tree(text: str) -> list[ast.stmt]:
     return []
 
 
-def _names(text: str, use: type) -> set[str]:
+@lru_cache(1000)  # every cell is asked about at every cell of the source
+def _names(text: str, use: type) -> frozenset[str]:
     """The names that a cell binds at its top level, or all that it reads."""
     names = set()
     for statement in _tree(text):
@@ -126,7 +132,7 @@ def _names(text: str, use: type) -> set[str]:
             place = use is ast.Store and isinstance(node, ast.Subscript | ast.Attribute)
             if place and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
                 names.add(node.value.id)
-    return names
+    return frozenset(names)
 
 
 def _imports(text: str) -> str:

@@ -172,7 +172,8 @@ def nbgrader_version(source: dict) -> dict:
 def text_of(cell: dict) -> str:
     """A cell's text; a file may hold it whole or line by line."""
     source = cell["source"]
-    return source if isinstance(source, str) else "".join(source)
+    text = source if isinstance(source, str) else "".join(source)
+    return text.replace("\r\n", "\n")
 
 
 def _is_cell(cell) -> bool:

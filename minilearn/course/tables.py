@@ -9,18 +9,20 @@ import os
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from minilearn.course.gradebook import Course, name_of
+from minilearn.course.gradebook import Course, digest, name_of
 from minilearn.course.sources import ANSWER, RUBRIC, Question, read_notebook, text_of, write_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WORD, PART = r"[^\w-]+|_", r"[\W_]+"  # between words, and between their parts
 NOT_OURS = {"__MACOSX", ".ipynb_checkpoints"}
 COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")  # what a browser puts behind a name that is taken
+MOODLES = re.compile(r"_\d+_assignsubmission_")  # its own number of a submission, nobody's id
 CANVAS = {"Student": "name", "ID": "ID", "SIS User ID": "id"}
 CANVAS |= {"SIS Login ID": "login", "Section": "section"}
 MOODLE = {"ID number": "id", "Full name": "name", "Email address": "email", "Grade": "points"}
@@ -35,7 +37,9 @@ def submissions(
     """
     found: dict[str, Path] = {}
     left_out = {}
-    for path in _files(folder, out):
+    files = _files(folder, out)
+    called = Counter(name for p in files for name in _whose(p.relative_to(folder).as_posix(), {}))
+    for path in files:
         where = path.relative_to(folder).as_posix()
         whose = _whose(where, known)
         if path.is_symlink() or not path.is_file():
@@ -48,14 +52,15 @@ def submissions(
             whom = " and ".join(whose) or "no student of the roster"
             left_out[where] = f"holds the id or name of {whom}"
         elif known and (student := whose[0]) in found:
-            older, newer = sorted([found[student], path], key=lambda each: each.stat().st_mtime)
-            reason = f"is older than {newer.relative_to(folder).as_posix()} of the same student"
+            older, newer = sorted([found[student], path], key=_age)
+            than = "is older than" if _age(older)[0] < _age(newer)[0] else "has the time of"
+            reason = f"{than} {newer.relative_to(folder).as_posix()} of the same student"
             left_out[older.relative_to(folder).as_posix()] = reason
             found[student] = newer
         else:
             student = whose[0]
-            while student in found:
-                student += "_"
+            if not known and called[student] > 1:  # else a new file could take an older one's mark
+                student += f"_{digest(where)}"
             found[student] = path
     notebooks = [f"{where!r} {why}" for where, why in left_out.items() if ".ipynb" in where]
     if not found:
@@ -67,6 +72,11 @@ def submissions(
         except ValueError as error:
             left_out[path.relative_to(folder).as_posix()] = str(error).replace(f"{path} ", "")
     return found, left_out
+
+
+def _age(path: Path) -> tuple[float, int, str]:
+    """When a file was written; of two at one time Canvas numbers the later, "a-1.ipynb"."""
+    return path.stat().st_mtime, len(path.name), path.name
 
 
 def _files(folder: Path, out: Path) -> list[Path]:
@@ -109,7 +119,7 @@ def _whose(where: str, known: dict[str, dict[str, str]]) -> list[str]:
     """The students whose id, name or e-mail stands in a path; an id between "-" if none does."""
     if not known:
         return [name_of(where[: where.rfind(".")])]
-    where = COPY.sub("", where)
+    where = MOODLES.sub(" ", COPY.sub("", where))
     for between in (WORD, PART):
         if found := [s for s, row in known.items() if _stands(row, where, between)]:
             return found
@@ -123,16 +133,24 @@ def _stands(row: dict[str, str], where: str, between: str) -> bool:
 
 @cache
 def _words(text: str, between: str) -> str:
-    """Words as they are compared: composed letters of one case, a blank around each."""
-    plain = unicodedata.normalize("NFC", text).casefold()
+    """Words as they are compared: letters of one case without accents, a blank around each."""
+    letters = unicodedata.normalize("NFKD", text).casefold()
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return f" {' '.join(filter(None, re.split(between, plain)))} "
 
 
-def marks_by_hand(out: Path, course: Course, asked: Sequence[Question], has_roster: bool):
+def marks_by_hand(
+    out: Path,
+    course: Course,
+    asked: Sequence[Question],
+    students: Collection[str],
+    has_roster: bool,
+):
     """Enter what a reader has typed into the table since it was written.
 
     Raises: ValueError if the table is none of ours or of another assignment, has names that a
-        roster gave and there is none, or a mark is not a number between 0 and the question's points
+        roster gave and there is none, a mark is not a number between 0 and the question's points,
+        or is of none of the `students`
     """
     rows = read(out)
     if rows and "student" not in rows[0]:
@@ -147,7 +165,13 @@ def marks_by_hand(out: Path, course: Course, asked: Sequence[Question], has_rost
         for question in [q for q in asked if not q.test]:
             for column, typed in row.items():
                 if column.startswith(f"{question.name} (reader"):
-                    _enter(course, row, question, typed.strip(), f"{out}, column {column!r}")
+                    where = f"{out}, column {column!r}"
+                    if typed.strip() and row["student"].removeprefix("'") not in students:
+                        raise ValueError(
+                            f"{where}: there is no notebook of {row['student']!r}, who has a mark: "
+                            "put the id back if a spreadsheet has changed it, or empty the cell"
+                        )
+                    _enter(course, row, question, typed.strip(), where)
 
 
 def _enter(course: Course, row: dict[str, str], question: Question, typed: str, where: str):
@@ -196,7 +220,7 @@ def write(
         row["reason"] = "; ".join(reasons[:8]) or "all tests passed"
         row = {name: _safe(value) for name, value in row.items()}
         for column, value in earlier.get(student, {}).items():
-            if column.split(" (")[0] not in [q.name for q in asked]:
+            if not any(re.fullmatch(rf"{q.name} \((reader, )?\d+\)", column) for q in asked):
                 row.setdefault(column, value)
         rows.append(row)
         is_read = where and where not in left_out

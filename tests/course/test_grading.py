@@ -18,7 +18,7 @@ import torch
 from minilearn.course import assign, attempt, grade, questions, read_source, student_version
 from minilearn.course import sandbox as sandbox_module
 from minilearn.course.__main__ import main
-from minilearn.course.grading import Limits, run
+from minilearn.course.grading import Limits, _harmless, run
 from minilearn.course.recompose import recompose
 from minilearn.course.sandbox import sandbox
 from minilearn.course.sources import TEST, nbgrader_version, parts, text_of
@@ -923,6 +923,65 @@ def test_a_cell_full_of_magics_is_read_without_ipython(source, student, monkeypa
     handed_in["cells"] = handed_in["cells"][:4]
     steps = recompose(read_source(source), handed_in, asked)
     assert [step.name or step.kind for step in steps] == ["given", "cell", "double", "cell", "mean"]
+
+
+@pytest.mark.parametrize(
+    "text", ["found['untrained'] = 1", "found = list(found.items())", "for found in (1, 2): pass"]
+)
+def test_an_answer_counts_although_a_later_cell_reuses_its_name(source, student, text):
+    asked = questions(read_source(source))
+    steps = recompose(read_source(source), own(student, text), asked)
+    assert run(steps, asked, Limits(seconds=20), "", trusted=True).points == {
+        "double": 2,
+        "mean": 3,
+    }
+
+
+def test_a_part_that_ends_badly_takes_no_points_of_the_others():
+    body = ["raise SystemExit", "assert 1 + 1 == 2", "assert 2 in []", "while True: pass"]
+    parts = "".join(f"    # PART {i} (1 point)\n    {text}\n" for i, text in enumerate(body))
+    test = f'# TEST all (4 points)\nwith attempt("all"):\n{parts}'
+    made = notebook(cell("code", "x = 1\n### BEGIN SOLUTION\n### END SOLUTION"), cell("code", test))
+    asked = questions(made)
+    result = run(recompose(made, made, asked), asked, Limits(seconds=2), "", trusted=True)
+    assert result.points == {"all": 1} and "more than 2 seconds" in result.problems["all"]
+
+
+def test_an_assertion_without_words_is_told_by_its_line(source, student):
+    asked = questions(read_source(source))
+    steps = recompose(read_source(source), answered(student, mean="found = {'mean': 2}"), asked)
+    result = run(steps, asked, Limits(seconds=20), "", trusted=True)
+    assert result.problems["mean"] == "AssertionError: assert found['mean'] == 3"
+
+
+def test_an_answer_in_prose_holds_no_link_or_image_for_the_reader():
+    text = (
+        "<b>![a](http://x) [a](javascript:x) [b][c]\n[c]: javascript:x\n$\\href{javascript:x}{y}$"
+    )
+    shown = _harmless(text)
+    assert not any(each in shown for each in ("](", "][", "]:", "<", "\\href"))
+    assert _harmless("x[0] is `a[1]`, and $a_[1]$") == "x[0] is `a[1]`, and $a_[1]$"
+
+
+@sandboxed
+@graded_here
+def test_a_mark_of_no_student_and_an_answer_changed_after_its_mark_are_said(source, two):
+    out, path = two["out"], two["folder"] / "Ada Lovelace_77001_assignsubmission_file" / "a.ipynb"
+    grade(source, **two)
+    typed(out, "3")
+    before = out.read_text("utf-8-sig")
+    out.write_text(before.replace(";s1;", ";1;"), "utf-8")
+    with pytest.raises(ValueError, match="there is no notebook of '1', who has a mark: put the id"):
+        grade(source, **two)
+    out.write_text(before, "utf-8")
+    assert grade(source, **two)[0]["reason"] == "all tests passed"
+    changed = json.loads(path.read_text())
+    changed["cells"].append(cell("markdown", "Because of something else."))
+    write(path, changed)
+    for _ in range(2):
+        ada = grade(source, **two)[0]
+        assert ada["reason"] == "the answer to why has changed since it was marked"
+        assert ada["why (reader, 4)"] == "3"
 
 
 def descendants(process: int | str) -> list[str]:

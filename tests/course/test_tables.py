@@ -1,5 +1,6 @@
 """Whose a notebook is, and what the tables say of it."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -107,3 +108,36 @@ def test_what_another_run_has_written_is_no_submission(tmp_path):
     )
     assert found == {"1": "1.ipynb", "2_a": "2/a.ipynb"}
     assert list(left_out) == ["2/nbgrader_config.py"]
+
+
+def test_notebooks_of_one_name_have_names_of_their_own(tmp_path):
+    """Whatever comes later: else a new file would get an older one's mark by hand."""
+    (tmp_path / "in").mkdir()
+    first, _ = sorted_out(tmp_path, {}, "ann_lee.ipynb")
+    both, left_out = sorted_out(tmp_path, {}, "ann lee.ipynb")
+    assert [*first] == ["ann_lee"] and len(both) == 2 and not left_out
+    assert "ann_lee" not in both and all(name.startswith("ann_lee_") for name in both)
+
+
+def test_a_very_long_path_is_a_name_that_a_file_system_takes(tmp_path):
+    files = [f"{'a' * 120}/{'b' * 120}/{end * 100}.ipynb" for end in "cd"]
+    found, _ = sorted_out(tmp_path, {}, *files)
+    assert len(found) == 2 and all(len(name.encode()) <= 100 for name in found)
+
+
+def test_accents_and_moodles_own_numbers_are_nobodys(tmp_path):
+    known = roster(tmp_path, "55,José Núñez,", "102,Bob Stone,")
+    file = "Jose Nunez_102_assignsubmission_file_/a.ipynb"
+    assert sorted_out(tmp_path, known, file) == ({"55": file}, {})
+
+
+def test_of_two_files_of_one_time_the_second_attempt_counts(tmp_path):
+    files = "lovelaceada_1_57_mini.ipynb", "lovelaceada_1_57_mini-1.ipynb"
+    handed_in(tmp_path, *files)
+    for file in files:
+        os.utime(tmp_path / "in" / file, (1000, 1000))
+    (tmp_path / "source.ipynb").touch()
+    given = tmp_path / "in", tmp_path / "source.ipynb", tmp_path / "grades.csv"
+    found, left_out = submissions(*given, roster(tmp_path, ADA))
+    assert found["1"].name == files[1]
+    assert left_out == {files[0]: f"has the time of {files[1]} of the same student"}
