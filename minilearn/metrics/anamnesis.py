@@ -134,7 +134,9 @@ def anamnesis_index(
     check_dataset(data)
     if cap is None:
         cap = 10 * math.ceil(len(data) / config.batch_size) if published else 1000
-    target = (1 + alpha) * mean_loss(evaluate(original, probe, loss=config.loss))
+    names = {"original": original, "unlearned": unlearned, "retrained": retrained}
+    known = {name: _known(name, model, probe, config) for name, model in names.items()}
+    target = (1 + alpha) * known["original"]
     settings = {"cap": cap, "every": every, "config": config, "published": published}
 
     def times(model: nn.Module, first: int) -> tuple[int | None, ...]:
@@ -144,3 +146,11 @@ def anamnesis_index(
         )
 
     return Anamnesis(times(unlearned, 0), times(retrained, seeds if published else 0), target, cap)
+
+
+def _known(name: str, model: nn.Module, probe, config: Training) -> float:
+    """A model's mean loss on the probe, before any of the three is relearned."""
+    try:
+        return mean_loss(evaluate(model, probe, loss=config.loss))
+    except ValueError as error:
+        raise ValueError(f"the {name} model: {error}") from None

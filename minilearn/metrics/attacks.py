@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -96,7 +97,8 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
 
     `unseen` should look like the forget set: the same writer, the same class. Otherwise the attack
     measures how hard the two sets are, which the retrained model's value then shows as well. The
-    balanced accuracy is held out: the best threshold on every other example, read on the rest.
+    balanced accuracy is held out: the best threshold on every other example, read on the rest. With
+    one example on a side nothing can be held out, and it is NaN.
 
     Paper: Yeom et al. 2018.          Chapter: 2
     Target: the retrained model's value.
@@ -106,10 +108,10 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     """
     check_evaluations(forget, unseen)
     members, nonmembers = -_exact_loss(forget), -_exact_loss(unseen)
-    right = 0.0
-    for learn, read in ((0, 1), (1, 0)):
-        threshold = _best_threshold(_half(members, learn), _half(nonmembers, learn))
-        right += _share_right(_half(members, read), _half(nonmembers, read), threshold) / 2
+    right = 0.0 if min(len(members), len(nonmembers)) > 1 else math.nan
+    for learn, read in ((0, 1), (1, 0)) if right == 0 else ():
+        threshold = _best_threshold(members[learn::2], nonmembers[learn::2])
+        right += _share_right(members[read::2], nonmembers[read::2], threshold) / 2
     return Attack(members, nonmembers, right)
 
 
@@ -119,14 +121,9 @@ def _exact_loss(result: Evaluation) -> Tensor:
     In single precision it is 0 for every answer that is sure enough, and these could not be told
     apart.
     """
-    if result.targets.is_floating_point() or result.outputs.shape[1] < 2:
+    if result.targets.is_floating_point():
         return result.loss.double()
     return softplus(-result.confidence.double())
-
-
-def _half(scores: Tensor, part: int) -> Tensor:
-    """Every other score, from position `part`; a single score stands on both sides."""
-    return scores[part::2] if len(scores) > 1 else scores
 
 
 def _share_right(members: Tensor, nonmembers: Tensor, threshold: Tensor) -> float:

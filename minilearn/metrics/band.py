@@ -28,7 +28,7 @@ class Row:
 
     `band` is where the mean of as many retrained models would lie, see `null_band`; None if there
     are too few to tell. `examples` is the size of the split, 0 where there is none. `half` is half
-    of an interval that is not over seeds.
+    of an interval that is not Student's over seeds.
     """
 
     metric: str
@@ -76,6 +76,16 @@ def t_half_width(values: Sequence[float]) -> float:
     if len(values) < 2:
         return math.nan
     return float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values))
+
+
+def among_themselves(values: Sequence[float]) -> float:
+    """Half the 95 % interval of the mean of pairwise values, each a model's mean over the others.
+
+    Such values lie nearer together than independent ones, by (k-2) / (k-1), and every model is in
+    all of them, so that their mean varies twice as much: see `null_band`. NaN with fewer than 3.
+    """
+    k = len(values)
+    return t_half_width(values) * 2 * (k - 1) / (k - 2) if k > 2 else math.nan
 
 
 def null_band(

@@ -86,7 +86,9 @@ def refuse_seen(train, tests: dict):
         check_dataset(data)
         both = isinstance(train, Examples) and isinstance(data, Examples)
         seen = _seen(data.inputs, train.inputs) if both else _part(data, train)
-        if seen == 1:
+        # in a table of few values unseen rows are seen ones, too
+        repeats = both and len(unique_rows(train.inputs)) < 0.9 * len(train)
+        if seen == 1 and not repeats:
             raise ValueError(
                 f"{name!r} holds training examples only, but attacks take it for unseen ones: give "
                 "examples of their kind that nobody trained on"

@@ -38,7 +38,7 @@ def signal(result: Evaluation, kept: Sequence[int] | None = None) -> Tensor:
     if kept is not None:
         classes = 0 if result.targets.is_floating_point() else result.outputs.shape[1]
         kept = check_integers("kept", kept).tolist()
-        if len(kept) < 2 or not set(kept) <= set(range(classes)):
+        if len(set(kept)) < 2 or not set(kept) <= set(range(classes)):
             raise ValueError(f"kept must be classes below {classes}, two or more, got {kept!r:.80}")
         return result.outputs[:, kept].double().log_softmax(1).flatten()
     if not result.targets.is_floating_point():

@@ -207,7 +207,7 @@ _ALL_METRICS = (
     ),
     Metric(
         "loss_attack_tpr",
-        "share found by the loss at 1 % false alarms (chance 0.01 or a little above)",
+        "share found by the loss at 1 % false alarms (chance 0.01, and more with few unseen)",
         "over-forgetting",
         lambda m, r, s: _loss_attack(m).tpr_at_1fpr,
         (FORGET,),

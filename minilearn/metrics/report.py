@@ -15,7 +15,16 @@ from minilearn.data.reading import strays, varies
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
 from minilearn.metrics.audit_rows import NOTES, audit_rows
-from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
+from minilearn.metrics.band import (
+    BAND,
+    FEWEST,
+    LEVEL,
+    RETRAINED,
+    Row,
+    among_themselves,
+    null_band,
+    t_half_width,
+)
 from minilearn.metrics.columns import (
     COSTS,
     ORIGINAL,
@@ -274,7 +283,8 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
             band = _band(metric, split, null, len(own), results[ORIGINAL][0])
             band = band and (band[0] - middle, band[1] - middle)
             shifted = tuple(value - middle for value in own)
-            rows.append(Row(metric.name, split, name, shifted, band, size))
+            half = among_themselves(own) if metric.pairwise and name == RETRAINED else None
+            rows.append(Row(metric.name, split, name, shifted, band, size, half))
     return rows
 
 

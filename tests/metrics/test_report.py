@@ -201,7 +201,12 @@ def test_twice_and_in_another_order_gives_the_same(request, tiny_net, task):
 
 
 def test_the_batch_size_changes_nothing(request_, models, tests_of):
-    one, two = (made(request_, tests_of, models, batch_size=b) for b in (3, 512))
+    sizes = set()
+    hook = models[0][0].register_forward_pre_hook(lambda _, x: sizes.add(len(x[0])))
+    one = made(request_, tests_of, models, batch_size=3)
+    hook.remove()
+    assert 3 in sizes and max(sizes) <= 4  # a last one joins the batch before
+    two = made(request_, tests_of, models, batch_size=512)
     for a, b in zip(one.rows, two.rows, strict=True):
         assert a.values == pytest.approx(b.values, abs=1e-5)
 
@@ -286,9 +291,13 @@ def test_attacks_compare_like_with_like(request_, models, tests_of):
 
 
 def test_untrained_models_stand_last_and_are_one_a_seed(request_, classification, models, tiny_net):
-    found = made(request_, unseen(classification), models, fresh=lambda: tiny_net(seed=99))
+    def fresh():
+        return tiny_net(seed=int(torch.randint(10**6, ())))
+
+    found = made(request_, unseen(classification), models, fresh=fresh)
     assert list(found.frame())[-1] == "untrained"
     assert len(found.row("gap", "test", "untrained").values) == 3
+    assert len(set(found.row("js", "test", "untrained").values)) == 3
 
 
 def row(values, band, method="m") -> Row:
