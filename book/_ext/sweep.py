@@ -165,8 +165,8 @@ def headline(rows: pandas.DataFrame) -> tuple[Picture, str]:
     kept = base["request"].str.contains("random") | base["request"].str.startswith(f"{one} ")
     groups = {}
     for size, own in base[kept].groupby("size", sort=False):
-        network = rows[(rows["size"] == size) & (rows["method"] == "original")]["label"].iloc[0]
-        where = f", {network}" if base["size"].nunique() > 1 else ""
+        network = rows[(rows["size"] == size) & (rows["method"] == "original")]["label"]
+        where = f", {network.iloc[0]}" if base["size"].nunique() > 1 and len(network) else ""
         asked = grouped(own, "request")
         groups |= {f"{name}{where}": asked[name] for name in sorted(asked, key=kind_first)}
     note = "\n\nTest accuracy in per cent, in brackets the share of the items still recognised."
@@ -193,7 +193,8 @@ def markdown(rows: pandas.DataFrame, origin) -> list[str | Picture]:
         parts.append(table("items", {name: asked[name] for name in sorted(asked, key=kind_first)}))
         changed = own[~start & (own["label"] != "base")]
         if len(changed):
-            request = changed["request"].iloc[0]
+            request = changed["request"].mode().iloc[0]  # what most settings were changed for
+            changed = changed[changed["request"] == request]
             nothing = base[base["request"] == request]
             groups = dict(sorted(grouped(changed, "label").items(), key=natural))
             parts.append(f"One setting after another changed, for {request}:")

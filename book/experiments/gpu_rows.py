@@ -39,12 +39,13 @@ class Job:
 # (Fashion-MNIST has its five seeds in the book.)
 JOBS = (
     Job("L2UL: the ResNet-18", "l2ul_cifar10", "*: nothing: *", 240, "CIFAR10"),
-    Job("L2UL, seed 0", "l2ul_cifar10", "*: * random item*", 20, "CIFAR10"),
+    Job("L2UL, 16 items, seed 0", "l2ul_cifar10", "*: 16 random items: *", 20, "CIFAR10"),
     Job("speed of L2UL", "speed", "uniform images: *", 75),
     Job("speed of Blindspot", "speed", "rotated_digits: targets*", 75),
+    Job("kernels", "kernels", "*", 10),
+    Job("L2UL, seed 0", "l2ul_cifar10", "*: * random item*", 20, "CIFAR10"),
     Job("speed of LAF's parts", "speed", "mnist: *: laf_[sv]*", 150, "MNIST"),
     Job("speed of LAF", "speed", "mnist: *", 330, "MNIST"),
-    Job("kernels", "kernels", "*", 10),
     Job("L2UL, seeds 1 and 2", "l2ul_cifar10", "*: * random item*", 20, "CIFAR10", (1, 2)),
     Job("LAF on CIFAR-10", "laf_cifar10", "*: class: *", 120, "CIFAR10", (1, 2), fast=True),
     Job("LAF on MNIST", "laf_mnist", "*", 45, "MNIST", tuple(range(5)), fast=True),

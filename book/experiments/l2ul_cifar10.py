@@ -201,7 +201,10 @@ def moved(x: Tensor, order: torch.Generator) -> Tensor:
     """Each image shifted by up to four pixels, zeros coming in, and every second one mirrored."""
     n, _, height, width = x.shape
     drawn = [torch.randint(0, high, (n,), generator=order) for high in (9, 9, 2)]
-    dy, dx, flip = torch.stack(drawn).to(x.device)
+    drawn = torch.stack(drawn)
+    if x.is_cuda:  # from pinned memory a copy does not wait for the GPU
+        drawn = drawn.pin_memory()
+    dy, dx, flip = drawn.to(x.device, non_blocking=True)
     images = torch.arange(n, device=x.device)[:, None, None]
     rows = torch.arange(height, device=x.device) + dy[:, None]
     columns = torch.arange(width, device=x.device)

@@ -4,8 +4,8 @@ The size says how wide it is: "toy" an eighth and a quarter of the paper's chann
 "paper" all of them. Each is trained here on the real CIFAR-10 by one recipe, a cycle of 30 epochs
 with crops and flips, and then forgets the same items as `l2ul_cifar10`: by our settings, by the
 released ones, and by the smallest rate and radius that the authors advise. One core of a CPU trains
-a quarter of the width in half an hour and a half in an hour and a half. All of it is trained in
-bfloat16, as a GPU would; give a `--cache`, and it goes on where it stopped.
+a quarter of the width in half an hour, a half in an hour and a half, and the whole in two hours and
+a half. The whole width is trained in bfloat16; give a `--cache`, and it goes on where it stopped.
 """
 
 from __future__ import annotations

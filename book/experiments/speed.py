@@ -5,8 +5,8 @@ five turns, or of fewer (`turns`) if a minute is over before. A first turn that 
 that counts, and is the only one.
 Same network, images, batches of 256, number of steps and kind of loss. `blindspot` is a student's
 epoch and the evaluation of the test set after it, `blindspot_fast` the same inside `fast()`, with
-channels last and a fused optimiser; `reading` the training data read once, `evaluation` the test
-set evaluated once. See `released` for what stands on the other side.
+channels last, a fused optimiser and, on a GPU, bfloat16; `reading` the training data read once,
+`evaluation` the test set evaluated once. See `released` for what stands on the other side.
 
 Included there: PIL images and their transforms, masks, the teacher's answer on the whole batch,
 one wait a step. Not included, though released: reading files and decoding JPEG, loaders for other

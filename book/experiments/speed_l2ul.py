@@ -152,7 +152,7 @@ def _importance(way: str, seed: int, device) -> tuple[float, int]:
 def _passes(name: str, built: Callable, x: Tensor, device: torch.device) -> list[dict]:
     """The time of three ways over that of one pass, and the seconds of each."""
     model, x = built().to(device).eval(), x.to(device)
-    batches = [Examples(part, torch.zeros(len(part))) for part in x.split(BATCH)]
+    batches = [Examples(part, torch.zeros(len(part), device=device)) for part in x.split(BATCH)]
     ways = {
         "pass": lambda: [one_pass(model, part) for part in batches],
         "importance": lambda: importance(model, x, batch_size=BATCH),

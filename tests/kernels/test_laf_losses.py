@@ -14,7 +14,8 @@ def test_cosine_is_the_formula(m):
         if d > 1:  # along one axis there is no angle, and no slope
             near(ours, theirs, dtype)
         assert ours[1].abs().max() < 1e-6 or d > 1
-        near(1 - ours[0], (args[0] * args[1]).double().sum(1) / norms(args), dtype)
+        cosine = (args[0].double() * args[1].double()).sum(1) / norms(args)
+        near(ours[0], 1 - cosine, dtype)
 
 
 def norms(args):
