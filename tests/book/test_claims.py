@@ -632,7 +632,7 @@ def test_what_the_page_says_of_widths():
     assert runs["lost"][runs["accuracy forget"] == 0].min() > 0.05
     whole = runs[runs["method"] == "l2ul"].groupby(["width", "label"])
     theirs = oracle.groupby(["width", "label"])
-    assert set(oracle["width"]) == {"0.125", "0.25", "0.5"}
+    assert set(oracle["width"]) == {"0.125", "0.25", "0.5", "1.0"}
     for width in ("0.125", "0.25"):
         kept, without = (
             group.get_group((width, "as released"))["accuracy test"].mean()
@@ -643,21 +643,31 @@ def test_what_the_page_says_of_widths():
     ours = oracle[oracle["label"] == "base"]
     assert ours["lost"].max() < 0 and ours["accuracy forget"].between(1 / 16, 6 / 16).all()
     lost = runs[runs["method"] == "l2ul"].pivot_table("lost", ["width", "seed"], "label")
-    assert (lost["as released"] - lost["base"]).dropna().between(0.075, 0.115).all()
+    assert (lost["as released"] - lost["base"]).dropna().between(0.07, 0.13).all()
     assert 0.16 < lost["as released"]["0.5", 0] < 0.175
+    second = lost.xs(1, level="seed")
+    assert set(second.index) == {"0.125", "0.25", "1.0"}
+    assert second["as released"].between(0.135, 0.155).all()
+    assert second["base"].between(0.02, 0.045).all()
+    wide = theirs.get_group(("1.0", "as released")).set_index("seed")["lost"]
+    behind = wide - lost["as released"]["1.0"]
+    assert 0 < behind[0] < 0.015 and 0.07 < wide[1] < 0.085
     climbed = runs[(runs["method"] == "neggrad") & (runs["label"] == "base")]
     assert len(climbed) and climbed["accuracy test"].max() < 0.13
     images = runs[(runs["label"] == "base") & runs["method"].isin(["l2ul", "l2ul_adv"])]
     assert images["reached "].between(0.65, 0.78).all()
     first = runs[runs["seed"] == 0].pivot_table("lost", ["label", "method"], "width")
-    assert first.loc["as released", "l2ul"].between(0.155, 0.195).all()
-    assert first.loc["base", "l2ul"].between(0.065, 0.1).all()
-    assert first.loc["as released", "l2ul_adv"].between(0.26, 0.31).all()
-    assert first.loc["base", "l2ul_adv"].between(0.1, 0.13).all()
+    assert first.loc["as released", "l2ul"].between(0.15, 0.195).all() and len(first.columns) == 4
+    assert first.loc["base", "l2ul"].between(0.055, 0.1).all()
+    narrow = first.drop(columns="1.0")
+    assert narrow.loc["as released", "l2ul_adv"].between(0.26, 0.31).all()
+    assert narrow.loc["base", "l2ul_adv"].between(0.1, 0.13).all()
+    assert 0.195 < first["1.0"]["as released", "l2ul_adv"] < 0.205
+    assert 0.065 < first["1.0"]["base", "l2ul_adv"] < 0.075
     released = runs[runs["label"] == "as released"]
     attacks = released["reached "].dropna()
     assert attacks.min() == 1 and released["accuracy forget"].max() < 0.2
-    kept = released.pivot_table("accuracy test", ["width", "seed"], "method")
+    kept = released.pivot_table("accuracy test", ["width", "seed"], "method").dropna()
     assert (kept["neggrad"] < kept["l2ul_adv"]).all() and (kept["l2ul_adv"] < kept["l2ul"]).all()
     of = runs[runs["method"] == "l2ul"].groupby(["width", "label"])[["accuracy test"]].mean()
     for label in ("base", "advised"):
@@ -667,7 +677,7 @@ def test_what_the_page_says_of_widths():
     both = runs[runs["seed"] == 0].pivot_table("accuracy test", ["label", "method"], "width")
     both = both.loc[(slice(None), "l2ul"), :].dropna()
     assert (both.diff(axis=1).dropna(axis=1) > 0).all(axis=None) and len(both) == 2
-    assert start["0.125"] < start["0.25"] < start["0.5"]
+    assert start.is_monotonic_increasing and round(100 * start["1.0"]) == 91
 
 
 def test_what_the_page_says_of_one_photograph_and_of_sixty_four():
