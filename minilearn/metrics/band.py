@@ -28,7 +28,7 @@ class Row:
 
     `band` is where the mean of as many retrained models would lie, see `null_band`; None if there
     are too few to tell. `examples` is the size of the split, 0 where there is none. `half` is half
-    of an interval that is not Student's over seeds.
+    of an interval, None where it is the values' own.
     """
 
     metric: str
@@ -63,29 +63,25 @@ class Row:
         return text + (" *" if self.inside and self.method != RETRAINED else "")
 
 
-def t_half_width(values: Sequence[float]) -> float:
+def t_half_width(values: Sequence[float], *, pairwise: bool = False) -> float:
     """Half the width of Student's 95 % interval for the mean of `values`; NaN with fewer than two.
 
-    Args: values: independent numbers, a seed each
+    Pairwise values, each a model's mean over the k - 1 others, lie nearer together than independent
+    ones by (k-2) / (k-1), and every model is in all of them, so that their mean varies twice as
+    much: see `null_band`. With fewer than three it is NaN.
+
+    Args: values: independent numbers, a seed each. pairwise: whether they are means over the others
     Example:
         >>> round(t_half_width([1.0, 2.0, 3.0]), 3)
         2.484
     """
     from scipy.stats import sem, t
 
-    if len(values) < 2:
-        return math.nan
-    return float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values))
-
-
-def among_themselves(values: Sequence[float]) -> float:
-    """Half the 95 % interval of the mean of pairwise values, each a model's mean over the others.
-
-    Such values lie nearer together than independent ones, by (k-2) / (k-1), and every model is in
-    all of them, so that their mean varies twice as much: see `null_band`. NaN with fewer than 3.
-    """
     k = len(values)
-    return t_half_width(values) * 2 * (k - 1) / (k - 2) if k > 2 else math.nan
+    if k < 2 + pairwise:
+        return math.nan
+    wider = 2 * (k - 1) / (k - 2) if pairwise else 1
+    return float(t.ppf((1 + LEVEL) / 2, k - 1) * sem(values)) * wider
 
 
 def null_band(

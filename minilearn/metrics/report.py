@@ -15,16 +15,7 @@ from minilearn.data.reading import strays, varies
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
 from minilearn.metrics.audit_rows import NOTES, audit_rows
-from minilearn.metrics.band import (
-    BAND,
-    FEWEST,
-    LEVEL,
-    RETRAINED,
-    Row,
-    among_themselves,
-    null_band,
-    t_half_width,
-)
+from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
 from minilearn.metrics.columns import (
     COSTS,
     ORIGINAL,
@@ -262,10 +253,8 @@ def _splits(request: Request, test) -> dict:
         raise ValueError(f"needs a request, as by_class(train, 3), got {type(request).__name__}")
     tests = test if isinstance(test, dict) else {TEST: test}
     if TEST not in tests or not set(tests) <= set(ALL[2:]):
-        raise ValueError(
-            'a dictionary of test sets must hold "test", and may hold "test_forget" and '
-            f'"test_retain"; got {", ".join(map(repr, tests))}'
-        )
+        may = 'a dictionary of test sets must hold "test", and may hold "test_forget" and'
+        raise ValueError(f'{may} "test_retain"; got {", ".join(map(repr, tests))}')
     check_tests(request, tests)
     retain = {} if request.mask.all() else {"retain": request.retain}
     return {FORGET: request.forget, **retain, **tests}
@@ -274,17 +263,17 @@ def _splits(request: Request, test) -> dict:
 def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list[Row]:
     gold = results.get(RETRAINED, [])
     values = {name: _values(metric, split, each, gold) for name, each in results.items()}
-    null = values.get(RETRAINED, ())
+    null, example = values.get(RETRAINED, ()), results[ORIGINAL][0]
     middle = sum(null) / len(null) if metric.relative else 0.0
-    size = len(results[ORIGINAL][0][split].loss) if split else 0
+    size = len(example[split].loss) if split else 0
     rows = []
     for name, own in values.items():
         if own:
-            band = _band(metric, split, null, len(own), results[ORIGINAL][0])
+            band = _band(metric, split, null, len(own), example)
             band = band and (band[0] - middle, band[1] - middle)
-            shifted = tuple(value - middle for value in own)
-            half = among_themselves(own) if metric.pairwise and name == RETRAINED else None
-            rows.append(Row(metric.name, split, name, shifted, band, size, half))
+            half = t_half_width(own, pairwise=metric.pairwise and name == RETRAINED)
+            own = tuple(value - middle for value in own)
+            rows.append(Row(metric.name, split, name, own, band, size, half))
     return rows
 
 
