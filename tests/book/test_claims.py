@@ -649,6 +649,9 @@ def test_what_the_page_says_of_widths():
     assert set(second.index) == {"0.125", "0.25", "1.0"}
     assert second["as released"].between(0.135, 0.155).all()
     assert second["base"].between(0.02, 0.045).all()
+    images = runs[(runs["label"] == "as released") & (runs["method"] == "l2ul_adv")]
+    alone = images[images["seed"] == 1].set_index("width")["lost"]
+    assert [round(100 * alone[width]) for width in ("0.125", "0.25", "1.0")] == [20, 23, 18]
     wide = theirs.get_group(("1.0", "as released")).set_index("seed")["lost"]
     behind = wide - lost["as released"]["1.0"]
     assert 0 < behind[0] < 0.015 and 0.07 < wide[1] < 0.085
