@@ -109,7 +109,7 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
                 losses.append(loss_per_example(outputs[-1], y, classes, loss))
             targets.append(y)
         targets = torch.cat(targets)
-        if not isinstance(data, Examples | TensorDataset):  # of which `number_of_classes` tells it
+        if not isinstance(data, Examples) and type(data) is not TensorDataset:  # told of already
             _warn_of_labels_as_numbers(targets)
         return Evaluation(torch.cat(outputs), targets, torch.cat(losses))
 

@@ -264,6 +264,16 @@ def test_labels_as_numbers_in_a_tensor_dataset_are_warned_of(train):
     data = TensorDataset(train.inputs, (train.targets > 0).float())
     with pytest.warns(UserWarning, match="all targets are the numbers 0 and 1"):
         finetune(net, data, config=SHORT)
+    several = TensorDataset(train.inputs, nn.functional.one_hot(train.targets, 3).float().fliplr())
+    several.tensors[1][0] = 1.0
+    with pytest.warns(UserWarning, match="all targets are rows of 0 and 1"):
+        finetune(Net(), several, config=SHORT)
+
+    class Own(TensorDataset):
+        """It may give others than its tensors: then what was read tells."""
+
+    with pytest.warns(UserWarning, match="all targets are the numbers 0 and 1"):
+        evaluate(net, Own(*data.tensors))
 
 
 def test_frozen_instance_normalisation_keeps_its_statistics(train):
