@@ -6,7 +6,7 @@ import warnings
 import pandas
 import pytest
 import torch
-from shared import Pairs, labelled, random
+from shared import Net, Pairs, labelled, random
 from torch import nn
 from torch.nn.utils import prune, spectral_norm, weight_norm
 from torch.utils.data import Subset
@@ -28,15 +28,6 @@ SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
 @pytest.fixture
 def train() -> Examples:
     return labelled(60, seed=1)
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two = nn.Linear(5, 16), nn.Linear(16, 3)
-
-    def forward(self, x):
-        return self.two(self.one(x).relu())
 
 
 def test_a_copy_that_would_compute_with_the_originals_weights_is_refused(train):

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from shared import labelled
+from shared import Net, labelled
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -36,15 +36,6 @@ SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
 @pytest.fixture
 def train() -> Examples:
     return labelled(60, seed=1)
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two = nn.Linear(5, 16), nn.Linear(16, 3)
-
-    def forward(self, x):
-        return self.two(self.one(x).relu())
 
 
 def with_function(net):

@@ -134,8 +134,8 @@ def anamnesis_index(
     check_dataset(data)
     if cap is None:
         cap = 10 * math.ceil(len(data) / config.batch_size) if published else 1000
-    names = {"original": original, "unlearned": unlearned, "retrained": retrained}
-    known = {name: _known(name, model, probe, config) for name, model in names.items()}
+    models = {"original": original, "unlearned": unlearned, "retrained": retrained}
+    known = {name: _known(name, model, probe, config) for name, model in models.items()}
     target = (1 + alpha) * known["original"]
     settings = {"cap": cap, "every": every, "config": config, "published": published}
 

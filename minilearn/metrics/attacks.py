@@ -108,8 +108,10 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     """
     check_evaluations(forget, unseen)
     members, nonmembers = -_exact_loss(forget), -_exact_loss(unseen)
-    right = 0.0 if min(len(members), len(nonmembers)) > 1 else math.nan
-    for learn, read in ((0, 1), (1, 0)) if right == 0 else ():
+    if min(len(members), len(nonmembers)) < 2:
+        return Attack(members, nonmembers, math.nan)
+    right = 0.0
+    for learn, read in ((0, 1), (1, 0)):
         threshold = _best_threshold(members[learn::2], nonmembers[learn::2])
         right += _share_right(members[read::2], nonmembers[read::2], threshold) / 2
     return Attack(members, nonmembers, right)

@@ -77,12 +77,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1808,
-    ("metrics",): 1712,
+    ("metrics",): 1714,
     ("kernels",): 914,
     ("data",): 1268,
     ("course",): 1221,
 }
-WHOLE = 11680  # without check/
+WHOLE = 11682  # without check/
 
 
 def test_budgets_of_files():
