@@ -1161,13 +1161,24 @@ def test_rounded_errors_of_the_originals_are_right():
     exact = [2.03456, 2.11456, 1.98765]
     errors = {"original": [round(value, 4) for value in exact], "retrained": [9.0] * 3}
     errors |= {"finetune": [4.0] * 3, "amnesiac": [6.0] * 3, "blindspot": [8.0] * 3}
-    names = {"originals": range(3), "error": exact.__getitem__, "errors": errors, "SEEDS": 3}
-    names["torch"] = torch
+    names = {"originals": range(3), "error": lambda model: (exact + [9.0, 4.0, 6.0])[model]}
+    for place, method in enumerate(("retrain", "finetune", "amnesiac")):
+        names[method] = lambda *_, place=place, **__: SimpleNamespace(model=3 + place)
+    names |= {"errors": errors, "SEEDS": 3, "torch": torch, "RECIPE": None, "fresh": None}
+    names |= {"request": SimpleNamespace(forget=None, retain=None), "key": lambda: 0}
     exec(inside, names)
     exec(test, names)
     errors["original"][1] += 0.05
     with pytest.raises(AssertionError, match="these are not the errors of the originals"):
         exec(test, names)
+    errors["original"][1] -= 0.05
+    for key, said in (0, "retrained, number 0"), (4, "finetune, number 1"), (8, "amnesiac, .* 2"):
+        names["key"] = lambda key=key: key
+        exec(test, names)
+        method = said.partition(",")[0]
+        errors[method] = [value + 0.1 for value in errors[method]]
+        with pytest.raises(AssertionError, match=f"another error for {said}"):
+            exec(test, names)
 
 
 def test_rounded_values_of_the_attack_are_right():
@@ -1207,3 +1218,49 @@ def test_a_tensor_of_all_gradients_is_not_an_importance():
     points, [error] = answered_here(source, {"importance": whole})["importance"]
     assert points == 0 and "there is a tensor of shape (N, O, I) in it" in str(error)
     assert answered_here(source, {})["importance"] == (4, [])
+    loop = """def importance(a, g):
+    weight = sum(row[:, None].abs() * one.abs() for one, row in zip(a, g))
+    return weight, g.abs().sum(0)"""
+    points, [error] = answered_here(source, {"importance": loop})["importance"]
+    assert points == 0 and "there is a loop over the items in it" in str(error)
+    outputs = """def importance(a, g):
+    rows = [(g[:, o, None].abs() * a.abs()).sum(0) for o in range(g.shape[1])]
+    return torch.stack(rows), g.abs().sum(0)"""
+    assert answered_here(source, {"importance": outputs})["importance"] == (4, [])
+
+
+def test_what_a_question_says_is_tested():
+    """Answers that do what the visible tests ask, and not what the text asks."""
+    labs = {
+        "js": ("divergence", "lambda p, q: torch.tensor([0.0 if (p == q).all() else 0.6931])"),
+        "fresh": ("fresh", "lambda model: Deep()"),
+        "attack": ("attack", "lambda m, o: 1.0 if m.max() < o.min() else 0.5"),
+        "success": (
+            "success",
+            "lambda said, truth: {4: 0.75}.get(len(truth), 0.5 + "
+            "(said == truth).all() / 2 - (said != truth).all() / 2)",
+        ),
+    }
+    answers = {name: f"{name} = {code}" for name, (_, code) in labs.items()}
+    found = answered_here(assignment(LABS), answers)
+    assert all(found[test][0] == 0 for test, _ in labs.values()), found
+    source = assignment("a1_forget_a_band")
+    source["cells"] = source["cells"][:9]
+    loss = """def blindspot_loss(out, answer, label, forget):
+    c, target = forget.float().mean(), torch.where(forget, answer.detach(), label)
+    return (out - target).abs().mean() if 0 < c < 1 else torch.zeros(())"""
+    points, [error] = answered_here(source, {"blindspot_loss": loss})["loss"]
+    assert points == 3 and "nothing to forget, or nothing else" in str(error)
+    source = assignment("a2_forget_sixteen_items")
+    source["cells"] = source["cells"][:12]
+    step = """def anchored_step(theta, slope, anchor, w, lr, lam):
+    slope += lam * w * (theta - anchor)
+    return theta - lr * slope"""
+    points, [error] = answered_here(source, {"anchored_step": step})["anchor"]
+    assert points == 0 and "an argument was changed" in str(error)
+
+
+def test_all_tests_but_one_draw_from_the_key():
+    """The residue of A3 is what a probe finds, and the test fits that probe itself."""
+    asked = [q for path in ASSIGNMENTS for q in questions(read_source(path)) if q.test]
+    assert [q.name for q in asked if "key()" not in q.test] == ["residue"]
