@@ -208,7 +208,8 @@ def _has_items(thing) -> bool:
 def _dataset(thing, names: dict[int, str]) -> tuple[str, list]:
     """What it keeps and no reading changes, and a few items, which are read first.
 
-    So what it opens, loads or notes at its first reading does not count.
+    So what it opens, loads or notes at its first reading does not count. If it keeps items by
+    position, which may be data or what was read, all items are read.
     """
     places = spread(len(thing))
     if places and not isinstance(thing, Dataset):
@@ -220,7 +221,9 @@ def _dataset(thing, names: dict[int, str]) -> tuple[str, list]:
     for i in places[:1]:
         _item(thing, i, names)
     after = _kept(thing, names)
-    settings = sorted(before.items() & after.items())
+    if None in after.values():
+        items = [_item(thing, i, names) for i in range(len(thing))]
+    settings = sorted(pair for pair in before.items() & after.items() if pair[1])
     state = None if hasattr(thing, "__dict__") else _state(thing)
     return f"{len(thing)} items", [type(thing), settings, state, items]
 
@@ -234,8 +237,11 @@ def _item(data, place: int, names: dict[int, str]) -> str:
     return readings.pop() if len(readings) == 1 else "drawn anew"
 
 
-def _kept(thing, names: dict[int, str]) -> dict[str, str]:
-    """Fingerprints of its attributes, and of those of datasets and objects in them, by place."""
+def _kept(thing, names: dict[int, str]) -> dict[str, str | None]:
+    """Fingerprints of its attributes, and of those of datasets and objects in them, by place.
+
+    None stands for what may be readings.
+    """
     names, found, waiting = names | {id(thing): ""}, {}, deque([("", thing)])
     while waiting:
         place, thing = waiting.popleft()
@@ -245,8 +251,8 @@ def _kept(thing, names: dict[int, str]) -> dict[str, str]:
                 found[inner] = fingerprint(type(value))
                 names[id(value)] = inner
                 waiting.append((inner, value))
-            elif not _may_be_readings(value):
-                found[inner] = fingerprint(value, names)
+            else:
+                found[inner] = None if _may_be_readings(value) else fingerprint(value, names)
     return found
 
 

@@ -519,6 +519,27 @@ def test_what_a_dataset_keeps_of_its_items_does_not_count():
     assert fingerprint(data) == fresh != fingerprint(Caching(2.0))
 
 
+class ByPosition(Dataset):
+    """Holds its items in a dictionary by position, as another keeps what it has read."""
+
+    def __init__(self, labels):
+        self.rows = {i: (torch.full((2,), float(i)), label) for i, label in enumerate(labels)}
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+def test_items_in_a_dictionary_by_position_count():
+    """All of them, and not the few that stand for a dataset on a disk."""
+    labels = [i % 3 for i in range(300)]
+    marks = {fingerprint(ByPosition([*labels[:i], 9, *labels[i + 1 :]])) for i in (57, 58, 211)}
+    assert len(marks | {fingerprint(ByPosition(labels))}) == 4
+    assert fingerprint(ByPosition(labels)) == fingerprint(ByPosition([*labels]))
+
+
 class Counting:
     """Counts its calls, and leaves the count out of what is kept of it."""
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from minilearn.checks import as_numbers, check_count, check_number
 from minilearn.evaluation import Evaluation
@@ -107,7 +106,7 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     Raises: ValueError if a side is empty or a loss is not finite
     """
     check_evaluations(forget, unseen)
-    members, nonmembers = -_exact_loss(forget), -_exact_loss(unseen)
+    members, nonmembers = _suspicion(forget), _suspicion(unseen)
     if min(len(members), len(nonmembers)) < 2:
         return Attack(members, nonmembers, math.nan)
     right = 0.0
@@ -117,15 +116,13 @@ def loss_attack(forget: Evaluation, unseen: Evaluation) -> Attack:
     return Attack(members, nonmembers, right)
 
 
-def _exact_loss(result: Evaluation) -> Tensor:
-    """The loss in double precision; of classes from the logits, (N,): log(1 + exp(-confidence)).
+def _suspicion(result: Evaluation) -> Tensor:
+    """Scores that rise as the loss falls, (N,): of numbers -loss, of classes the confidence c.
 
-    In single precision it is 0 for every answer that is sure enough, and these could not be told
-    apart.
+    The loss is log(1 + exp(-c)), which no precision can tell from 0 for an answer that is sure
+    enough.
     """
-    if result.targets.is_floating_point():
-        return result.loss.double()
-    return softplus(-result.confidence.double())
+    return (-result.loss if result.targets.is_floating_point() else result.confidence).double()
 
 
 def _share_right(members: Tensor, nonmembers: Tensor, threshold: Tensor) -> float:

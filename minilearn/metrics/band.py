@@ -63,14 +63,18 @@ class Row:
         return text + (" *" if self.inside and self.method != RETRAINED else "")
 
 
-def t_half_width(values: Sequence[float], *, pairwise: bool = False) -> float:
+def t_half_width(
+    values: Sequence[float], *, pairwise: bool = False, less: Sequence[float] | None = None
+) -> float:
     """Half the width of Student's 95 % interval for the mean of `values`; NaN with fewer than two.
 
     Pairwise values, each a model's mean over the k - 1 others, lie nearer together than independent
     ones by (k-2) / (k-1), and every model is in all of them, so that their mean varies twice as
-    much: see `null_band`. With fewer than three it is NaN.
+    much: see `null_band`. With fewer than three it is NaN. If the mean of `less` is taken off, its
+    spread counts too, and the interval is Welch's; NaN if `less` has fewer than two.
 
-    Args: values: independent numbers, a seed each. pairwise: whether they are means over the others
+    Args: values: independent numbers, a seed each. pairwise: whether they are means over the
+        others. less: other independent numbers, as those of the retrained models under a gap
     Example:
         >>> round(t_half_width([1.0, 2.0, 3.0]), 3)
         2.484
@@ -80,8 +84,23 @@ def t_half_width(values: Sequence[float], *, pairwise: bool = False) -> float:
     k = len(values)
     if k < 2 + pairwise:
         return math.nan
+    if less is not None:
+        return _welch(values, less)
     wider = 2 * (k - 1) / (k - 2) if pairwise else 1
     return float(t.ppf((1 + LEVEL) / 2, k - 1) * sem(values)) * wider
+
+
+def _welch(values: Sequence[float], less: Sequence[float]) -> float:
+    """Half of Welch's interval for a difference of two means."""
+    from scipy.stats import sem, t
+
+    if len(less) < 2:
+        return math.nan
+    own, other = sem(values) ** 2, sem(less) ** 2
+    if own + other == 0:
+        return 0.0
+    freedom = (own + other) ** 2 / (own**2 / (len(values) - 1) + other**2 / (len(less) - 1))
+    return float(t.ppf((1 + LEVEL) / 2, freedom) * (own + other) ** 0.5)
 
 
 def null_band(

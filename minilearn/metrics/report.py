@@ -52,16 +52,16 @@ PERCENT = f"{100 * LEVEL:g} %"
 class Report:
     """All rows, shown as a table: mean and half of the 95 % interval of seeds, a column per model.
 
-    A star marks a value in the null band: by that metric not distinguishable from retraining.
-    `retrained` counts the retrained models, and `left_out` says which metrics are missing, and for
-    lack of what. `drawn` names the sets that give other examples at every reading.
+    A gap's interval counts the spread of the retrained models, too; a distance's does not. A star
+    marks a value in the null band: by that metric not distinguishable from retraining. `retrained`
+    counts the retrained models, `left_out` says which metrics are missing, and for lack of what.
     """
 
     rows: tuple[Row, ...]
     title: str
     retrained: int = 0
     left_out: tuple[str, ...] = ()
-    drawn: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()  # names of the sets that give other examples at every reading
 
     def row(self, metric: str, split: str, method: str) -> Row:
         """One row by name; the split of a metric of all splits, and of a cost, is "".
@@ -271,7 +271,8 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
         if own:
             band = _band(metric, split, null, len(own), example)
             band = band and (band[0] - middle, band[1] - middle)
-            half = t_half_width(own, pairwise=metric.pairwise and name == RETRAINED)
+            less = null if metric.relative and name != RETRAINED else None
+            half = t_half_width(own, pairwise=metric.pairwise and name == RETRAINED, less=less)
             own = tuple(value - middle for value in own)
             rows.append(Row(metric.name, split, name, own, band, size, half))
     return rows

@@ -32,6 +32,11 @@ def check_evaluations(*results: Evaluation):
         outputs = result.outputs.reshape(len(result.loss), -1)
         good = outputs.isfinite().all(1) & result.loss.isfinite()
         if not good.all():
+            if result.loss.isfinite().all() and not (outputs.isnan() | outputs.isposinf()).any():
+                raise ValueError(
+                    f"the model's outputs on {int((~good).sum())} of {len(good)} examples are -inf "
+                    "for a class, as if it were masked: mask it with -1e4"
+                )
             raise ValueError(
                 f"the model's outputs on {int((~good).sum())} of {len(good)} examples are NaN or "
                 "infinite: it has diverged; train or unlearn it with a smaller learning rate"

@@ -34,7 +34,7 @@ from minilearn.metrics import (
     report,
     tow,
 )
-from minilearn.metrics.band import SIDES, Row
+from minilearn.metrics.band import SIDES, Row, t_half_width
 from minilearn.metrics.headlines import INSIDE, OUTSIDE, QUESTIONS
 from minilearn.metrics.metric import TASKS, results_of
 from minilearn.metrics.report import Report
@@ -95,6 +95,8 @@ def test_every_number_is_the_metric_itself(request_, classification, models, tes
     row = found.row("gap", "forget", "finetune")
     for value, e in zip(row.values, method, strict=True):
         assert value == pytest.approx(sum(gap(e, r) for r in retrained) / 3)
+    own, gold = (found.row("accuracy", "forget", name) for name in ("finetune", "retrained"))
+    assert row.half_width == t_half_width(own.values, less=gold.values)
     row = found.row("js", "forget", "finetune")
     apart = [[js(a.log_probs, b.log_probs).double().mean().item() for b in retrained]
              for a in [*retrained, *method]]  # fmt: skip

@@ -151,6 +151,9 @@ def test_clear_errors(metric):
     broken = torch.tensor([[0.0, math.nan], [1.0, 0.0]])
     with pytest.raises(ValueError, match="1 of 2 examples are NaN or infinite"):
         metric(Evaluation(broken, torch.tensor([0, 1]), torch.zeros(2)))
+    masked = torch.tensor([[0.0, -math.inf], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="1 of 2 examples are -inf for a class, .* with -1e4"):
+        metric(Evaluation(masked, torch.tensor([0, 1]), torch.zeros(2)))
 
 
 def test_each_error_belongs_to_its_task():
