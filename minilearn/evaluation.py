@@ -183,12 +183,12 @@ def frozen_logits(network: nn.Module, x: Tensor, classes: int = 0) -> Tensor:
         return logits_of(network, x.clone(), classes)
 
 
-def recognised(model: nn.Module, items: Examples, classes: int, otherwise: bool) -> Tensor:
+def recognised(model: nn.Module, items: Examples, classes: int, if_not_finite: bool) -> Tensor:
     """Which items the model gives their label, in evaluation mode: (N,) bool, on their device.
 
     Nothing in it waits for a GPU, which is why `classes` is given and not read from the items.
 
-    Args: classes: the items' own. otherwise: what is said where the outputs are not finite
+    Args: classes: the items' own. if_not_finite: the answer where the outputs are not
     Raises: ValueError as `logits_of`
     """
     with mode(model, train=False), torch.no_grad():
@@ -196,5 +196,5 @@ def recognised(model: nn.Module, items: Examples, classes: int, otherwise: bool)
         for x, y in batches(items, 1024):
             logits = logits_of(model, x, classes)
             answered = logits.isfinite().all(1)
-            found.append((logits.argmax(1) == y).where(answered, otherwise))
+            found.append((logits.argmax(1) == y).where(answered, if_not_finite))
         return torch.cat(found)

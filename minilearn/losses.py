@@ -227,7 +227,7 @@ def _needed(targets: Tensor, classes: int) -> int:
         return classes  # whoever knows the number of classes has looked at the labels
     if targets.min() < 0:
         raise ValueError(f"class labels start at 0, got {int(targets.min())}")
-    return max(classes, int(targets.max()) + 1)
+    return int(targets.max()) + 1
 
 
 def _shapes(outputs: Tensor, targets: Tensor) -> str:

@@ -162,7 +162,7 @@ class Run:
         for epoch in tqdm(range(begin, count), "training", count, **bar, disable=not self.progress):
             weights = [tensor.detach().clone() for tensor in tensors_of(self.model)]
             self._before = weights, self.history.loss, [*self.history.epochs]
-            self._losses = []
+            self._losses, self._lr = [], 0.0
             self._epoch = epoch
             self._clock.enter_context(self.cost.clock(self.device))
             if self._stop.before_epoch():
@@ -203,13 +203,13 @@ class Run:
         Returns the loss, a scalar that stays on the device, so that no step waits for it. For a
         `minilearn.stack` items become rows, and each network has the gradient of its own mean.
 
-        Raises: ValueError if the model refuses the tensors, or the loss is no scalar of the weights
-            that the optimiser has
+        Raises: ValueError if the model refuses the tensors, the loss is no scalar of the weights
+            that the optimiser has, or `stopped` is true
         """
         if self._before is None:
             raise ValueError("run.step belongs inside the loop `for epoch in run.epochs(...)`")
         optimizer = self._chosen(optimizer)
-        self._lr = optimizer.param_groups[0]["lr"]
+        self._lr = max(self._lr, optimizer.param_groups[0]["lr"])
         self._stop.before_step()
         tensors = rows(self._networks, *tensors)
         with clear_errors(*tensors):

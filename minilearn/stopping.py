@@ -36,7 +36,9 @@ class Stop:
         return self.known
 
     def before_step(self):
-        """Remember what the step may have to give back."""
+        """Remember what the step may have to give back; ValueError if the loop should be over."""
+        if self.known:
+            raise ValueError("the condition of run.epochs is met: leave the loop at run.stopped")
         if self.until is not None and self.every > 1:
             self.before = [tensor.detach().clone() for tensor in tensors_of(self.model)]
 

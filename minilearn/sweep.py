@@ -24,6 +24,7 @@ from minilearn.environment import now, provenance
 from minilearn.evaluation import evaluate
 from minilearn.files import check_file
 from minilearn.fingerprints import fingerprint, without_addresses
+from minilearn.functions import check_call
 from minilearn.identity import code_of_own
 from minilearn.losses import Loss
 from minilearn.measured import checked_numbers
@@ -149,7 +150,9 @@ def sweep(
     seeds = [check_count("a seed", seed, 0) for seed in seeds]
     check_kind("training", training, Training)
     check_kind("measure", measure, Callable)
+    check_call("measure", measure, "model", "request")
     check_count("jobs", jobs, 1)
+    _ = request.retain  # which retraining needs
     path = _checked(path)
     keys = set()
     for seed in seeds:

@@ -114,8 +114,8 @@ def method(function: Callable[..., Unlearned]) -> Callable[..., Unlearned]:
     them, on the model's device; annotated `Tensor` they are inputs without labels; `None` is taken
     where it is the default. `config` is of the kind of its default; with `seed` it is what the run
     in `checkpoint` has, too: a file of other settings is refused here already. The function runs
-    under `seed` and with gradients, even inside `torch.no_grad()`. The global generators are as
-    before then.
+    under `seed` and with gradients, even inside `torch.no_grad()`. Afterwards the global
+    generators are as they were.
 
     Raises: ValueError in one sentence, before any work
     Example:

@@ -9,6 +9,7 @@ from torch import nn
 from minilearn.data import Examples
 from minilearn.evaluation import recognised
 from minilearn.fingerprints import fingerprint
+from minilearn.run import Run
 from minilearn.stopping import Stop
 from minilearn.training import Training, fit
 
@@ -63,6 +64,15 @@ def test_read_late_it_leaves_the_same_weights(tiny_net, classification, late, ev
         found.append((fingerprint(net), history.loss.tolist()))
     assert found[0] == found[1]
     assert 1 < len(found[0][1]) < 20
+
+
+def test_a_loop_that_does_not_end_when_it_is_over_is_refused(tiny_net, classification):
+    net, ends = tiny_net(), iter([False, True])
+    with Run(net, progress=False) as run, pytest.raises(ValueError, match="leave the loop at run"):
+        run.adam(1e-2)
+        for _ in run.epochs(1, until=lambda model: torch.tensor(next(ends))):
+            for x, _ in run.batches(classification, 6):
+                run.step(lambda x: net(x).square().mean(), x)
 
 
 def test_true_before_the_first_step_trains_nothing(tiny_net, classification):

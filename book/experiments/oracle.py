@@ -59,7 +59,7 @@ def oracle(
     x, y, classes = items.inputs, items.targets, items.classes
 
     def done(net: nn.Module):
-        return ~recognised(net, items, classes, otherwise=True).any()
+        return ~recognised(net, items, classes, if_not_finite=True).any()
 
     def loss(x, y, x_retain, y_retain):
         logits = student(x)

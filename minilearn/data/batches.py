@@ -110,7 +110,7 @@ def items_of(data, device) -> Examples:
             raise ValueError(
                 "the dataset gives other inputs when an item is read again, as with random "
                 "augmentation, and this method forgets the very items that it is given: make the "
-                "request over the same dataset without augmentation, Request(clean, request.mask)"
+                "request over the same dataset without augmentation, as Request(clean, mask)"
             )
         inputs, targets = zip(*map(pair, batches(data, 64, device=device)), strict=True)
         data = Examples(torch.cat(inputs), torch.cat(targets))

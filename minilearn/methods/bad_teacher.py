@@ -84,6 +84,7 @@ def bad_teacher(
         for _ in run.epochs(config.epochs):
             for x_forget, x_retain in run.mixed(forget, chosen, config.batch_size):
                 run.step(loss, x_forget, x_retain)
-                for source, x in (("forget", x_forget), ("retain", x_retain)):
-                    run.cost.touch(source, forward=2 * len(x), backward=len(x))
+                run.cost.trained(forget=len(x_forget), retain=len(x_retain))
+                run.cost.touch("forget", forward=len(x_forget))  # the bad teacher's
+                run.cost.touch("retain", forward=len(x_retain))  # the good one's
     return run.unlearned("bad_teacher")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minilearn.checks import NOT_NEGATIVE, check_settings
+from minilearn.checks import NOT_NEGATIVE, check_settings, device_of
 from minilearn.cost import Cost
-from minilearn.data import Examples, has_numbers
+from minilearn.data import Examples, first_of, has_numbers
 from minilearn.losses import Loss, check_loss, copying_loss, mean_loss
 from minilearn.models import activations, chain, check_architecture, check_layers, copy_of
 from minilearn.parts import recipes
-from minilearn.parts.attention import attention_gap, check_axis
+from minilearn.parts.attention import attention_gap, check_axis, check_maps
 from minilearn.parts.teachers import answer_and_maps, blindspot_model, check_names
 from minilearn.run import File, Run, Watch
 from minilearn.training import Training
@@ -49,6 +49,7 @@ class Blindspot:
         rules = {"layers": check_names, "axis": check_axis, "teacher": Training}
         check_settings(self, beta=NOT_NEGATIVE, **rules)
         check_loss(self.loss)
+        check_settings(self.teacher, loss=("auto",))  # it has the loss of the student
 
     @classmethod
     def paper(cls, dataset: str, source: str = "paper") -> Blindspot:
@@ -86,13 +87,15 @@ def blindspot(
     Differs: the teacher runs on the forgotten rows only, to the same end; from the authors' code:
         the attention of activations (B, D) is refused or left out, there it is identically 0
         (unlearn.py:48-62); for quantiles the copy is the absolute error level by level; the
-        teacher's loss is `config.loss`, its weights the last: for the best give `teacher`
+        teacher keeps its last weights: for those that validate best give one as `teacher`
     Raises: ValueError if retain has class labels, `fresh` makes another network, a layer is missing
     """
     if not has_numbers(retain):
         raise ValueError("blindspot copies numbers, but these targets are class labels")
     layers = chain(model) if config.layers is None else config.layers
     check_layers(model, layers)
+    if config.layers and config.beta:
+        check_maps(model, first_of(forget, device_of(model)), layers, config.axis)
     cost = Cost()
     if teacher is None:
         teacher = blindspot_model(model, fresh, retain, config, seed, checkpoint, cost)

@@ -61,7 +61,8 @@ def boundary(
     Args: forget: Examples with class labels, or a dataset of such. seed, watch, checkpoint: as in
         `Run`
     Paper: Chen et al. 2023, boundary shrink.          Chapter: 9
-    Differs: epochs, rate and optimiser are this package's own
+    Differs: from the authors' code (boundary_unlearning.py), which takes SGD at 1e-5 with momentum
+        0.9, rounds x' to multiples of 1/255, and trains y itself where x' is still called y
     Raises: ValueError if the items have no class labels, inputs are not floating-point numbers or
         lie outside the box; NonFiniteLoss
     """
@@ -95,11 +96,11 @@ def neighbours(model: nn.Module, items: Examples, config: Boundary, cost: Cost) 
             x, y = rows(networks_in(model), x, y)
             x = x.detach().requires_grad_(True)
             logits = logits_of(model, x.clone(), max(items.classes, 2))  # it may write into x
-            (slope,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
-            beyond = x.detach() + config.step * slope.sign()
+            (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
+            x_moved = x.detach() + config.step * gradient.sign()
             if config.box is not None:
-                beyond = beyond.clamp(*config.box)
+                x_moved = x_moved.clamp(*config.box)
             with torch.no_grad():
-                first, second = logits_of(model, beyond).topk(2, dim=1).indices.T
+                first, second = logits_of(model, x_moved).topk(2, dim=1).indices.T
             labels.append(torch.where(first == y, second, first))
     return torch.cat(labels).view_as(items.targets)

@@ -103,6 +103,7 @@ def continual(
         raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
     if not hasattr(method, "__name__"):  # records and the file say which method it was
         raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
+    _check_end(method, requests[-1], left[-1], options[-1])
     model, served = duplicate(model), []
     about = ""
     if path:
@@ -176,6 +177,16 @@ def _left(requests: Sequence[Request]) -> list[Tensor]:
         left.append(~withdrawn)
         withdrawn = withdrawn | request.mask
     return left
+
+
+def _check_end(method: Callable, last: Request, left: Tensor, options: dict):
+    """Refuse at once a stream that leaves nothing to a method that needs retained data."""
+    needs = any(name.startswith("retain") for name in access(method)) and "retain" not in options
+    if needs and bool((last.mask | ~left).all()):
+        raise ValueError(
+            f"{last.name}: the stream withdraws all examples in the end, and {method.__name__} "
+            "needs retained ones: leave this request out"
+        )
 
 
 def _recognised(model: nn.Module, request: Request) -> list[float]:

@@ -79,9 +79,9 @@ def l2ul(
         minimise  w L_f + (1 - w) L_adv + lambda / 2 sum_i W_i (theta_i - theta_o,i)^2
         L_f = -CE(f(x), y), or CE(f(x), y*) with `relabel`;     L_adv = CE(f(x'), y')
 
-    x' are images of the items driven to other classes y' of the original. Only items still called y
-    count in L_f by default; w is 1/2, or 1 without `attack`. W is 0 where a weight matters most for
-    the items. It stops after the step when no item is called y (`relabel`: all y*), or at its cap.
+    x' are images of the items driven to other classes y' of the original; without `attack` w is 1.
+    By default L_f counts items whose answer is not yet as asked. W is 0 where a weight matters most
+    for them. It stops after the step when no item is called y (`relabel`: all y*), or at its cap.
     Args: forget: Examples with class labels y, or a dataset of such. relabel: (N_f,) int64, y*, in
         the order of `forget`, for which nothing is released. seed, watch, checkpoint: as in `Run`
     Paper: Cha et al. 2024.          Chapter: 6
@@ -96,12 +96,12 @@ def l2ul(
 
     def done(net):
         cost.touch("forget", forward=len(goal))
-        called_so = recognised(net, goal, classes, otherwise=misclassify)  # y, or with `relabel` y*
-        return ~called_so.any() if misclassify else called_so.all()
+        called_so = recognised(net, goal, classes, if_not_finite=misclassify)
+        return ~called_so.any() if misclassify else called_so.all()  # called y; called y*
 
     if done(student):
         raise NothingToDo("the model answers as asked already: there is nothing to unlearn")
-    anchor = anchor_of(student, items, config, seed, cost)
+    held = anchor_of(student, items, config, seed, cost)
     images = adversarial_images(model, items, config.attack, seed, cost)
 
     def loss(x, y, x_adv, y_adv):
@@ -110,12 +110,12 @@ def l2ul(
         if config.forget_loss_on == "remaining":
             called = logits.argmax(1) == y
             losses = losses.where(called if misclassify else ~called, 0.0)
-        total = -losses.mean() if misclassify else losses.mean()  # L_f
+        total = forget_loss = -losses.mean() if misclassify else losses.mean()
         if images is not None:
             share = len(x) / (len(x) + len(x_adv))
             w = share if config.forget_weight is None else config.forget_weight
-            total = w * total + (1 - w) * F.cross_entropy(logits_adv, y_adv)
-        return total if anchor is None else total + config.anchor * anchor.penalty()
+            total = w * forget_loss + (1 - w) * F.cross_entropy(logits_adv, y_adv)
+        return total if held is None else total + config.anchor * held.penalty()
 
     with Run(student, config, seed, watch, checkpoint, cost=cost, data=(items, relabel)) as run:
         if config.batch_norm == "frozen":

@@ -93,7 +93,7 @@ def laf(
     Paper: Shen et al. 2024.          Chapter: 8
     Differs: from the authors' code, as the settings say (`LAF.paper` has the released choices); a
         pass also goes on if fewer inputs are retained than forgotten; a last batch of one joins the
-        one before; the logarithm in the KL has no 1e-8. All else leaves the weights as they were
+        one before; the logarithm in the KL has no 1e-8. All else is equal up to rounding
     Raises: ValueError if a set is smaller than a batch, most forgotten inputs are retained ones (of
         some it warns), or the representation is not there or the same for all; NonFiniteLoss
     """
@@ -101,8 +101,8 @@ def laf(
     student, cost = copy_of(model), Cost()
     known_forget = vae.original_features(model, forget, config.layer, "forget", cost)
     known_retain = vae.original_features(model, retain, config.layer, "retain", cost)
+    features = vae.student_features(student, config.layer, forget)
     h, h_f = vae.autoencoders(known_forget, known_retain, config, seed, checkpoint, cost)
-    features = vae.student_features(student, config.layer)
 
     def extraction(x_forget, x_retain):
         e_forget, e_retain = features(x_forget, x_retain)
@@ -121,9 +121,9 @@ def laf(
         extracting = run.adam(config.lr_extraction)  # what follows the extractor has no gradient
         aligning = run.adam(config.lr_alignment)
         for _ in run.epochs(config.epochs):
-            pairs = vae.with_features(known_forget, known_retain, run)
-            for x_forget, x_retain, e_forget, e_retain in pairs:
+            pairs = vae.with_features(known_forget, known_retain, config.batch_size, run)
+            for x_forget, x_retain, *originals in pairs:
                 run.step(extraction, x_forget, x_retain, optimizer=extracting)
-                run.step(alignment, x_forget, x_retain, e_forget, e_retain, optimizer=aligning)
+                run.step(alignment, x_forget, x_retain, *originals, optimizer=aligning)
                 run.cost.trained(forget=2 * len(x_forget), retain=2 * len(x_retain))
     return run.unlearned("laf")

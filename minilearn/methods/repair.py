@@ -61,8 +61,8 @@ def repair(
     """Train what follows the representation on a random fraction of the retained examples.
 
     After `laf` this is the paper's LAF+R: the representation is unlearnt without labels, and a few
-    labels tell the classifier where the retained classes lie now. The extractor gets no gradient
-    and runs in evaluation mode, its batch normalisation included; the backward pass through the
+    labels tell the classifier where the retained classes lie now. The extractor gets no gradient,
+    and the whole network runs in evaluation mode, as theirs does. The backward pass through the
     classifier alone is not counted. Without `laf` before it, it forgets nothing.
 
     Args: retain: Examples or a map-style dataset. seed, watch, checkpoint: as in `Run`

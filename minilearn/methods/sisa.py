@@ -158,40 +158,43 @@ def _trained(records: Sharded, jobs: int) -> Sharded:
     members = []
     for shard, (states, spent) in enumerate(done):
         cost.include(replace(spent, seconds=0.0))
-        if bool((_inside(records, shard) & ~records.forgotten).any()):
-            member = build(records.fresh, _first_seed(records, shard)).to(device)
+        member = build(records.fresh, _first_seed(records, shard)).to(device)
+        if int((_inside(records, shard) & ~records.forgotten).sum()) >= _fewest(member):
             fill(member, states[-1])
             members.append(member)
+    if not members:
+        raise ValueError("no shard has two examples left, which batch normalisation needs to train")
     result = replace(records.result, model=Ensemble(members), cost=cost)
     return replace(records, result=result, weights=tuple(states for states, _ in done))
 
 
 def _train_shard(records: Sharded, shard: int, process: Process) -> tuple[tuple[dict, ...], Cost]:
-    """Train what is missing of one shard as this process would."""
-    with process.again():
-        return _shard(records, shard)
+    """Train what is missing of one shard as this process would.
 
-
-def _shard(records: Sharded, shard: int) -> tuple[tuple[dict, ...], Cost]:
-    """Train what is missing of one shard; a slice's seed is that of its place alone."""
+    A slice's seed is that of its place alone.
+    """
     config = records.result.config
     states = list(records.weights[shard])
     cost = Cost()
     first_seed = _first_seed(records, shard)
-    model = build(records.fresh, first_seed).to(records.train.device)
-    if states:
-        fill(model, states[-1])
     recipe = replace(config.training, epochs=config.epochs_a_slice)
-    # batch normalisation cannot train on one example: then it is passed over, until more come
-    least = 2 if any(isinstance(part, _BatchNorm) for part in model.modules()) else 1
-    for number in range(len(states), config.slices):
-        up_to_here = _inside(records, shard) & (records.place % config.slices <= number)
-        chosen = up_to_here & ~records.forgotten
-        if int(chosen.sum()) >= least:
-            seed = first_seed + number
-            fit(model, records.train[chosen], recipe, seed=seed, cost=cost, progress=False)
-        states.append(copy.deepcopy(held_by(model)))
+    with process.again():
+        model = build(records.fresh, first_seed).to(records.train.device)
+        if states:
+            fill(model, states[-1])
+        for number in range(len(states), config.slices):
+            up_to_here = _inside(records, shard) & (records.place % config.slices <= number)
+            chosen = up_to_here & ~records.forgotten
+            if int(chosen.sum()) >= _fewest(model):
+                seed = first_seed + number
+                fit(model, records.train[chosen], recipe, seed=seed, cost=cost, progress=False)
+            states.append(copy.deepcopy(held_by(model)))
     return tuple(states), cost
+
+
+def _fewest(model: nn.Module) -> int:
+    """How many examples a network needs to train: with batch normalisation two."""
+    return 2 if any(isinstance(part, _BatchNorm) for part in model.modules()) else 1
 
 
 def _first_seed(records: Sharded, shard: int) -> int:

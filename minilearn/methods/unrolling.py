@@ -59,8 +59,9 @@ def unrolling(
     Args: forget: Examples or a dataset. start: the network with the weights before training.
         seed: of dropout
     Paper: Thudi et al. 2022, unrolling SGD.          Chapter: 9
-    Differs: the formula is derived here, and not checked against the authors' code; the loss that
-        they add to training, to make it work better, is not a part of it. It is for plain SGD
+    Differs: none known in the formula from the authors' code (correlation_verification.py), which
+        forgets one whole batch; their training has momentum and weight decay, which the formula
+        does not know, and a loss of its own, which makes the method work better
     Raises: ValueError if `start` has another architecture, or the trained weights; NonFiniteLoss if
         a gradient is not finite
     Example:
@@ -97,6 +98,7 @@ def _summed_gradients(
     total = 0.0
     classes = number_of_classes(start, data)
     with mode(start, train=True):
+        start.requires_grad_()  # the student's frozen weights, and not the start's, are left out
         for x, y in map(pair, batches(data, config.batch_size, device=device_of(start))):
             cost.trained(forget=len(x))
             with clear_errors(x, y):

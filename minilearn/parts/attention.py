@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from minilearn.kernels.attention_tap import attention_rows, unit_map
+from minilearn.models import activations
+from minilearn.models.modes import evaluation_copy
 from minilearn.warn import warn
 
 
@@ -89,6 +92,13 @@ def attention_gap(
             "the term out and this is not said"
         )
     return total
+
+
+def check_maps(model: nn.Module, x: Tensor, layers, axis: int | None = 1):
+    """Refuse layers that give no attention map of the inputs x; ValueError as `attention_gap`."""
+    with evaluation_copy(model) as twin, torch.no_grad(), activations(twin, layers) as maps:
+        twin(x)
+    attention_gap(maps, maps, layers, len(x), axis)
 
 
 def check_axis(name: str, axis):

@@ -11,10 +11,11 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from minilearn.checks import device_of
 from minilearn.cost import Cost
-from minilearn.data.batches import batches, paired_batches
+from minilearn.data.batches import batches, first_of, paired_batches
 from minilearn.data.examples import Examples
 from minilearn.data.reading import unique_rows
 from minilearn.models import VAE, build, clear_errors, extractor, mode
+from minilearn.models.modes import evaluation_copy
 from minilearn.run import File, Run
 from minilearn.unlearned import NonFiniteLoss
 from minilearn.warn import warn
@@ -35,6 +36,7 @@ class Features:
         represent: what gives the features, see `models.extractor`
         source: what the ledger calls these inputs: "forget", "retain" or "other"
         kept: (N, D) features of a tensor, None of a dataset
+        width: D
     """
 
     inputs: Tensor | Dataset
@@ -42,6 +44,7 @@ class Features:
     represent: Callable[[Tensor], Tensor]
     source: str
     kept: Tensor | None = None
+    width: int = 0
 
     def batches(self, size: int, order: torch.Generator | None, cost: Cost) -> Iterator:
         """Batches of (inputs, features), shuffled if `order` is given."""
@@ -82,7 +85,7 @@ def original_features(
             f"the representation is the same for all inputs of the {source} set, so there is "
             "nothing in it to change: take another layer, as in LAF(layer=...)"
         )
-    return replace(features, kept=kept if keep else None)
+    return replace(features, kept=kept if keep else None, width=kept.shape[1])
 
 
 def joined(forget: Features, retain: Features) -> Features:
@@ -95,33 +98,37 @@ def joined(forget: Features, retain: Features) -> Features:
     return replace(retain, inputs=inputs, source="other", kept=kept)
 
 
-def with_features(forget: Features, retain: Features, run: Run) -> Iterator[tuple[Tensor, ...]]:
+def with_features(
+    forget: Features, retain: Features, batch_size: int, run: Run
+) -> Iterator[tuple[Tensor, ...]]:
     """One pass over the forgotten inputs: x_forget, x_retain, and the original's features of both.
 
     Each batch stands beside the next one of retained inputs, begun again as often as it takes.
     """
-    read = run.config.batch_size, run.order, run.cost
+    read = batch_size, run.order, run.cost
     pairs = paired_batches(forget.batches(*read), lambda: retain.batches(*read))
-    for (x_forget, e_forget), (x_retain, e_retain) in pairs:
-        yield x_forget, x_retain, e_forget, e_retain
+    for (x_forget, original_forget), (x_retain, original_retain) in pairs:
+        yield x_forget, x_retain, original_forget, original_retain
 
 
-def student_features(student: nn.Module, layer: str | None) -> Callable:
+def student_features(student: nn.Module, layer: str | None, forget: Tensor | Dataset) -> Callable:
     """A function from forgotten and retained inputs to the student's features of both, (B, D).
 
     Both are one batch of the network. Features are in single precision, as the losses want them.
 
-    Raises: ValueError if the layer is not there; the function, if no trained weight comes before it
+    Raises: ValueError if the layer is not there, or no weight that is trained comes before it
     """
+    with evaluation_copy(student) as twin, clear_errors(forget):
+        moves = extractor(twin, layer)(first_of(forget, device_of(student))).requires_grad
+    if not moves:
+        raise ValueError(
+            "no weight that can be trained comes before the representation: take a later layer, as "
+            "in LAF(layer=...), or unfreeze the extractor"
+        )
     extract = extractor(student, layer)
 
     def features(x_forget: Tensor, x_retain: Tensor) -> tuple[Tensor, Tensor]:
         e = extract(torch.cat([x_forget, x_retain])).float()
-        if not e.requires_grad:
-            raise ValueError(
-                "no weight that can be trained comes before the representation: take a later "
-                "layer, as in LAF(layer=...), or unfreeze the extractor"
-            )
         return e[: len(x_forget)], e[len(x_forget) :]
 
     return features
@@ -143,10 +150,8 @@ def autoencoder(features: Features, config, seed: int, checkpoint: File | None, 
     Raises: NonFiniteLoss that says which autoencoder it was
     """
     name = "all" if features.source == "other" else features.source
-    e = features.kept
-    if e is None:
-        _, e = next(features.batches(1, None, cost))
-    vae = build(lambda: VAE(e.shape[1], config.latent, config.decoder), seed).to(e)
+    vae = build(lambda: VAE(features.width, config.latent, config.decoder), seed)
+    vae.to(device_of(features.original), torch.float32)
 
     def loss(e: Tensor) -> Tensor:
         return vae.loss(e, config.kl).mean()

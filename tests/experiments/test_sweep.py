@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from book.experiments import Run, measure, rotated_digits, units_of
+from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.methods import SCRUB, finetune, retrain
 from minilearn.metrics.report import t_half_width
 from minilearn.precision import fast
-from minilearn.requests import by_index
+from minilearn.requests import Request, by_index
 from minilearn.sweep import missing, read_rows, run_units, scores, sweep, unit_of
 from minilearn.training import Training, fit
 
@@ -232,6 +233,11 @@ def test_bad_input_is_one_sentence(call, path, changes, sentence):
         ({"seeds": [0, -1]}, "a seed must be a whole number of at least 0, got -1"),
         ({"seeds": []}, r"seeds must be several, as in seeds=range\(3\), got \[\]"),
         ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
+        ({"measure": lambda model: {}}, r"measure\(model, request\) is called, but .* too many"),
+        (
+            {"request": Request(Examples(torch.ones(2, 3), torch.tensor([0, 1])), None)},
+            "the retained data, needed here, are not at hand",
+        ),
     ],
 )
 def test_bad_input_is_found_before_any_training(call, monkeypatch, changes, sentence):

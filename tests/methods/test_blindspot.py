@@ -335,7 +335,9 @@ def no_attention(kind, **options) -> str:
     return bits(on_maps(kind, dataclasses.replace(SHORT, beta=0.0), **options))
 
 
-def test_of_a_network_of_features_the_default_copies_answers_alone(tiny_net, fresh, regression):
+def test_of_a_network_of_features_the_default_copies_answers_alone(
+    tiny_net, fresh, regression, monkeypatch
+):
     """Its activations are (B, D): in the authors' code their term is identically 0, too."""
     parts = tiny_net(1), regression.inputs[:7], regression[7:]
     runs = [
@@ -345,10 +347,16 @@ def test_of_a_network_of_features_the_default_copies_answers_alone(tiny_net, fre
     assert bits(runs[0]) == bits(runs[1]) == bits(runs[2])
     sentence = "averaged over axis 1 leaves nothing to compare per example: take axis=None"
     chosen = dataclasses.replace(SHORT, layers=("body.0",))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=sentence), monkeypatch.context() as patched:
+        patched.setattr("minilearn.parts.teachers.fit", None)  # refused before a teacher learns
         blindspot(*parts, fresh=fresh, config=chosen)
     whole = dataclasses.replace(chosen, axis=None)
     assert bits(blindspot(*parts, fresh=fresh, config=whole)) != bits(runs[0])
+
+
+def test_the_teacher_has_no_loss_of_its_own():
+    with pytest.raises(ValueError, match="loss is one of"):
+        Blindspot(teacher=Training(loss="squared"))
 
 
 def test_the_default_layers_are_the_chain_where_it_has_maps():

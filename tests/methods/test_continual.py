@@ -15,7 +15,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples
 from minilearn.evaluation import evaluate
 from minilearn.fingerprints import fingerprint
-from minilearn.methods import L2UL, PGD, continual, l2ul, retrain
+from minilearn.methods import L2UL, PGD, continual, finetune, l2ul, neggrad, retrain
 from minilearn.requests import by_index
 from minilearn.training import Training
 from minilearn.unlearn import method
@@ -222,6 +222,15 @@ def test_bad_streams_are_one_sentence(trained, requests, classification):
             continual(nameless, trained, requests)
     with pytest.raises(ValueError, match="torch.nn.Module"):
         continual(l2ul, None, requests, config=CONFIG)
+
+
+def test_a_stream_that_leaves_nothing_is_refused_at_once(trained, classification):
+    train = classification
+    whole = [by_index(train, range(5)), by_index(train, range(5, len(train)))]
+    with pytest.raises(ValueError, match="withdraws all examples in the end, and finetune needs"):
+        continual(finetune, trained, whole, measure=lambda model: pytest.fail("one was served"))
+    _, served = continual(neggrad, trained, whole, options=[{}, {"retain": None}])
+    assert [record.items for record in served] == [5, len(train) - 5]
 
 
 def test_what_is_finished_is_kept_when_a_request_fails(trained, requests, tmp_path):

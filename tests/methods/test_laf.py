@@ -213,8 +213,8 @@ def test_the_classifier_is_not_changed_and_run_only_to_find_it(run, tiny_net):
     calls = []
     net.head.register_forward_hook(lambda *_: calls.append(1))
     result = run(net)
-    # once over forgotten and once over retained inputs by the original, once by the student
-    assert len(calls) == 3 and fingerprint(result.model.head) == fingerprint(net.head)
+    # once over forgotten and once over retained inputs by the original, twice by the student
+    assert len(calls) == 4 and fingerprint(result.model.head) == fingerprint(net.head)
     assert fingerprint(result.model.body[0]) != fingerprint(net.body[0])
     assert torch.equal(result.model.body[1].running_mean, net.body[1].running_mean)
 
@@ -352,7 +352,8 @@ def test_a_representation_must_have_a_row_an_input_and_differ(run, tiny_net):
         run(net)
 
 
-def test_there_must_be_something_to_train_before_the_representation(run):
+def test_there_must_be_something_to_train_before_the_representation(run, monkeypatch):
+    monkeypatch.setattr("minilearn.parts.vae.autoencoder", None)  # refused before one is trained
     flat = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     with pytest.raises(ValueError, match="no weight that can be trained comes before"):
         run(flat, config=dataclasses.replace(SHORT, layer="0"))
@@ -376,6 +377,13 @@ def test_the_losses_refuse_what_is_no_row_of_numbers():
             alignment_loss(row, gone, tau)
     with pytest.raises(ValueError, match="a and b differ in shape"):
         cosine_distance(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def test_of_two_learning_rates_the_larger_is_to_blame(run):
+    for rates in (1e30, 1e-4), (1e-4, 1e30), (1e30, 0.0):
+        wild = dataclasses.replace(SHORT, lr_extraction=rates[0], lr_alignment=rates[1])
+        with pytest.raises(NonFiniteLoss, match=r"a smaller learning rate than 1e\+30"):
+            run(config=wild)
 
 
 def test_an_autoencoder_that_breaks_says_which(run):

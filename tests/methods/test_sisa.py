@@ -127,6 +127,24 @@ def test_a_class_is_gone_and_a_shard_with_nothing_left_has_no_say(records, class
     assert isinstance(left, Ensemble) and len(left.members) == 2
 
 
+def test_with_batch_normalisation_a_shard_of_one_has_no_say(classification):
+    """It cannot train on a single example, and first weights have nothing to say."""
+
+    def normalised():
+        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+    config = SISA(2, 1, Training(2, 4, 1e-2))
+    records = sharded(normalised, classification, config=config)
+    first = (records.place == 0).nonzero()[:, 0]
+    assert len(records.result.model.members) == 2
+    left = sisa(records, by_index(classification, first[1:]))
+    assert len(left.result.model.members) == 1
+    assert fingerprint(left.result.model.members[0]) == fingerprint(records.result.model.members[1])
+    second = (records.place == 1).nonzero()[:, 0]
+    with pytest.raises(ValueError, match="no shard has two examples left"):
+        sisa(left, by_index(classification, second[1:]))
+
+
 def test_the_expected_number_of_shards_touched():
     """S (1 - (1 - 1/S)^k), by drawing."""
     draws = torch.randint(0, 5, (20_000, 4), generator=torch.Generator().manual_seed(0))
