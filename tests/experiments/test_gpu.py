@@ -259,36 +259,47 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         main(["--device", "cpu", "--out", str(tmp_path / "file" / "out")])
 
 
-def test_where_the_checks_fail_only_what_needs_neither_is_measured(out, monkeypatch, capsys):
-    worker = Fake({"plain": 1, "first": 1})
-    plain = Job("plain", PLAIN[0], "*: nothing: *", 1)
+@pytest.mark.parametrize(
+    "wrong, left", [("kernels", ["kernels", "l2ul_cifar10"]), ("recorded steps", ["l2ul_cifar10"])]
+)
+def test_where_checks_fail_what_needs_them_is_left_out(out, monkeypatch, capsys, wrong, left):
+    jobs = [Job(name, name, "*", 1) for name in ("kernels", "speed", *PLAIN)]
+    listed = [Task(job, Run(range(1)), 0, job.title) for job in jobs], {}
+    worker = Fake(dict.fromkeys(left, 1))
     monkeypatch.setenv("MINILEARN_KERNELS", "")
-    monkeypatch.setattr(gpu, "checked", lambda out, seconds: "the tests failed")
+    monkeypatch.setattr(gpu, "failing", lambda *_: {wrong: f"the tests of {wrong} failed"})
+    monkeypatch.setattr(gpu, "provenance", lambda *_: {})
+    monkeypatch.setattr(gpu, "listed", lambda *_: listed)
     monkeypatch.setattr(gpu, "Worker", lambda out: worker)
-    assert measured([FIRST, plain], torch.device("cuda"), "toy", 5.0, out, out) == 1
-    assert len(worker.begun) == 1 and "l2ul_cifar10" in worker.begun[0][0]
-    assert os.environ["MINILEARN_KERNELS"] == "reference"
-    assert "the tests failed (see " in capsys.readouterr().out
+    assert measured(jobs, torch.device("cuda"), "toy", 5.0, out, out) == 1
+    assert names(worker) == left
+    assert os.environ["MINILEARN_KERNELS"] == ("reference" if wrong == "kernels" else "")
+    assert f"the tests of {wrong} failed (see " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("code, said", [(0, ""), (1, "the tests of kernels and graphs failed")])
-def test_the_checks_are_those_of_a_gpu_and_a_failure_is_a_sentence(out, monkeypatch, code, said):
-    seen = []
+def test_the_checks_are_those_of_a_gpu_and_what_passed_is_not_run_again(out, monkeypatch):
+    seen, codes = [], {"tests/kernels": 1, "tests/test_graphs.py": 0}
 
     def run(command, **options):
-        seen.append((command, options))
-        return subprocess.CompletedProcess(command, code)
+        seen.append(place := next(part for part in command if part in codes))
+        assert (options["cwd"] / place).exists() and 0 < options["timeout"] <= 30
+        assert options["env"]["TRITON_INTERPRET"] == "0"
+        return subprocess.CompletedProcess(command, codes[place])
 
     monkeypatch.setattr(gpu.subprocess, "run", run)
-    assert gpu.checked(out, 30) == said
-    ((command, options),) = seen
-    assert options["env"]["TRITON_INTERPRET"] == "0" and options["timeout"] == 30
-    assert all((options["cwd"] / place).exists() for place in gpu.TESTS)
+    end = time.monotonic() + 30
+    failed = {"kernels": "the tests of kernels failed"}
+    assert gpu.failing(out, end, "a GPU") == failed and seen == [*codes]
+    assert gpu.failing(out, end, "a GPU") == failed and seen[2:] == ["tests/kernels"]
+    codes["tests/kernels"] = 0
+    assert gpu.failing(out, end, "a GPU") == {} and gpu.failing(out, end, "a GPU") == {}
+    assert len(seen) == 4 and gpu.failing(out, end, "another GPU") == {} and len(seen) == 6
 
 
 def test_checks_that_take_too_long_are_a_sentence(out, monkeypatch):
-    monkeypatch.setattr(gpu, "TESTS", ("no_such_file",))
-    assert gpu.checked(out, 0.01) == "the tests of kernels and graphs were not done after 0 s"
+    monkeypatch.setattr(gpu, "TESTS", {"kernels": "no_such_file"})
+    late = gpu.failing(out, time.monotonic() + 0.01, "a GPU")
+    assert late == {"kernels": "the tests of kernels were not done after 0 s"}
 
 
 def test_every_line_of_the_table_names_units(monkeypatch):
