@@ -41,6 +41,7 @@ help:
 	@echo 'make solutions   run the folded solutions of all chapters, which takes some minutes more'
 	@echo 'make colab   run every notebook with the versions that Colab has; needs Python 3.13 or 3.12'
 	@echo 'make gpu     on a machine with a GPU: measure the rows that want one, for 12 minutes'
+	@echo 'make gpu-data    pack the data for it; make gpu-merge adds its rows to the book'
 	@echo 'make serve   show the built book on http://127.0.0.1:$(PORT)'
 	@echo 'make clean   remove everything that make has made, but not the rows of make gpu'
 

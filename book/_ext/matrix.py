@@ -53,7 +53,7 @@ def state(row, prefix: str, folder: Path = FOLDER) -> str:
 
     said = "not measured" if row.fetched else f"data wanted: {results.text(row.reads)}"
     if row.beside and len(beside := measured(row.beside, folder)):
-        said += f" (of `{row.beside}`: {runs(beside)})"
+        said += f"; a part of it in `{row.beside}`: {runs(beside)}"
     return said
 
 
@@ -74,8 +74,8 @@ def matrix(folder: Path = FOLDER) -> str:
                 alike.setdefault(state(row, prefix, folder), []).append(task)
             for said, tasks in alike.items():
                 name = f"`{row.experiment}`"
-                lines.append([f"`{row.dataset}`", row.network, ", ".join(tasks), said, name])
-        heads = ["data set", "network", "tasks", "state", "`NAME`"]
+                lines.append([f"`{row.dataset}`", name, row.network, ", ".join(tasks), said])
+        heads = ["data set", "`NAME`", "network", "tasks", "state"]
         parts += [f"**{title}**", results.drawn(results.ruled(heads, lines, len(heads)))]
     return "\n\n".join(parts) + "\n"
 

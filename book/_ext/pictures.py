@@ -110,10 +110,10 @@ def errors(rows: pandas.DataFrame, metric: str) -> Picture:
         if band:
             ax.axvspan(*band, color=GREEN, alpha=0.2, linewidth=0)
         dots(ax, points, names)
-        ax.set_xlim(left=0)
+        ax.set_xlim(0, 1.06 * ax.get_xlim()[1])
         ax.set_title(where, fontsize=9)
-        ax.set_xlabel(f"{words(metric)} ({unit})")
         said.append(f"On {where}: {listed(points)}.")
+    figure.supxlabel(f"{words(metric)} ({unit})", fontsize=9)
     caption = (
         f"Bars are {100 * LEVEL:g} % intervals over seeds. A method that errs as retraining does "
         "lies in the green band."

@@ -76,7 +76,7 @@ def table(head: str, groups: dict[str, pandas.DataFrame]) -> str:
 
 
 SHOWN = ("neggrad", "neggrad_open", "l2ul_adv", "l2ul")
-PANELS = {"test": "test accuracy", "forget": "items left"}
+PANELS = {"test": "test accuracy", "forget": "share of items left"}
 
 
 def line(ax, rows: dict[float, pandas.DataFrame], method: str, split: str, shift: float) -> str:

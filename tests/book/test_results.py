@@ -302,7 +302,7 @@ def test_a_sweep_is_shown_by_what_was_asked_and_by_what_was_changed(tmp_path):
         "push all, eps 4.0, lr 0.001",
     ]
     assert "radius: ADV + IMP, test accuracy: 0.85 at 2, 0.6 at 9, 0.5 at 10" in parts[4].alt
-    assert "learning rate: ADV + IMP, items left: 0.25 at 0.1, 0 at 0.2" in parts[4].alt
+    assert "learning rate: ADV + IMP, share of items left: 0.25 at 0.1, 0 at 0.2" in parts[4].alt
     assert "Measured on" in parts[5] and len(parts) == 6
 
 
