@@ -1,5 +1,7 @@
 """The attack success rate: without knowledge, with all of it, its counts and its silly inputs."""
 
+import sys
+
 import pytest
 import torch
 
@@ -79,6 +81,30 @@ def test_the_published_counts(strangers):
     # everybody scored is a stranger to it, and so is accused
     assert found.scored == 5923 + 5000 and found.value == pytest.approx(5923 / 10923)
     assert repr(found) == "PublishedASR(0.542 [all members 0.542, none 0.458], 10923 scored)"
+
+
+def test_an_order_of_the_test_set_does_not_count():
+    """A test set in the order of its classes: half of it is like members, and stands last."""
+    known, forgotten, alike = (answers(400, 30, seed) for seed in (0, 2, 3))
+    halves = answers(400, 0, 1), alike
+    ordered = [torch.cat([getattr(e, name) for e in halves]) for name in EVALUATION]
+    found = asr(known, Evaluation(*ordered), forgotten)
+    assert 0.6 < found.balanced_accuracy < 0.8  # and 0.5 from the halves as they stand
+
+
+@pytest.mark.parametrize("attack", [asr, asr_published])
+def test_the_attacker_learns_from_so_many_at_most(monkeypatch, attack):
+    learnt = []
+
+    def fitted(members, nonmembers, generator):
+        learnt.append((len(members), len(nonmembers)))
+        return lambda rows: rows[:, 0]
+
+    module = sys.modules["minilearn.metrics.asr"]
+    monkeypatch.setattr(module, "_fit", fitted)
+    monkeypatch.setattr(module, "MOST", 20)
+    attack(answers(90, 1), answers(100, 1, 1), answers(60, 1, 2))
+    assert learnt == [(20, 20)]
 
 
 def test_silly_inputs():

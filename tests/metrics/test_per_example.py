@@ -310,6 +310,19 @@ def test_klom_has_a_null_far_from_nothing_where_the_fits_have_not():
     assert klom(*null).mean() > 1 > 5 * divergence_of_fits(*null)
 
 
+def test_a_verdict_tells_what_is_found_at_one_false_alarm_in_a_hundred():
+    found = ulira(*world(32, 64, 2.0))
+    members, others = found.members, found.nonmembers
+    threshold = others.sort(descending=True).values[len(others) // 100]
+    assert found.tpr_at_1fpr == (members > threshold).double().mean().item()
+    assert 0.1 < found.tpr_at_1fpr < (members > others.quantile(0.8)).double().mean()
+
+
+def test_an_interval_ends_where_an_area_must():
+    found = ulira(*world(12, 6, 2.5))
+    assert found.low < found.auc < found.high == 1.0 < 2 * found.auc - found.low
+
+
 def test_a_verdict_keeps_its_scores_for_a_picture():
     verdict = ulira(*world(64, 40, 1.0))
     assert len(verdict.members) == len(verdict.nonmembers) == per_example.FOLDS * 32 * 40

@@ -97,6 +97,7 @@ def test_every_number_is_the_metric_itself(request_, classification, models, tes
         assert value == pytest.approx(sum(gap(e, r) for r in retrained) / 3)
     own, gold = (found.row("accuracy", "forget", name) for name in ("finetune", "retrained"))
     assert row.half_width == t_half_width(own.values, less=gold.values)
+    assert found.row("gap", "forget", "retrained").half_width == t_half_width(gold.values)
     row = found.row("js", "forget", "finetune")
     apart = [[js(a.log_probs, b.log_probs).double().mean().item() for b in retrained]
              for a in [*retrained, *method]]  # fmt: skip
