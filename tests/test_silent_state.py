@@ -13,12 +13,14 @@ from torch.utils.data import Dataset, TensorDataset
 from minilearn.data import Examples, targets_of
 from minilearn.evaluation import evaluate
 from minilearn.methods import (
+    L2UL,
     SCRUB,
     SISA,
     BadTeacher,
     Unrolling,
     bad_teacher,
     finetune,
+    l2ul,
     scrub,
     sharded,
     sisa,
@@ -373,3 +375,34 @@ def test_a_seed_of_numpy_is_a_seed(train):
     seeds = np.int32(3000), 3000
     records = [sharded(lambda: copy.deepcopy(net), train, seed=seed) for seed in seeds]
     assert all(map(torch.equal, *(r.result.model.parameters() for r in records)))
+
+
+class Quantised(Net):
+    """It holds whole numbers, or floats of 8 bits, as a quantised network does."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.codes = nn.Parameter(torch.ones(3).to(dtype), requires_grad=False)
+
+    def forward(self, x):
+        return super().forward(x) + self.codes.float()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float8_e4m3fn])
+def test_numbers_that_cannot_be_trained_stay(train, dtype):
+    net, start = Quantised(dtype), Quantised(dtype)
+    fit(net, train, SHORT)
+    found = l2ul(net, train[:3], config=L2UL(attack=None, epochs=3, lr=1e-2)).model
+    back = unrolling(net, train[:3], start=start).model
+    for model in (found, back):
+        assert model.codes.dtype == dtype and not model.codes.requires_grad
+        assert not torch.equal(model.one.weight, net.one.weight)
+    kinds = [importance(net, train, kind) for kind in ("per-item", "loop")]
+    assert kinds[0].keys() == kinds[1].keys() == {n for n, _ in net.named_parameters()} - {"codes"}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_scripted_network_is_refused(train):
+    scripted = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(5, 3)))
+    with pytest.raises(ValueError, match="give what it was scripted from"):
+        finetune(scripted, train, config=SHORT)

@@ -12,7 +12,7 @@ from minilearn.cost import Cost
 from minilearn.data import Examples, batches, pair
 from minilearn.evaluation import number_of_classes
 from minilearn.losses import Loss, check_loss, loss_per_example
-from minilearn.models import check_architecture, clear_errors, copy_of, mode
+from minilearn.models import check_architecture, clear_errors, copy_of, mode, thaw
 from minilearn.unlearn import Unlearned, method
 from minilearn.unlearned import History, NonFiniteLoss
 
@@ -98,7 +98,7 @@ def _summed_gradients(
     total = 0.0
     classes = number_of_classes(start, data)
     with mode(start, train=True):
-        start.requires_grad_()  # the student's frozen weights, and not the start's, are left out
+        thaw(start)  # the student's frozen weights, and not the start's, are left out
         for x, y in map(pair, batches(data, config.batch_size, device=device_of(start))):
             cost.trained(forget=len(x))
             with clear_errors(x, y):
@@ -107,6 +107,7 @@ def _summed_gradients(
             total = total + loss.detach()
     gradients = {}
     for name, parameter in start.named_parameters(remove_duplicate=False):
-        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        gradients[name] = gradient.to_dense()  # an embedding's may be sparse
+        if parameter.requires_grad:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            gradients[name] = gradient.to_dense()  # an embedding's may be sparse
     return total / len(data), gradients

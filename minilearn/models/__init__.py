@@ -7,6 +7,7 @@ from minilearn.models.copies import (
     check_training_answers,
     copy_of,
     duplicate,
+    thaw,
 )
 from minilearn.models.images import Network, Normalize, allcnn, cnn, mobilenet_v3, small_cnn
 from minilearn.models.inside import (

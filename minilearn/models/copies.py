@@ -22,12 +22,21 @@ def copy_of(model: nn.Module) -> nn.Module:
     Parts that are frozen stay frozen, as in the training that made the model; a model that is
     frozen whole, as one often is after its training, can be trained in all its parts.
 
-    Raises: ValueError if `model` is not a module, has no parameters or cannot be copied
+    Raises: ValueError if `model` is not a module, has no parameters, cannot be copied or is a
+        scripted network
     """
     twin = duplicate(model)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in twin.modules()):
+        raise ValueError("a scripted network cannot be unlearnt: give what it was scripted from")
     if not any(parameter.requires_grad for parameter in twin.parameters()):
-        twin.requires_grad_(True)
+        thaw(twin)
     return twin
+
+
+def thaw(model: nn.Module):
+    """Let every weight be trained that can be: not whole numbers, nor floats of 8 bits."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.is_floating_point() and parameter.itemsize > 1)
 
 
 def duplicate(model: nn.Module) -> nn.Module:

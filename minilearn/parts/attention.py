@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from minilearn.kernels.attention_tap import attention_rows, unit_map
-from minilearn.models import activations
-from minilearn.models.modes import evaluation_copy
+from minilearn.models import activations, evaluation_copy
 from minilearn.warn import warn
 
 

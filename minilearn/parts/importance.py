@@ -20,7 +20,7 @@ from minilearn.data.examples import Examples, check_device
 from minilearn.draws import seeded
 from minilearn.evaluation import logits_of
 from minilearn.identity import structure
-from minilearn.models import copy_of, mode, uncompiled, with_gradients
+from minilearn.models import copy_of, mode, thaw, uncompiled, with_gradients
 from minilearn.parts.products import RULES
 
 KINDS = ("per-item", "loop", "batch-mean")
@@ -60,7 +60,8 @@ def importance(
         seed: of dropout in training mode
         cost: the ledger that the passes are added to
     Paper: Aljundi et al. 2018; Cha et al. 2024, with the norm not squared.          Chapter: 6
-    Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name
+    Shapes: data (N, ...); returns a tensor of every parameter's shape, by its name; not of whole
+        numbers, nor of floats of 8 bits
     Differs: from the released code (utils.py:241-265), where gradients also pile up from batch to
         batch, and the sum is divided by a number of whole batches, which `firmness` cancels;
         f(x) = 0 has gradient 0 here, not NaN
@@ -84,7 +85,7 @@ def importance(
     cost = ledger(cost)
     parts = x.split(1) if kind == "loop" else [*batches(x, batch_size)]
     with mode(model, train=train), seeded(seed), uncompiled(model), with_gradients():
-        model.requires_grad_()  # after the mode, in which frozen parts keep their statistics
+        thaw(model)  # after the mode, in which frozen parts keep their statistics
         if kind == "loop":
             omega = _absolute_gradients(model, parts, cost, torch.sum)
         elif kind == "batch-mean":
@@ -113,8 +114,12 @@ def _norms(model: nn.Module, x: Tensor, cost: Cost) -> Tensor:
     return torch.linalg.vector_norm(logits_of(model, x.clone()), dim=1)  # it may write into them
 
 
+def _learnt(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str, Tensor]:
-    named = dict(model.named_parameters())
+    named = _learnt(model)
     omega = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
     for x in parts:
         norm = reduce(_norms(model, x, cost))
@@ -142,7 +147,7 @@ def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost, checked: 
 
 def _differing(model: nn.Module, two: Tensor, cost: Cost) -> str:
     """The first parameter whose product is not its two items' gradients; "" if there is none."""
-    model.requires_grad_()
+    thaw(model)
     names = {id(p): name for name, p in model.named_parameters()}
     expected = _absolute_gradients(model, two.split(1), cost, torch.sum)
     try:
@@ -179,6 +184,8 @@ def _opened(model: nn.Module) -> list[str]:
     bare = []
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(path, recurse=False):
+            if not parameter.requires_grad:  # whole numbers, as of a quantised layer
+                continue
             owners[parameter] += 1
             if owners[parameter] > 1:
                 raise ValueError(f"{name} is shared by two layers, so its parts add up; {LOOP}")
@@ -204,8 +211,8 @@ def _refuse(path: str, module: nn.Module):
 
 def _products(model, parts, names: dict[int, str], bare: list[str], cost: Cost):
     """The sum over all items, layer by layer, as the backward pass reaches them."""
+    named = _learnt(model)
     model.requires_grad_(False)
-    named = dict(model.named_parameters())
     omega = {}
     for x in parts:
         # a weight that is added to every item gets one copy per item, and so a gradient per item

@@ -14,8 +14,7 @@ from minilearn.cost import Cost
 from minilearn.data.batches import batches, first_of, paired_batches
 from minilearn.data.examples import Examples
 from minilearn.data.reading import unique_rows
-from minilearn.models import VAE, build, clear_errors, extractor, mode
-from minilearn.models.modes import evaluation_copy
+from minilearn.models import VAE, build, clear_errors, evaluation_copy, extractor, mode
 from minilearn.run import File, Run
 from minilearn.unlearned import NonFiniteLoss
 from minilearn.warn import warn

@@ -76,13 +76,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1836,
+    ("methods", "parts"): 1840,
     ("metrics",): 1730,
     ("kernels",): 914,
     ("data",): 1268,
     ("course",): 1221,
 }
-WHOLE = 11732  # without check/
+WHOLE = 11745  # without check/
 
 
 def test_budgets_of_files():
