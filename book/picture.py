@@ -14,6 +14,8 @@ PICTURE = ROOT / "book/figures/mistakes.png"
 
 def main():
     """Find the picture by its alternative text and copy it."""
+    if not PAGE.exists():
+        raise SystemExit(f"{PAGE} is not there: make book first")
     for tag in re.findall(r"<img[^>]*>", PAGE.read_text(encoding="utf-8")):
         if 'alt="A grid of marks' in tag:
             PICTURE.parent.mkdir(exist_ok=True)

@@ -42,7 +42,8 @@ def _picture(rows: pandas.DataFrame) -> Picture:
     """Against the width, a line a setting of the whole method: accuracy, and items left."""
     rows = rows[rows["method"] == "l2ul"]
     figure, axes = plots.canvas(2.4, 2)
-    said = []
+    said, gaps = [], {}
+    ticks = sorted(rows["width"].unique())
     for ax, (split, words) in zip(axes.flat, sweep.PANELS.items(), strict=True):
         for label, name in LABELS.items():
             own = rows[rows["label"] == label]
@@ -58,13 +59,14 @@ def _picture(rows: pandas.DataFrame) -> Picture:
             ax.errorbar(list(points), [p.mean for p in points.values()], yerr=halves, **look)
             numbers = ", ".join(f"{p} at {width:g}" for width, p in points.items())
             said.append(f"{name}, {words}: {numbers}.")
-        ticks = sorted(rows["width"].unique())
+            if missing := [f"{width:g}" for width in ticks if width not in points]:
+                gaps[name] = f" Nothing was measured for `{name}` at {', '.join(missing)}."
         ax.set(xlabel="width", ylabel=words, xscale="log", ylim=(-0.05, 1.05))
         ax.set_xticks(ticks, [f"{x:g}" for x in ticks], minor=False)
         ax.minorticks_off()
     sweep.keyed(figure, axes[0, 0])
     caption = (
         f"The whole method, ADV + IMP, on {ASKED} of CIFAR-10. Bars are 95 % intervals over three "
-        "seeds; a point without a bar has fewer."
+        "seeds; a point without a bar has fewer." + "".join(gaps.values())
     )
     return Picture(figure, caption, ALT + " ".join(said))
