@@ -213,6 +213,9 @@ def _note(result: Grade, step: Step, answer: dict, tests: dict[str, Question]):
     if step.number:
         result.outputs.setdefault(step.number, answer["output"])
     where = f"cell {step.number}" if step.number else "a cell that was given"
+    own_time = step.number or problem.startswith("all of it")
+    if not own_time and any(word in problem for word in LIMITED):
+        problem += f", so {tables.TOO_SLOW}: raise --seconds"
     if problem and f"{where}: {problem}" not in result.notes:
         result.notes.append(f"{where}: {problem}")
 

@@ -23,6 +23,7 @@ WORD, PART = r"[^\w-]+|_", r"[\W_]+"  # between words, and between their parts
 NOT_OURS = {"__MACOSX", ".ipynb_checkpoints"}
 COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")  # what a browser puts behind a name that is taken
 MOODLES = re.compile(r"_\d+_assignsubmission_")  # its own number of a submission, nobody's id
+TOO_SLOW = "this machine was too slow"  # for a cell that was given: then nothing goes to Canvas
 CANVAS = {"Student": "name", "ID": "ID", "SIS User ID": "id"}
 CANVAS |= {"SIS Login ID": "login", "Section": "section"}
 MOODLE = {"ID number": "id", "Full name": "name", "Email address": "email", "Grade": "points"}
@@ -223,8 +224,8 @@ def write(
             if not any(re.fullmatch(rf"{q.name} \((reader, )?\d+\)", column) for q in asked):
                 row.setdefault(column, value)
         rows.append(row)
-        is_read = where and where not in left_out
-        people.append(known.get(student, {}) | {"points": row["points"] if is_read else ""})
+        graded = where and where not in left_out and not any(TOO_SLOW in r for r in reasons)
+        people.append(known.get(student, {}) | {"points": row["points"] if graded else ""})
     _write(out, rows)
     unread = [{"file": _safe(file), "reason": _safe(reason)} for file, reason in left_out.items()]
     _write(out.with_name("not_read.csv"), unread, ["file", "reason"])

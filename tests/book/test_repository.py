@@ -80,9 +80,9 @@ WINGS = {
     ("metrics",): 1730,
     ("kernels",): 914,
     ("data",): 1268,
-    ("course",): 1221,
+    ("course",): 1226,
 }
-WHOLE = 11745  # without check/
+WHOLE = 11750  # without check/
 
 
 def test_budgets_of_files():

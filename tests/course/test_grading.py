@@ -420,6 +420,32 @@ def test_what_met_a_limit_is_graded_again_when_the_limit_grows(
 
 @sandboxed
 @graded_here
+def test_where_a_given_cell_meets_a_limit_no_mark_goes_to_canvas(
+    source, student, tmp_path, monkeypatch
+):
+    """The machine was too slow for what nobody of the class has written."""
+    run_it = sandbox_module.run
+
+    def slow(work, *given):
+        said, why = run_it(work, *given)
+        late = {"problem": "it took more than 10 seconds"}
+        pairs = zip(said, work["steps"], strict=False)
+        return [a | late if step["kind"] == "given" else a for a, step in pairs], why
+
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "7.ipynb", answered(student))
+    roster = write(tmp_path / "roster.csv", "id,name\n7,Ann Lee\n")
+    table = tmp_path / "grades.csv"
+    for way, reason, mark in (slow, "so this machine was too slow: raise", ""), (run_it, "", "5"):
+        monkeypatch.setattr(sandbox_module, "run", way)
+        [row] = grade(source, tmp_path / "in", table, roster=roster, only="7", seconds=30)
+        assert row["points"] == "5" and (reason in row["reason"])
+        [line] = csv.DictReader((tmp_path / "canvas.csv").read_text("utf-8").splitlines())
+        assert line[row["assignment"]] == mark
+
+
+@sandboxed
+@graded_here
 def test_the_tables_say_who_is_not_read(source, student, two, capsys):
     """A file that no notebook comes from is a reason, and no 0 that Canvas or Moodle takes."""
     folder, out = two["folder"], two["out"]
