@@ -29,7 +29,7 @@ from minilearn.identity import (
 from minilearn.warn import warn
 
 KEPT = ("model", "optimizers", "generators", "loss", "epochs")  # what makes the next step
-NAMES = {"run", "left", "finished", "cost", *KEPT}
+NAMES = {"run", "left", "finished", "cost", "watch", *KEPT}
 
 
 class Checkpoint:
@@ -43,10 +43,14 @@ class Checkpoint:
         run: what the run is (its settings, seed, data), by name: a file of another run is refused
         model, optimizers, order, history: what is kept; `order` is the shuffling generator
         cost: the ledger; what it has of the same run already is not counted again
+        watch: what is called after each epoch, known by its attribute `settings` if it has one; of
+            another one in the file it warns
     Raises: ValueError if `path` names no file, or `run` holds what cannot be looked into
     """
 
-    def __init__(self, path, run: dict, model, optimizers, order: torch.Generator, history, cost):
+    def __init__(
+        self, path, run: dict, model, optimizers, order: torch.Generator, history, cost, watch=None
+    ):
         self.path = check_file("checkpoint", path)
         self.as_left = False  # whether the model came as the file left it
         if path is None:
@@ -57,6 +61,7 @@ class Checkpoint:
         self.order = order
         self.history = history
         self.cost = cost
+        self.watch = watch and fingerprint(getattr(watch, "settings", watch))
         self.begun = cost + Cost()  # what the ledger had before
         self.device = next(model.parameters()).device
         self.run = {name: _identity(value) for name, value in run.items()}
@@ -103,6 +108,11 @@ class Checkpoint:
         self.left = state["left"]
         if state["finished"]:
             warn_of_state(self.path, self.model, left["network"]["words"])
+            if self.watch not in (None, state["watch"]):
+                warn(
+                    f"{self.path} has finished {state['finished']} epochs under another watch, or "
+                    "none, and the history holds what that one said"
+                )
         return state["finished"]
 
     def warn(self, finished: int, count: int):
@@ -132,6 +142,7 @@ class Checkpoint:
         # Two forms of the model, should it be cut off when the file is written and it is not told.
         left = [*self.left[-1:], self._form()]
         state = {"run": self.run, "left": left, "finished": finished, "cost": cost}
+        state["watch"] = self.watch
         write_state(self.path, state | self._kept())
         self.left = left
 
@@ -210,8 +221,7 @@ def check_resumable(path, config, seed: int):
         return
     saved = read_state(path, NAMES)["run"]
     now = {"settings": _identity(config), "seed": _identity(seed)}
-    if saved["settings"]["kind"] == now["settings"]["kind"]:
-        _refuse_another(path, {name: saved[name] for name in now}, now)
+    _refuse_another(path, {name: saved[name] for name in now}, now)
 
 
 def held_by(model: nn.Module) -> dict[str, dict]:

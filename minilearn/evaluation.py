@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -100,18 +98,41 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
     classes = number_of_classes(model, data)
     _warn_of_batch_statistics(model)
     outputs, targets, losses = [], [], []
-    # what a network draws must not change what a dataset draws next
-    apart = nullcontext if isinstance(data, Examples) else partial(seeded, SEED)
     with mode(model, train=False), seeded(SEED), torch.no_grad():
         for x, y in map(pair, batches(data, batch_size, device=device_of(model))):
-            with clear_errors(x, y), apart():
-                outputs.append(model(x))
-                losses.append(loss_per_example(outputs[-1], y, classes, loss))
+            last = x[-1:].clone()  # the network may write into its input
+            # what a network draws must not change what a dataset draws next
+            with clear_errors(x, y), seeded(SEED + len(losses)):
+                answer = model(x)
+                losses.append(loss_per_example(answer, y, classes, loss))
+            outputs.append(answer.clone())  # it may be a buffer of the network's
+            if not targets and len(x) > 1:
+                _warn_of_company(model, last, outputs[0][-1:])
             targets.append(y)
         targets = torch.cat(targets)
         if not isinstance(data, Examples) and type(data) is not TensorDataset:  # told of already
             _warn_of_labels_as_numbers(targets)
         return Evaluation(torch.cat(outputs), targets, torch.cat(losses))
+
+
+def _warn_of_company(model: nn.Module, x: Tensor, together: Tensor):
+    """Warn if the answer to an example is another one without the examples beside it."""
+    with seeded(SEED):
+        before = torch.get_rng_state()
+        try:
+            alone = model(x)
+        except Exception:  # whatever a network says of a batch of one
+            return
+        if not torch.equal(before, torch.get_rng_state()):  # it draws
+            return
+    if alone.shape == together.shape and len(alone):
+        apart = (alone - together).abs().amax().item()
+        if apart > 2e-2 * max(together.abs().amax().item(), 1e-6):
+            warn(
+                "the model answers an example otherwise without the examples beside it, as if the "
+                "first axis were not that of examples (batch_first=True puts it there): a forget "
+                "set alone is read otherwise than among all"
+            )
 
 
 def _warn_of_batch_statistics(model: nn.Module):

@@ -91,6 +91,17 @@ def laid_out(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+def told_of_coarse(weights: list[Tensor]) -> list[Tensor]:
+    """Weights that are to be trained; of those that cannot hold a small step it warns."""
+    for dtype in {p.dtype for p in weights} & {torch.bfloat16, torch.float16}:
+        grain = torch.finfo(dtype).eps
+        warn(
+            f"weights in {dtype} lose a step of less than {grain:.0e} of a weight: train "
+            "model.float(), inside fast() if it shall be quick"
+        )
+    return weights
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What `fast` asks for on a device; outside of it, the plain loop.

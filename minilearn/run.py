@@ -154,7 +154,7 @@ class Run:
         self._count = count
         about = {"settings": self.config, "seed": self.seed} | self.about | self._fast.identity()
         kept = [*self._optimizers, *([self._scaler] if self._scaler else [])]
-        parts = self.model, kept, self.order, self.history, self.cost
+        parts = self.model, kept, self.order, self.history, self.cost, self.watch
         self._checkpoint = Checkpoint(self.file, about, *parts)
         begin = self._block.enter_context(self._checkpoint)
         self._checkpoint.warn(begin, count)
@@ -225,7 +225,7 @@ class Run:
 
     def _weights(self) -> list[Tensor]:
         if weights := [p for p in self.model.parameters() if p.requires_grad]:
-            return weights
+            return precision.told_of_coarse(weights)
         raise ValueError("every parameter is frozen (requires_grad=False): nothing can be trained")
 
     def _chosen(self, optimizer: torch.optim.Optimizer | None) -> torch.optim.Optimizer:

@@ -164,6 +164,11 @@ class Best:
     def __getstate__(self) -> dict:
         return vars(self) | {"model": None}  # in another process it is another one
 
+    @property
+    def settings(self) -> tuple:
+        """What it is made of; what it has seen is not a part of it."""
+        return self.validation, self.loss
+
     def __call__(self, epoch: int, model: nn.Module) -> dict:
         """The validation loss; its weights are kept if it is the lowest so far."""
         if epoch != self.last + 1 or self.model is None or self.model() is not model:

@@ -40,6 +40,7 @@ def interrupted(net, data, path, config, epoch, **options):
         fit(net, data, config, **options | {"watch": watch}, checkpoint=path)
 
 
+@pytest.mark.filterwarnings("ignore:.* under another watch")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("kind", [lambda d: d, Pairs], ids=["examples", "dataset"])
 def test_resuming_is_as_if_nothing_had_happened(
@@ -96,6 +97,7 @@ torch.save(net.state_dict(), path + ".weights")
 """
 
 
+@pytest.mark.filterwarnings("ignore:.* under another watch")
 @pytest.mark.parametrize("where", ["watch", "writing"])
 def test_resuming_after_kill_9(tmp_path, monkeypatch, capsys, where):
     """Killed between two steps, and with half of a checkpoint written."""
@@ -299,6 +301,7 @@ class Noisy(Pairs):
 KINDS = ["average", "counted", "dropout", "frozen", "bfloat16"]
 
 
+@pytest.mark.filterwarnings("ignore:weights in torch.bfloat16 lose")
 @pytest.mark.parametrize("again", ["the same model", "a new one"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_at_any_step_it_ends_with_the_same_bits(classification, tmp_path, kind, again):

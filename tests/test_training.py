@@ -281,6 +281,7 @@ def test_best_takes_datasets_and_disturbs_nothing(tiny_net, regression):
     assert runs[1][0].epochs == runs[2][0].epochs and runs[1][2].lowest == runs[2][2].lowest
 
 
+@pytest.mark.filterwarnings("ignore:.* under another watch")
 def test_best_begins_anew_and_knows_what_it_has_missed(tiny_net, regression, tmp_path):
     train, validation = regression[:14], regression[14:]
     best = Best(validation)
@@ -302,6 +303,7 @@ def test_best_begins_anew_and_knows_what_it_has_missed(tiny_net, regression, tmp
         late.restore(net)
 
 
+@pytest.mark.filterwarnings("ignore:.* under another watch")
 def test_best_has_no_weights_of_another_run(tiny_net, regression, tmp_path):
     """Given to a run that goes on from a checkpoint after it has watched a longer one whole."""
     train, recipe = regression[:14], Training(4, 7, 5e-2)

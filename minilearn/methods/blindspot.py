@@ -94,9 +94,9 @@ def blindspot(
         raise ValueError("blindspot copies numbers, but these targets are class labels")
     layers = chain(model) if config.layers is None else config.layers
     check_layers(model, layers)
-    if config.layers and config.beta:
-        check_maps(model, first_of(forget, device_of(model)), layers, config.axis)
     cost = Cost()
+    if config.layers and config.beta:
+        check_maps(model, first_of(forget, device_of(model)), layers, config.axis, cost)
     if teacher is None:
         teacher = blindspot_model(model, fresh, retain, config, seed, checkpoint, cost)
     check_architecture(model, teacher)

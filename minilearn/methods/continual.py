@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -103,6 +104,9 @@ def continual(
         raise ValueError(f"{len(requests)} requests need as many options, got {len(options)}")
     if not hasattr(method, "__name__"):  # records and the file say which method it was
         raise ValueError("give the method itself, and what else it takes as options=[{...}, ...]")
+    known = signature(method).parameters
+    for unknown in {name for given in options for name in given} - {*known}:
+        raise ValueError(f"{method.__name__} has no option {unknown!r}, but {', '.join(known)}")
     _check_end(method, requests[-1], left[-1], options[-1])
     model, served = duplicate(model), []
     about = ""

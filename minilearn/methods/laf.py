@@ -101,7 +101,7 @@ def laf(
     student, cost = copy_of(model), Cost()
     known_forget = vae.original_features(model, forget, config.layer, "forget", cost)
     known_retain = vae.original_features(model, retain, config.layer, "retain", cost)
-    features = vae.student_features(student, config.layer, forget)
+    features = vae.student_features(student, config.layer, forget, cost)
     h, h_f = vae.autoencoders(known_forget, known_retain, config, seed, checkpoint, cost)
 
     def extraction(x_forget, x_retain):

@@ -51,12 +51,22 @@ def columns_of(original, retrained, methods) -> dict[str, Sequence]:
             "without the forgotten data; where there are none, leave retrained out"
         )
     for name, entries in methods.items():
-        if any(entry is model_of(o) for entry in entries for o in original):
+        if any(_shares(model_of(entry), model_of(o)) for entry in entries for o in original):
             raise ValueError(
-                f"{name} holds the original itself, as if a method had changed it in place: let it "
-                "change copy.deepcopy(model), and give that"
+                f"{name} holds the original itself, or its own weights, as if a method had changed "
+                "them in place: let it change copy.deepcopy(model), and give that"
             )
     return columns
+
+
+def _shares(one: nn.Module, other: nn.Module) -> bool:
+    """Whether all weights that one network trains are the other's."""
+    if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
+        return False  # which is refused elsewhere
+    first, second = (
+        {p.data_ptr() for p in m.parameters() if p.requires_grad} for m in (one, other)
+    )
+    return one is other or (bool(first - {0}) and first <= second)
 
 
 def check_tests(request: Request, tests: dict):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from minilearn.checks import check_number
 from minilearn.data.reading import targets_of
 from minilearn.models import representation
+from minilearn.warn import warn
 
 
 def linear_probe(
@@ -67,5 +68,12 @@ def _check_targets(y: Tensor, y_unseen: Tensor):
         )
     if len(y.unique()) < 2:
         raise ValueError("a probe needs at least two different targets to fit")
+    absent = sorted({*y_unseen.tolist()} - {*y.tolist()}) if not regression else []
+    if absent:
+        words = f"the probe is fitted without class {', '.join(map(str, absent[:5]))}, which it "
+        words += "can never answer: fit it on examples of all classes"
+        if len(absent) == len(y_unseen.unique()):
+            raise ValueError(words)
+        warn(words)
     if regression and len(y_unseen.unique()) < 2:
         raise ValueError("R^2 needs at least two different targets to read on")

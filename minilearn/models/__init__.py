@@ -14,9 +14,7 @@ from minilearn.models.inside import (
     activations,
     chain,
     check_layers,
-    extractor,
     layer_names,
-    representation,
     uncompiled,
     unwrapped,
 )
@@ -30,6 +28,7 @@ from minilearn.models.modes import (
     tensors_of,
     with_gradients,
 )
+from minilearn.models.representations import extractor, representation
 from minilearn.models.resnets import resnet18, resnet20, resnet50, resnet56
 from minilearn.models.sequences import quantile_net, siamese_lstm, tft
 from minilearn.models.vae import VAE

@@ -62,6 +62,11 @@ def duplicate(model: nn.Module) -> nn.Module:
     except Exception as error:  # whatever a module holds may refuse
         raise ValueError(f"the model cannot be copied with copy.deepcopy: {error}") from error
     _refuse_shared_functions(model, twin)
+    own = {id(parameter) for parameter in twin.parameters() if parameter.requires_grad}
+    if shared := [name for name, parameter in model.named_parameters() if id(parameter) in own]:
+        raise ValueError(
+            f"a copy shares {shared[0]} with the model: its __deepcopy__ copies nothing"
+        )
     return twin
 
 

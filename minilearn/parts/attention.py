@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from minilearn.cost import Cost
 from minilearn.kernels.attention_tap import attention_rows, unit_map
 from minilearn.models import activations, evaluation_copy
 from minilearn.warn import warn
@@ -93,8 +94,9 @@ def attention_gap(
     return total
 
 
-def check_maps(model: nn.Module, x: Tensor, layers, axis: int | None = 1):
+def check_maps(model: nn.Module, x: Tensor, layers, axis: int | None, cost: Cost):
     """Refuse layers that give no attention map of the inputs x; ValueError as `attention_gap`."""
+    cost.touch("forget", forward=len(x))
     with evaluation_copy(model) as twin, torch.no_grad(), activations(twin, layers) as maps:
         twin(x)
     attention_gap(maps, maps, layers, len(x), axis)

@@ -120,14 +120,15 @@ def _learnt(model: nn.Module) -> dict[str, Tensor]:
 
 def _absolute_gradients(model, parts, cost: Cost, reduce: Callable) -> dict[str, Tensor]:
     named = _learnt(model)
-    omega = {name: torch.zeros_like(p, requires_grad=False) for name, p in named.items()}
+    wide = {name: torch.promote_types(p.dtype, torch.float32) for name, p in named.items()}
+    omega = {name: torch.zeros_like(p, dtype=wide[name]) for name, p in named.items()}
     for x in parts:
         norm = reduce(_norms(model, x, cost))
         gradients = torch.autograd.grad(norm, [*named.values()], allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:
-                omega[name] += gradient.abs() * (len(x) / len(parts[0]))
-    return omega
+                omega[name] += gradient.abs().to(wide[name]) * (len(x) / len(parts[0]))
+    return {name: total.to(named[name].dtype) for name, total in omega.items()}
 
 
 def _per_item(model: nn.Module, parts: tuple[Tensor, ...], cost: Cost, checked: bool):

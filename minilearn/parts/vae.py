@@ -110,13 +110,16 @@ def with_features(
         yield x_forget, x_retain, original_forget, original_retain
 
 
-def student_features(student: nn.Module, layer: str | None, forget: Tensor | Dataset) -> Callable:
+def student_features(
+    student: nn.Module, layer: str | None, forget: Tensor | Dataset, cost: Cost
+) -> Callable:
     """A function from forgotten and retained inputs to the student's features of both, (B, D).
 
     Both are one batch of the network. Features are in single precision, as the losses want them.
 
     Raises: ValueError if the layer is not there, or no weight that is trained comes before it
     """
+    cost.touch("forget", forward=1)
     with evaluation_copy(student) as twin, clear_errors(forget):
         moves = extractor(twin, layer)(first_of(forget, device_of(student))).requires_grad
     if not moves:

@@ -76,13 +76,13 @@ def test_everything_carries_the_address():
 # Lines of code of a wing: explanations are not counted. One may grow only in a commit that says
 # what it buys.
 WINGS = {
-    ("methods", "parts"): 1840,
-    ("metrics",): 1730,
+    ("methods", "parts"): 1850,
+    ("metrics",): 1746,
     ("kernels",): 914,
     ("data",): 1268,
     ("course",): 1226,
 }
-WHOLE = 11750  # without check/
+WHOLE = 11860  # without check/
 
 
 def test_budgets_of_files():

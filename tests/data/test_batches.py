@@ -309,7 +309,7 @@ def test_whether_a_dataset_augments_is_found_and_no_generator_moves(draw):
     after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all()
     assert before[2] == after[2]
-    with pytest.raises(ValueError, match=r"without augmentation, Request\(clean, request.mask\)"):
+    with pytest.raises(ValueError, match=r"without augmentation, as Request\(clean, mask\)"):
         items_of(noisy, "cpu")
 
 

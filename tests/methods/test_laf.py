@@ -188,7 +188,7 @@ def test_an_epoch_is_one_pass_over_the_forgotten_with_both_losses_in_turns(run, 
     assert len(result.history.loss) == 2 * 2 * 2  # epochs, batches of 5 of 7, losses
     assert bool((result.history.loss[1::2] < 0).all())  # L_RA; L_UE is near 0
     units = result.cost.by_source()
-    assert units["forget"] == 7 + 3 * 7 * 2 * 2  # the original's features; epochs, losses
+    assert units["forget"] == 7 + 1 + 3 * 7 * 2 * 2  # features, a look, epochs and losses
     few = run(retain=classification.inputs[7:13])  # fewer than are forgotten: read again
     assert len(few.history.loss) == 8
 

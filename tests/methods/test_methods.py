@@ -208,6 +208,7 @@ def test_watch_sees_every_epoch(run, epochs):
     assert bits(result) == bits(run())  # watching changes nothing
 
 
+@pytest.mark.filterwarnings("ignore:.* under another watch")
 def test_a_checkpoint_resumes_bit_for_bit(run, tmp_path, epochs):
     def stop(epoch, model):
         if epoch == 2:
