@@ -683,14 +683,36 @@ def test_what_the_page_says_of_widths():
     assert start.is_monotonic_increasing and round(100 * start["1.0"]) == 91
 
 
-def test_what_the_page_says_of_one_photograph_and_of_sixty_four():
+def losses_at(width: str) -> pandas.DataFrame:
+    """Of a width every number of a run, and what it lost, by request, label, method and seed."""
     rows = pandas.read_csv(RESULTS / "l2ul_width.csv", keep_default_na=False)
-    rows = rows[rows["config"].str.contains("width 0.125")]
+    rows = rows[rows["config"].str.contains(f"width {width};")]
     rows["label"] = rows["config"].str.split(";").str[1].str.strip()
     rows["what"] = rows["metric"] + " " + rows["split"]
     index = ["request", "label", "method", "seed"]
     found = rows.pivot_table("value", index, "what")
     found["lost"] = found.loc["nothing", "accuracy test"].item() - found["accuracy test"]
+    return found
+
+
+def test_what_the_page_says_of_one_photograph_at_the_whole_width():
+    found = losses_at("1.0")
+    one = found.loc["1 random item"]
+    ours, theirs = (one.loc[label] for label in ("base", "as released"))
+    assert (ours["accuracy forget"] == 0).all() and ours["lost"].max() < 0.05
+    whole = ours.loc["l2ul"]["lost"]
+    assert len(whole) == 3 and sorted(round(100 * lost) for lost in whole) == [0, 1, 4]
+    assert len(ours.loc["neggrad"]) == 3 and ours.loc["neggrad"]["lost"].between(0, 0.025).all()
+    whole, climbed = theirs.loc["l2ul"], theirs.loc["neggrad"]
+    assert sorted(whole["accuracy forget"]) == [0, 1, 1]
+    assert whole["lost"].between(0.175, 0.595).all()
+    assert (climbed["accuracy forget"] == 0).all() and climbed["lost"].between(0.01, 0.155).all()
+    (many,) = found.loc[("64 random items", "as released", "l2ul")].itertuples()
+    assert many[1] < 0.5 and 0.13 < many.lost < 0.145
+
+
+def test_what_the_page_says_of_one_photograph_and_of_sixty_four():
+    found = losses_at("0.125")
 
     def of(request: str, label: str, method: str) -> pandas.DataFrame:
         own = found.loc[(request, label, method)]
