@@ -107,8 +107,8 @@ def sweep(
 
     Args:
         fresh: makes your network
-        methods: settings by name, None for the default ones; the first word of a name is one of
-            `minilearn.methods.METHODS`: "scrub", and also "scrub long"
+        methods: settings by name, None for the default ones, with the loss of `training`; the first
+            word of a name is one of `minilearn.methods.METHODS`: "scrub", and also "scrub long"
         path: the file; every number is in it as soon as it is measured, and is not measured again;
             new settings are added
         training: the recipe of the original and the retrained model
@@ -149,6 +149,7 @@ def sweep(
         raise ValueError(f"seeds must be several, as in seeds=range(3), got {seeds!r:.80}")
     seeds = [check_count("a seed", seed, 0) for seed in seeds]
     check_kind("training", training, Training)
+    methods = {name: _settled(name, config, training.loss) for name, config in methods.items()}
     check_kind("measure", measure, Callable)
     check_call("measure", measure, "model", "request")
     check_count("jobs", jobs, 1)
@@ -185,6 +186,15 @@ def check_methods(methods: Mapping[str, object]):
         parameters = signature(METHODS[method_of(name)]).parameters
         if config is not None and "config" in parameters:
             check_kind(f"methods[{name!r}]", config, type(parameters["config"].default))
+
+
+def _settled(name: str, config, loss: Loss):
+    """The settings of a method; for None its own default ones, with the loss of the training."""
+    parameters = signature(METHODS[method_of(name)]).parameters
+    default = parameters["config"].default if "config" in parameters else None
+    if config is None and loss != "auto" and hasattr(default, "loss"):
+        return replace(default, loss=loss)
+    return config
 
 
 def _units(fresh, request, methods, training, measure, seed) -> list[Unit]:

@@ -27,8 +27,8 @@ class Row:
     """One number of the report: `values` has one entry per seed; the interval is Student's at 95 %.
 
     `band` is where the mean of as many retrained models would lie, see `null_band`; None if there
-    are too few to tell. `examples` is the size of the split, 0 where there is none. `half` is half
-    of an interval, None where it is the values' own.
+    are too few to tell, or it would be the whole scale. `examples` is the size of the split, 0
+    where there is none. `half` is half of an interval, None where it is the values' own.
     """
 
     metric: str

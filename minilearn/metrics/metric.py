@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from minilearn.checks import check_choice
 from minilearn.evaluation import Evaluation, evaluate
 from minilearn.losses import Loss
-from minilearn.metrics.band import SIDES
+from minilearn.metrics.band import SIDES, null_band
 from minilearn.metrics.utility import check_evaluations, constant_answer
 
 Results = dict[str, Evaluation]  # one model's evaluations, by split; see `results_of`
@@ -72,6 +72,18 @@ class Metric:
         blind = self.cannot_see + (": an untrained network passes" if self.blind_to else "")
         side = SIDES[self.good]
         return f"{self.name}: {self.meaning}. As good as retraining: {side}. Cannot see: {blind}."
+
+    def band(
+        self, null: Sequence[float], more: int, model: Results, split: str
+    ) -> tuple[float, float] | None:
+        """The null band for a mean of `more`; None if there is none, or it is the whole scale.
+
+        So of one forgotten example no accuracy is judged, for no value could lie outside.
+        """
+        least, most, grain = self.scale(model, split)
+        ends = {"least": least, "most": most, "grain": grain}
+        band = null_band(null, more=more, side=self.good, pairwise=self.pairwise, **ends)
+        return band if band and (band[0] > least or band[1] < most) else None
 
 
 def results_of(model, splits: dict, loss: Loss = "auto", batch_size: int = 512) -> Results:

@@ -15,7 +15,7 @@ from minilearn.data.reading import strays, varies
 from minilearn.losses import Loss
 from minilearn.metrics._words import pair
 from minilearn.metrics.audit_rows import NOTES, audit_rows
-from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, null_band, t_half_width
+from minilearn.metrics.band import BAND, FEWEST, LEVEL, RETRAINED, Row, t_half_width
 from minilearn.metrics.columns import (
     COSTS,
     ORIGINAL,
@@ -269,7 +269,7 @@ def _rows(metric: Metric, split: str, results: dict[str, list[Results]]) -> list
     rows = []
     for name, own in values.items():
         if own:
-            band = _band(metric, split, null, len(own), example)
+            band = metric.band(null, len(own), example, split)
             band = band and (band[0] - middle, band[1] - middle)
             less = null if metric.relative and name != RETRAINED else None
             half = t_half_width(own, pairwise=metric.pairwise and name == RETRAINED, less=less)
@@ -292,9 +292,3 @@ def _values(metric: Metric, split: str, models: list[Results], gold: list[Result
         others = [other for other in gold if other is not model] or gold
         values.append(sum(metric.compute(model, r, split) for r in others) / len(others))
     return values
-
-
-def _band(metric: Metric, split: str, null, more: int, example: Results):
-    kind = {"side": metric.good, "pairwise": metric.pairwise}
-    least, most, grain = metric.scale(example, split)
-    return null_band(null, more=more, **kind, least=least, most=most, grain=grain)

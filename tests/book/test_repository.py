@@ -77,12 +77,12 @@ def test_everything_carries_the_address():
 # what it buys.
 WINGS = {
     ("methods", "parts"): 1850,
-    ("metrics",): 1746,
+    ("metrics",): 1748,
     ("kernels",): 914,
     ("data",): 1268,
     ("course",): 1226,
 }
-WHOLE = 11860  # without check/
+WHOLE = 11868  # without check/
 
 
 def test_budgets_of_files():

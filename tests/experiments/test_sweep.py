@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 
 import pytest
 import torch
+from torch import nn
 
 from book.experiments import Run, measure, rotated_digits, units_of
 from minilearn.data import Examples
@@ -244,6 +246,21 @@ def test_bad_input_is_found_before_any_training(call, monkeypatch, changes, sent
     monkeypatch.setattr("minilearn.sweep.retrain", None)
     with pytest.raises(ValueError, match=sentence):
         call(**changes)
+
+
+def test_default_settings_have_the_loss_of_the_training(path):
+    def network():
+        return nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    request = by_index(Examples(x, torch.arange(40.0)), range(9))
+    default = signature(finetune).parameters["config"].default
+    so = {"finetune so": replace(default, loss="squared"), "finetune auto": default}
+    kinds = {"finetune": None} | so
+    given = {"training": Training(epochs=2, loss="squared"), "seeds": [0]}
+    table = sweep(network, request, kinds, path, **given)
+    mine, asked, other = (table.loc[name]["mean"].drop("seconds") for name in kinds)
+    assert mine.equals(asked) and not mine.equals(other)
 
 
 def test_a_line_break_in_a_name_is_a_space_in_the_file(call, path, request_of_ten):

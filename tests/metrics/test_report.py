@@ -587,10 +587,27 @@ def test_a_value_and_its_gap_never_contradict_each_other(gold, method):
     for row in found.rows:
         if row.metric == "accuracy":
             other = found.row("gap", row.split, row.method)
-            assert other.inside == row.inside
+            assert other.inside == row.inside and (other.band is None) == (row.band is None)
             middle = found.row("accuracy", row.split, "retrained").mean
-            for mine, theirs in ((other.band, row.band), (other.values, row.values)):
+            both = (other.band or (), row.band or ()), (other.values, row.values)
+            for mine, theirs in both:
                 assert mine == pytest.approx([value - middle for value in theirs])
+
+
+def test_where_the_band_is_the_whole_scale_nothing_is_judged():
+    """Of one forgotten example, which three retrained models call right or wrong."""
+    data = Examples(torch.arange(10.0)[:, None], torch.ones(10).long())
+    found = report(
+        by_index(data, [5]),
+        unseen(data),
+        original=[Answers(10.5)],
+        retrained=[Answers(ones) for ones in (5, 6, 7)],
+        methods={"m": [Answers(9)]},
+        metrics=["accuracy"],
+    )
+    row = found.row("accuracy", "forget", "original")
+    assert found.retrained == 3 and row.band is None and "*" not in str(row)
+    assert found.row("accuracy", "test", "original").band is not None
 
 
 def test_a_band_is_for_as_many_models_as_stand_beside_it(request_, classification, models):
