@@ -118,12 +118,12 @@ def evaluate(model: nn.Module, data, *, loss: Loss = "auto", batch_size: int = 5
 def _warn_of_company(model: nn.Module, x: Tensor, together: Tensor):
     """Warn if the answer to an example is another one without the examples beside it."""
     with seeded(SEED):
-        before = torch.get_rng_state()
+        before = _generators(x)
         try:
             alone = model(x)
         except Exception:  # whatever a network says of a batch of one
             return
-        if not torch.equal(before, torch.get_rng_state()):  # it draws
+        if not all(map(torch.equal, before, _generators(x))):  # it draws
             return
     if alone.shape == together.shape and len(alone):
         apart = (alone - together).abs().amax().item()
@@ -133,6 +133,12 @@ def _warn_of_company(model: nn.Module, x: Tensor, together: Tensor):
                 "first axis were not that of examples (batch_first=True puts it there): a forget "
                 "set alone is read otherwise than among all"
             )
+
+
+def _generators(x: Tensor) -> list[Tensor]:
+    """The states of torch's generators that a network may draw from on this device."""
+    cuda = [torch.cuda.get_rng_state(x.device)] if x.is_cuda else []
+    return [torch.get_rng_state(), *cuda]
 
 
 def _warn_of_batch_statistics(model: nn.Module):

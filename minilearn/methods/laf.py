@@ -122,8 +122,8 @@ def laf(
         aligning = run.adam(config.lr_alignment)
         for _ in run.epochs(config.epochs):
             pairs = vae.with_features(known_forget, known_retain, config.batch_size, run)
-            for x_forget, x_retain, *originals in pairs:
+            for x_forget, x_retain, *original_features in pairs:
                 run.step(extraction, x_forget, x_retain, optimizer=extracting)
-                run.step(alignment, x_forget, x_retain, *originals, optimizer=aligning)
+                run.step(alignment, x_forget, x_retain, *original_features, optimizer=aligning)
                 run.cost.trained(forget=2 * len(x_forget), retain=2 * len(x_retain))
     return run.unlearned("laf")

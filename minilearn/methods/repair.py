@@ -62,8 +62,8 @@ def repair(
 
     After `laf` this is the paper's LAF+R: the representation is unlearnt without labels, and a few
     labels tell the classifier where the retained classes lie now. The extractor gets no gradient,
-    and the whole network runs in evaluation mode, as theirs does. The backward pass through the
-    classifier alone is not counted. Without `laf` before it, it forgets nothing.
+    and the whole network runs in evaluation mode, as in the authors' code. A backward pass through
+    the classifier alone is not counted. Without `laf` before it, it forgets nothing.
 
     Args: retain: Examples or a map-style dataset. seed, watch, checkpoint: as in `Run`
     Paper: Shen et al. 2024, supervised repair.          Chapter: 9

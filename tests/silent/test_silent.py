@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from shared import Pairs, labelled
+from shared import SHORT, Pairs, labelled
 from torch import nn
 from torch.utils.data import Subset
 
@@ -42,13 +42,6 @@ from minilearn.requests import (
 from minilearn.sweep import sweep
 from minilearn.training import Best, Training, fit
 from minilearn.trials import trials
-
-SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
-
-
-@pytest.fixture
-def train() -> Examples:
-    return labelled(60, seed=1)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import warnings
 import pandas
 import pytest
 import torch
-from shared import Net, Pairs, labelled, random
+from shared import SHORT, Net, Pairs, labelled, random
 from torch import nn
 from torch.nn.utils import prune, spectral_norm, weight_norm
 from torch.utils.data import Subset
@@ -21,13 +21,6 @@ from minilearn.requests import by_index
 from minilearn.stack import stack
 from minilearn.training import Training, fit
 from minilearn.unlearned import NonFiniteLoss
-
-SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
-
-
-@pytest.fixture
-def train() -> Examples:
-    return labelled(60, seed=1)
 
 
 def test_a_copy_that_would_compute_with_the_originals_weights_is_refused(train):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from shared import Net, labelled
+from shared import SHORT, Net, labelled
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -17,13 +17,6 @@ from minilearn.models import build, extractor, representation
 from minilearn.parts.importance import importance
 from minilearn.requests import by_class, by_index
 from minilearn.training import Best, Training, fit
-
-SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
-
-
-@pytest.fixture
-def train() -> Examples:
-    return labelled(60, seed=1)
 
 
 def test_the_history_of_another_watch_is_said(train, tmp_path):

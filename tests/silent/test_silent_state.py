@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from shared import Net, labelled
+from shared import SHORT, Net
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -31,13 +31,6 @@ from minilearn.models import build, chain, representation
 from minilearn.parts.importance import importance
 from minilearn.requests import by_index
 from minilearn.training import Training, fit
-
-SHORT = Training(epochs=2, batch_size=8, lr=1e-2)
-
-
-@pytest.fixture
-def train() -> Examples:
-    return labelled(60, seed=1)
 
 
 def with_function(net):
